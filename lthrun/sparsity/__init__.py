@@ -1,0 +1,1 @@
+"""Criteria, granularities, schedules and masks: pure functions of tensors, no files and no consoles."""

@@ -1,0 +1,96 @@
+"""Tickets: a mask together with parameters and buffers at the rewind point, for use in anybody's code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lthrun.errors import UserError
+from lthrun.sparsity import masks as masking
+from lthrun.sparsity.masks import Tensors
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A mask and the state it is trained from.
+
+    Attributes:
+        masks: one boolean tensor per prunable tensor, of its shape; true keeps the weight.
+        state: every parameter and buffer at the start of the last level, pruned weights zero.
+        metadata: model, classes, sparsity, rewind point, protocol, seed, config hash, format version.
+    """
+
+    masks: Tensors
+    state: Tensors
+    metadata: dict[str, str]
+
+    @property
+    def sparsity(self) -> float:
+        """Percent of the prunable weights that the mask removes."""
+        kept = sum(int(mask.sum()) for mask in self.masks.values())
+        return 100 * (1 - kept / sum(mask.numel() for mask in self.masks.values()))
+
+    def apply(self, model: nn.Module) -> None:
+        """Put the masked weights of the rewind point, and its buffers, into `model`, in place.
+
+        Raises:
+            UserError: names or shapes differ; all of them are named and nothing was changed.
+        """
+        own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        faults = [f"{name} is missing in the model" for name in self.state.keys() - own.keys()]
+        faults += [f"{name} is missing in the ticket" for name in own.keys() - self.state.keys()]
+        faults += [
+            f"{name} is {tuple(own[name].shape)} in the model, {tuple(value.shape)} in the ticket"
+            for name, value in self.state.items()
+            if name in own and own[name].shape != value.shape
+        ]
+        if faults:
+            raise UserError("the ticket does not fit this model: " + "; ".join(sorted(faults)))
+        with torch.no_grad():
+            for name, value in self.state.items():
+                own[name].copy_(value)
+        masking.apply(own, self.masks)
+
+    def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> masking.Hold:
+        """Keep the pruned weights of `model` at zero from now on: after every step of `optimizer` they
+        are zeroed again, so neither momentum nor weight decay revives them. `.remove()` ends it.
+
+        Raises:
+            UserError: a masked tensor is missing in the model or of another shape.
+        """
+        weights = dict(model.named_parameters())
+        faults = [
+            f"{name} {tuple(mask.shape)}"
+            for name, mask in self.masks.items()
+            if name not in weights or weights[name].shape != mask.shape
+        ]
+        if faults:
+            raise UserError("the ticket does not fit this model; no such tensor: " + ", ".join(faults))
+        return masking.Hold(weights, self.masks, optimizer)
+
+    def to_tensors(self) -> Tensors:
+        """The tensors of `ticket.safetensors`: `mask/NAME` (boolean) and `state/NAME`."""
+        return {f"mask/{n}": t for n, t in self.masks.items()} | {f"state/{n}": t for n, t in self.state.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], where: str) -> Ticket:
+        """The inverse of `to_tensors`.
+
+        Raises:
+            UserError: it is not a ticket, of another format version, or masks and state disagree.
+        """
+        masks = {name.removeprefix("mask/"): t for name, t in tensors.items() if name.startswith("mask/")}
+        state = {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")}
+        if not masks or not state:
+            raise UserError(f"{where}: not a ticket (it has no mask/… and state/… tensors)")
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{where}: ticket format {metadata.get('format')}; this lthrun reads format {FORMAT}")
+        for name, mask in masks.items():
+            if mask.dtype != torch.bool or name not in state or state[name].shape != mask.shape:
+                raise UserError(f"{where}: mask/{name} must be boolean and of the shape of state/{name}")
+        return cls(masks, state, dict(metadata))
