@@ -1,0 +1,250 @@
+"""The one module that writes. What is read back is written aside, flushed, and renamed.
+
+The output root holds run directories and `levels/`, the trained levels that runs share:
+
+    OUT/ticket-s0-1a2b3c4d/    one run: config, environment, metrics, events, summary, tensors
+    OUT/levels/KEY/            one finished level; level.json is its record
+    OUT/levels/KEY.part/       one being trained, with its checkpoint
+    OUT/levels/KEY.lock        held while a level is trained or read
+
+The keep rule: a finished level keeps its end state. Level 0 also keeps the states after its first
+`KEPT_EPOCHS` epochs, any of which can become a rewind point. Level 0 and the levels of the fasterai
+protocol, which goes on with it, keep the optimizer's state at their end. A checkpoint goes when its
+level is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import filelock
+import platformdirs
+
+from lthrun.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+KEPT_EPOCHS = 10
+
+
+def cache_dir() -> Path:
+    """Where data, drawn images and stores live: `LTHRUN_CACHE`, or the user's cache directory."""
+    return Path(os.environ.get("LTHRUN_CACHE") or platformdirs.user_cache_dir("lthrun")).expanduser()
+
+
+@contextmanager
+def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock file `path`; a lock whose process has died does not block.
+
+    Calls `waiting` once if another process holds it.
+    """
+    make_dir(path.parent)
+    held = filelock.FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        waiting()
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def make_dir(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made a directory: {error.strerror}") from None
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears at `path`, whole, when the block ends well; else nothing is left."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    make_dir(path.parent)
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path | None]:
+    """A folder to fill that appears at `path`, whole, when the block ends well; None where `path` exists."""
+    if path.exists():
+        yield None
+        return
+    with lock(path.parent / ".lock"):
+        if path.exists():
+            yield None
+            return
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        make_dir(aside)
+        try:
+            yield aside
+            aside.rename(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with written_aside(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file, or None where there is no (whole) one."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def append_json_line(path: Path, value: Any) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A safetensors file of contiguous CPU tensors; equal contents give equal bytes."""
+    from safetensors.torch import save
+
+    data = save(dict(tensors), dict(metadata))
+    # The library writes metadata in random order: sort the header (8 bytes of length, JSON padded to 8).
+    length = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    with written_aside(path) as file:
+        file.write(len(header).to_bytes(8, "little"))
+        file.write(header)
+        file.write(memoryview(data)[length:])
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file: {error}") from None
+
+
+class LevelStore:
+    """The trained levels under one output root, each found by its key."""
+
+    def __init__(self, out: Path):
+        self.root = out / "levels"
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """level.json of a finished level, or None."""
+        self._recover(key)
+        record: dict[str, Any] | None = read_json(self.root / key / "level.json")
+        return record
+
+    def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Any:
+        return lock(self.root / f"{key}.lock", waiting)
+
+    def read(self, key: str, name: str) -> dict[str, Tensor]:
+        """The tensors of one file of a finished level: `end`, `optimizer` or `epoch-K`."""
+        return read_tensors(self.root / key / f"{name}.safetensors")[0]
+
+    def write(self, key: str, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = {}) -> None:
+        """One file of a level being trained."""
+        write_tensors(self.root / f"{key}.part" / f"{name}.safetensors", tensors, metadata)
+
+    def checkpoint(self, key: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """Where the training of a level can go on, or None."""
+        path = self.root / f"{key}.part" / "checkpoint.safetensors"
+        return read_tensors(path) if path.exists() else None
+
+    def discard(self, key: str) -> None:
+        """Forget the unfinished training of a level."""
+        shutil.rmtree(self.root / f"{key}.part", ignore_errors=True)
+
+    def finish(self, key: str, record: Mapping[str, Any]) -> None:
+        """Turn the level being trained into the finished one, replacing an earlier one."""
+        part, final, old = (self.root / f"{key}{suffix}" for suffix in (".part", "", ".old"))
+        (part / "checkpoint.safetensors").unlink(missing_ok=True)
+        write_json(part / "level.json", record)
+        if final.exists():
+            final.rename(old)
+        part.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _recover(self, key: str) -> None:
+        """Undo a replacement that was cut short between its two renames."""
+        final, old = self.root / key, self.root / f"{key}.old"
+        if old.exists() and not final.exists():
+            old.rename(final)
+
+
+class RunDir:
+    """One run's directory. Made when the run starts, locked while it runs."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def lock(self, waiting: Callable[[], None]) -> Any:
+        return lock(self.path / ".lock", waiting)
+
+    def start(self, config: str, environment: Mapping[str, Any]) -> None:
+        for name in ("metrics.jsonl", "events.jsonl", "summary.json"):
+            (self.path / name).unlink(missing_ok=True)
+        write_text(self.path / "config.yaml", config)
+        write_json(self.path / "environment.json", environment)
+
+    def metric(self, record: Mapping[str, Any]) -> None:
+        append_json_line(self.path / "metrics.jsonl", record)
+
+    def event(self, record: Mapping[str, Any]) -> None:
+        append_json_line(self.path / "events.jsonl", record)
+
+    def write(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """`model` or `ticket`, as safetensors."""
+        write_tensors(self.path / f"{name}.safetensors", tensors, metadata)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        write_json(self.path / "summary.json", summary)
+
+    def summary(self) -> dict[str, Any] | None:
+        """summary.json of a finished run, or None."""
+        found: dict[str, Any] | None = read_json(self.path / "summary.json")
+        return found
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
+def finished_runs(out: Path) -> list[dict[str, Any]]:
+    """The summaries under an output root, oldest first, each with `finished` (seconds since 1970)."""
+    found = []
+    for path in out.glob("*/summary.json"):
+        summary = read_json(path)
+        if isinstance(summary, dict) and "experiment" in summary:
+            found.append({**summary, "finished": path.stat().st_mtime, "run_dir": str(path.parent)})
+    return sorted(found, key=lambda summary: summary["finished"])
