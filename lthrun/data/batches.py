@@ -1,0 +1,78 @@
+"""Device-resident batches: gathered, cropped and scaled on the device, straight from the store.
+
+An epoch decodes nothing, starts no worker and touches no image from Python: a batch is one gather of
+pixels by computed positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lthrun.data.store import Store
+from lthrun.streams import generator
+
+
+class Batches:
+    """Batches of one split, as (images, labels) on `device`.
+
+    Images are float32 [batch, 3, size, size] in channels-last layout, 0 to 1; labels are int64 [batch].
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        train: list[int],
+        valid: list[int],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ):
+        self.size, self.batch_size, self.seed, self.device = store.size, batch_size, seed, device
+        self.valid_counts = [sum(store.labels[i] == c for i in valid) for c in range(len(store.classes))]
+        self.n_train, self.n_valid = len(train), len(valid)
+        self.epoch_steps = len(train) // batch_size
+        count = store.pixels.stat().st_size
+        flat = torch.from_file(str(store.pixels), shared=False, size=count, dtype=torch.uint8)
+        self._pixels = flat.view(-1, 3).to(device)
+        heights, widths = torch.tensor(store.heights), torch.tensor(store.widths)
+        areas = heights * widths
+        self._starts = (areas.cumsum(0) - areas).to(device)
+        self._widths = widths.to(device)
+        self._room = torch.stack([heights, widths], 1).sub(store.size).to(device)
+        self._labels = torch.tensor(store.labels).to(device)
+        self._train, self._valid = torch.tensor(train, device=device), torch.tensor(valid, device=device)
+        side = torch.arange(store.size, device=device)
+        self._rows, self._columns = side.view(1, -1, 1), side.view(1, 1, -1)
+        self._draw = lru_cache(maxsize=2)(self._draw_epoch)
+
+    def training(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of a training step, counted from initialisation: a function of seed and step alone."""
+        epoch, within = divmod(step, self.epoch_steps)
+        images, places = self._draw(epoch)
+        chosen = slice(within * self.batch_size, (within + 1) * self.batch_size)
+        return self._gather(images[chosen], places[chosen])
+
+    def centre(self, split: str, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images of `train` or `valid` once, cropped in the centre, in batches of nearly equal size."""
+        images = self._train if split == "train" else self._valid
+        for part in images.tensor_split(-(-len(images) // batch_size)):
+            yield self._gather(part, torch.full((len(part),), 0.5, device=self.device))
+
+    def _draw_epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Order and crop places (0 to 1 along the longer side) of an epoch."""
+        order = torch.randperm(self.n_train, generator=generator(self.seed, "order", epoch))
+        places = torch.rand(self.n_train, generator=generator(self.seed, "augmentation", epoch))
+        return self._train[order.to(self.device)], places.to(self.device)
+
+    def _gather(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        room = self._room[images]
+        # Room is zero along the shorter side. A place just below 1 may round up to it, hence the minimum.
+        corner = (places.unsqueeze(1) * (room + 1)).long().minimum(room)
+        first = self._starts[images] + corner[:, 0] * self._widths[images] + corner[:, 1]
+        positions = first.view(-1, 1, 1) + self._rows * self._widths[images].view(-1, 1, 1) + self._columns
+        pixels = self._pixels[positions.view(-1)].view(*positions.shape, 3)
+        return pixels.permute(0, 3, 1, 2).float().div_(255), self._labels[images]

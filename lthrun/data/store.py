@@ -1,0 +1,202 @@
+"""Every image decoded once, into one memory-mapped file of uint8 pixels beside a small index.
+
+An image is kept with its shorter side `size` pixels and its longer side in proportion, up to 4:1 (the
+middle of anything longer), as rows of RGB pixels; images follow one another without gaps. The store is
+made again when the files, the size or `VERSION` change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lthrun.data.pets import Images
+from lthrun.errors import UserError
+from lthrun.storage import cache_dir, lock, read_json, write_json, written_aside
+
+VERSION = 1
+LONGEST = 4
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The index of a store. The lists are parallel; image i has heights[i] · widths[i] pixels."""
+
+    pixels: Path
+    size: int
+    classes: tuple[str, ...]
+    names: list[str]
+    labels: list[int]
+    digests: list[str]
+    heights: list[int]
+    widths: list[int]
+    unreadable: dict[str, str]
+
+    @property
+    def identity(self) -> str:
+        """What the images are, wherever they lie: a hash of names, labels and contents."""
+        text = repr((VERSION, self.size, self.classes, list(zip(self.names, self.labels, self.digests, strict=True))))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def groups(self) -> list[list[int]]:
+        """The images, byte-identical ones together."""
+        groups: dict[str, list[int]] = {}
+        for i, digest in enumerate(self.digests):
+            groups.setdefault(digest, []).append(i)
+        return list(groups.values())
+
+    def split(self, percent: float, seed: int) -> tuple[list[int], list[int]]:
+        """Training and validation images: round(percent / 100 · n) for validation, drawn by a hash of seed and name.
+
+        Byte-identical images stay on one side.
+        """
+        drawn = sorted(
+            self.groups(), key=lambda g: hashlib.sha256(f"{seed}/split/{self.names[g[0]]}".encode()).digest()
+        )
+        wanted = round(percent / 100 * len(self.names))
+        valid: list[int] = []
+        for group in drawn:
+            if len(valid) + len(group) <= wanted:
+                valid += group
+        held_out = set(valid)
+        return [i for i in range(len(self.names)) if i not in held_out], sorted(valid)
+
+
+def open_store(
+    images: Images, size: int, skip_unreadable: bool = False, progress: Progress = lambda i, n: None
+) -> Store:
+    """The store of `images` at `size` pixels, made if it is missing or out of date.
+
+    Raises:
+        UserError: images cannot be read (all are listed) and are not to be skipped.
+    """
+    where = home(images, size)
+    found = current(images, size)
+    if found is None:
+        with lock(where / ".lock"):
+            found = current(images, size) or build(images, size, where, skip_unreadable, progress)
+    if found.unreadable and not skip_unreadable:
+        complain(found.unreadable, len(images.paths))
+    return found
+
+
+def home(images: Images, size: int) -> Path:
+    place = hashlib.sha256(str(images.folder).encode()).hexdigest()[:8]
+    return cache_dir() / "stores" / f"{images.name}-{size}px-{place}"
+
+
+def current(images: Images, size: int) -> Store | None:
+    """The store as it is on disk, or None where there is none that is up to date."""
+    where = home(images, size)
+    index = read_json(where / "index.json")
+    if not isinstance(index, dict) or index.pop("stamp", None) != stamp(images, size):
+        return None
+    pixels = where / index.pop("pixels")
+    if not pixels.exists() or pixels.stat().st_size != index.pop("bytes"):
+        return None
+    return Store(pixels=pixels, **{**index, "classes": tuple(index["classes"])})
+
+
+def stamp(images: Images, size: int) -> str:
+    """Changes whenever the store has to be made again."""
+    seen = hashlib.sha256(repr((VERSION, size)).encode())
+    for path in images.paths:
+        stat = path.stat()
+        seen.update(repr((path.name, stat.st_size, stat.st_mtime_ns)).encode())
+    return seen.hexdigest()[:16]
+
+
+def build(images: Images, size: int, where: Path, skip_unreadable: bool, progress: Progress) -> Store:
+    """Decode everything on all cores. Pillow lets go of the interpreter lock while it decodes and resizes."""
+    made = stamp(images, size)
+    pixels = where / f"pixels-{made}.bin"
+    columns: dict[str, list[Any]] = {"names": [], "labels": [], "digests": [], "heights": [], "widths": []}
+    unreadable: dict[str, str] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool, written_aside(pixels) as file:
+        decoded = pool.map(lambda path: decode(path, size), images.paths)
+        for i, (path, label, result) in enumerate(zip(images.paths, images.labels, decoded, strict=True)):
+            if isinstance(result, str):
+                unreadable[path.name] = result
+            else:
+                digest, height, width, content = result
+                for column, value in zip(columns.values(), (path.name, label, digest, height, width), strict=True):
+                    column.append(value)
+                file.write(content)
+            progress(i + 1, len(images.paths))
+        if unreadable and not skip_unreadable:
+            complain(unreadable, len(images.paths))
+        if Counter(columns["labels"]).keys() != Counter(images.labels).keys():
+            raise UserError(f"{images.folder}: no image of one class can be read")
+    total = pixels.stat().st_size
+    write_json(
+        where / "index.json",
+        {"stamp": made, "pixels": pixels.name, "bytes": total, "size": size, "classes": images.classes}
+        | columns
+        | {"unreadable": unreadable},
+    )
+    for old in where.glob("pixels-*.bin"):
+        if old != pixels:
+            old.unlink()
+    return Store(pixels, size, images.classes, unreadable=unreadable, **columns)
+
+
+def decode(path: Path, size: int) -> tuple[str, int, int, bytes] | str:
+    """Digest, height, width and RGB bytes of an image, or why it cannot be read."""
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            wide, high = image.size
+            # The decoder itself halves the image as often as it can and stays above the size.
+            image.draft("RGB", (size, size))
+            rgb = image.convert("RGB")
+        width, height = (min(LONGEST * size, max(size, round(size * side / min(wide, high)))) for side in (wide, high))
+        across = min(rgb.width, LONGEST * rgb.height)
+        down = min(rgb.height, LONGEST * rgb.width)
+        left, top = (rgb.width - across) / 2, (rgb.height - down) / 2
+        small = rgb.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + across, top + down))
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return hashlib.sha256(content).hexdigest()[:32], height, width, small.tobytes()
+
+
+def describe(store: Store, validation: float, split_seed: int) -> dict[str, Any]:
+    """What `lthrun data info` shows."""
+    train, valid = store.split(validation, split_seed)
+
+    def per_class(ids: list[int]) -> dict[str, int]:
+        counts = Counter(store.labels[i] for i in ids)
+        return {name: counts[c] for c, name in enumerate(store.classes)}
+
+    return {
+        "images": len(store.names),
+        "classes": per_class(list(range(len(store.names)))),
+        "train": per_class(train),
+        "valid": per_class(valid),
+        "n_train": len(train),
+        "n_valid": len(valid),
+        "majority_rate": max(per_class(valid).values()) / len(valid),
+        "duplicates": [[store.names[i] for i in group] for group in store.groups() if len(group) > 1],
+        "unreadable": store.unreadable,
+        "image_size": store.size,
+        "store": str(store.pixels.parent),
+        "bytes": store.pixels.stat().st_size,
+    }
+
+
+def complain(unreadable: dict[str, str], total: int) -> None:
+    shown = list(unreadable)[:20]
+    more = f" and {len(unreadable) - len(shown)} more" if len(unreadable) > len(shown) else ""
+    raise UserError(
+        f"data: {len(unreadable)} of {total} images cannot be read: {', '.join(shown)}{more}; "
+        "mend or remove them, or leave them out with --skip-unreadable"
+    )

@@ -1,0 +1,251 @@
+"""The embedded data set: cat-like and dog-like faces, drawn rather than downloaded.
+
+Experiments have to run on a machine without network, so this module draws JPEG files under the names that
+Oxford-IIIT Pet gives its own: cat breeds start with a capital, dog breeds do not, and there are 2400 cats to
+4990 dogs. Whatever reads the one reads the other.
+
+A lottery ticket is only worth looking for on a task that is neither trivial nor hopeless. Every trait that
+tells the species apart (ears, muzzle, nose, eyes, whiskers, tongue) therefore overlaps between them, so that
+no single one decides, while everything else (colours, background, pose, light, size, compression) is drawn
+from one distribution for both, so that none of it is a shortcut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from lthrun.data.pets import Images, in_folder
+from lthrun.errors import UserError
+from lthrun.storage import cache_dir, new_folder
+
+if TYPE_CHECKING:
+    from lthrun.config import Data
+
+VERSION = 1  # bump when a pixel would change: cached copies are then drawn anew
+COUNT = 1200
+
+CATS = ["Abyssinian", "Bengal", "Birman", "Bombay", "British_Shorthair", "Egyptian_Mau", "Maine_Coon", "Persian", "Ragdoll", "Russian_Blue", "Siamese", "Sphynx"]
+DOGS = ["american_bulldog", "american_pit_bull_terrier", "basset_hound", "beagle", "boxer", "chihuahua", "english_cocker_spaniel", "english_setter", "german_shorthaired", "great_pyrenees", "havanese", "japanese_chin", "keeshond", "leonberger", "miniature_pinscher", "newfoundland", "pomeranian", "pug", "saint_bernard", "samoyed", "scottish_terrier", "shiba_inu", "staffordshire_bull_terrier", "wheaten_terrier", "yorkshire_terrier"]
+CAT_SHARE = 2400 / 7390
+
+SPREAD = 0.4  # how far a trait strays from its species, as a share of the distance between the species
+ODD_EARS = 0.2  # share of pointed-eared dogs, and of folded-eared cats
+
+Points = NDArray[np.float64]
+Colour = NDArray[np.float64]
+
+FURS = np.array([[226, 150, 80], [120, 122, 130], [45, 42, 44], [236, 230, 220], [125, 84, 54], [214, 184, 140]])
+IRISES = np.array([[150, 190, 70], [225, 175, 50], [110, 180, 215], [190, 120, 40]])
+DARK = np.array([28.0, 22.0, 22.0])
+PINK = np.array([226.0, 130.0, 135.0])
+WHITE = np.array([250.0, 250.0, 250.0])
+
+
+def images(settings: Data) -> Images:
+    """The drawn images, from the cache; the first call draws them.
+
+    Raises:
+        UserError: a folder was given, which only Pets can take.
+    """
+    if settings.dir is not None:
+        raise UserError("--data-dir goes with data.dataset: pets; the embedded set is drawn, not read")
+    home = cache_dir() / f"synthetic-{VERSION}"
+    with new_folder(home / "images") as folder:
+        if folder is not None:
+            draw(folder)
+    return in_folder("synthetic", home / "images")
+
+
+def draw(folder: Path, count: int = COUNT, seed: int = 0) -> None:
+    """Write `count` JPEG files into `folder`; image i depends on `seed` and i alone."""
+    for index in range(count):
+        rng = np.random.default_rng([seed, index])
+        image = photograph(rng, portrait(rng, dog=not is_cat(index)))
+        image.save(folder / f"{name(index)}.jpg", quality=int(rng.integers(60, 95)))
+
+
+def cats_before(index: int) -> int:
+    """How many of the first `index` images are cats: the nearest whole number to their share."""
+    return round(index * CAT_SHARE)
+
+
+def is_cat(index: int) -> bool:
+    return cats_before(index + 1) > cats_before(index)
+
+
+def name(index: int) -> str:
+    """`Breed_number`, dealing the images of a species to its breeds in turn."""
+    cats = cats_before(index)
+    breeds, place = (CATS, cats) if is_cat(index) else (DOGS, index - cats)
+    return f"{breeds[place % len(breeds)]}_{place // len(breeds) + 1}"
+
+
+def oval(x: float, y: float, width: float, height: float, tilt: float = 0.0) -> Points:
+    """The outline of an ellipse given by its centre, half axes and tilt in radians."""
+    angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+    return turn(np.stack([width * np.cos(angle), height * np.sin(angle)], axis=1), tilt) + (x, y)
+
+
+def turn(points: Points, angle: float) -> Points:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return points @ np.array([[cos, sin], [-sin, cos]])
+
+
+class Brush:
+    """Draws on an image in face units: the head has radius 1 around the origin, and y points down."""
+
+    def __init__(self, rng: Generator, image: Image.Image) -> None:
+        self.canvas = ImageDraw.Draw(image)
+        self.scale = min(image.size) * rng.uniform(0.27, 0.37)
+        self.angle = rng.normal(0, 0.22)
+        self.centre = np.array(image.size) * rng.uniform(0.43, 0.57, 2)
+
+    def place(self, points: Points | Sequence[tuple[float, float]]) -> list[float]:
+        placed: list[float] = (turn(np.asarray(points), self.angle) * self.scale + self.centre).ravel().tolist()
+        return placed
+
+    def fill(self, colour: Colour, points: Points | Sequence[tuple[float, float]]) -> None:
+        self.canvas.polygon(self.place(points), fill=ink(colour))
+
+    def line(self, colour: Colour, points: Sequence[tuple[float, float]], width: float) -> None:
+        self.canvas.line(self.place(points), fill=ink(colour), width=max(1, round(width * self.scale)))
+
+
+def ink(colour: Colour) -> tuple[int, ...]:
+    return tuple(np.clip(colour, 0, 255).astype(int).tolist())
+
+
+def portrait(rng: Generator, dog: bool) -> Image.Image:
+    """A face in front of a background, at twice its final size so that halving it smooths the edges."""
+    image = backdrop(rng)
+    brush = Brush(rng, image)
+
+    def lean(cat_value: float, dog_value: float) -> float:
+        return cat_value + (dog_value - cat_value) * (dog + rng.normal(0, SPREAD))
+
+    fur, second = FURS[rng.choice(len(FURS), 2, replace=False)] + rng.normal(0, 14, (2, 3))
+    ear_fur, muzzle_fur = (fur if rng.random() < 0.5 else second), 0.5 * fur + 0.5 * WHITE
+    wide, tall = lean(1.0, 0.88), lean(0.86, 1.0)
+    look_x, look_y = rng.normal(0, 0.1), rng.normal(0, 0.06)
+
+    brush.fill(0.85 * fur, oval(0, 1.75, rng.uniform(0.8, 1.2), 1.2))
+    floppy = rng.random() < (1 - ODD_EARS if dog else ODD_EARS)
+    if not floppy:
+        pointed_ears(rng, brush, ear_fur, wide, tall)
+    brush.fill(fur, oval(0, 0, wide, tall))
+    markings(rng, brush, fur, second, wide, tall)
+    if floppy:
+        floppy_ears(rng, brush, ear_fur, wide, tall)
+    eyes(rng, brush, look_x, look_y, size=lean(0.22, 0.14), slit=max(0.0, 1 - max(0.0, lean(0, 1))))
+    snout(
+        rng,
+        brush,
+        muzzle_fur,
+        look_x,
+        look_y,
+        size=max(0.18, lean(0.27, 0.46)),
+        nose=max(0.06, lean(0.09, 0.19)),
+    )
+    if rng.random() < (0.35 if dog else 0.05):
+        brush.fill(PINK, oval(1.3 * look_x, look_y + 0.85, 0.13, 0.2))
+    if rng.random() < (0.25 if dog else 0.85):
+        whiskers(rng, brush, look_x, look_y)
+    if rng.random() < 0.25:
+        obstacle(rng, brush)
+    return image
+
+
+def backdrop(rng: Generator) -> Image.Image:
+    """A few random colours, enlarged: one row or column gives stripes, more give tiles, clouds or gradients."""
+    short = int(rng.integers(80, 113))
+    aspect = rng.uniform(1, 4 / 3) if rng.random() < 0.92 else rng.uniform(4 / 3, 1.75)
+    size = (2 * short, 2 * min(160, round(short * aspect)))
+    rows, columns = rng.integers(1, 7, 2)
+    cells = rng.uniform(20, 235, 3) + rng.normal(0, rng.uniform(10, 60), (rows, columns, 3))
+    small = Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8))
+    filters = (Image.Resampling.NEAREST, Image.Resampling.BILINEAR)
+    return small.resize(size if rng.random() < 0.5 else size[::-1], filters[rng.integers(2)])
+
+
+def pointed_ears(rng: Generator, brush: Brush, fur: Colour, wide: float, tall: float) -> None:
+    tip = rng.uniform(1.35, 1.7) * tall
+    for side in (-wide, wide):
+        brush.fill(fur, [(0.97 * side, -0.15), (0.85 * side, -tip), (0.15 * side, -0.9 * tall)])
+        brush.fill(
+            0.5 * fur + 0.5 * PINK,
+            [(0.85 * side, -0.4), (0.8 * side, -0.85 * tip), (0.4 * side, -0.8 * tall)],
+        )
+
+
+def floppy_ears(rng: Generator, brush: Brush, fur: Colour, wide: float, tall: float) -> None:
+    length, spread = rng.uniform(0.4, 0.65), rng.uniform(0.1, 0.5)
+    for side in (-1, 1):
+        ear = oval(side * (wide + 0.02), length - 0.75 * tall, 0.25, length, -side * spread)
+        brush.fill(0.8 * fur, ear)
+
+
+def markings(rng: Generator, brush: Brush, fur: Colour, second: Colour, wide: float, tall: float) -> None:
+    """Patches of a second colour, stripes on the forehead, and tufts that give the fur a texture."""
+    for _ in range(rng.integers(0, 3)):
+        x, y = rng.uniform(-0.5, 0.5) * wide, rng.uniform(-0.5, 0.3) * tall
+        brush.fill(second, oval(x, y, *rng.uniform(0.2, 0.42, 2), rng.uniform(0, 3)))
+    if rng.random() < 0.4:
+        for x in (-0.22, 0.0, 0.22):
+            brush.line(0.6 * fur, [(x, -0.85 * tall), (0.7 * x, -0.5 * tall)], 0.08)
+    for x, y, shade in zip(*rng.uniform(-0.65, 0.65, (2, 24)), rng.uniform(0.75, 1.2, 24), strict=True):
+        brush.line(shade * fur, [(x * wide, y * tall), (1.15 * x * wide, 1.15 * y * tall + 0.08)], 0.03)
+
+
+def eyes(rng: Generator, brush: Brush, x: float, y: float, size: float, slit: float) -> None:
+    """Between a coloured iris with an upright slit (`slit` 1) and a round dark eye (`slit` 0)."""
+    iris = slit * IRISES[rng.integers(len(IRISES))] + (1 - slit) * 2 * DARK
+    for side in (-0.4, 0.4):
+        brush.fill(DARK, oval(x + side, y - 0.12, 1.2 * size, 1.1 * size))
+        brush.fill(iris, oval(x + side, y - 0.12, size, 0.92 * size))
+        brush.fill(DARK, oval(x + side, y - 0.12, size * (0.7 - 0.45 * slit), 0.8 * size))
+        brush.fill(WHITE, oval(x + side + 0.3 * size, y - 0.12 - 0.35 * size, 0.22 * size, 0.22 * size))
+
+
+def snout(rng: Generator, brush: Brush, fur: Colour, x: float, y: float, size: float, nose: float) -> None:
+    """Two cheeks, a nose and a mouth; a larger snout juts out, so it follows the gaze further."""
+    x, y = x * (1 + size), y + 0.2
+    for side in (-0.5, 0.5):
+        brush.fill(fur, oval(x + side * size, y + 0.7 * size, 0.75 * size, 0.9 * size))
+    for side in (-1, 1):
+        brush.line(DARK, [(x, y + nose), (x, y + size), (x + side * 0.6 * size, y + 1.2 * size)], 0.04)
+    brush.fill(PINK * 0.8 if rng.random() < 0.4 else DARK, oval(x, y, 1.2 * nose, 0.85 * nose))
+
+
+def whiskers(rng: Generator, brush: Brush, x: float, y: float) -> None:
+    colour = WHITE if rng.random() < 0.7 else DARK
+    for side in (-1, 1):
+        for slope in (-0.12, 0.03, 0.18):
+            brush.line(colour, [(x + 0.25 * side, y + 0.42), (x + 1.15 * side, y + 0.4 + slope)], 0.025)
+
+
+def obstacle(rng: Generator, brush: Brush) -> None:
+    """Something that hides a part of the face: a post or a ball."""
+    x, y = rng.uniform(-1, 1, 2)
+    shape = oval(x, y, *rng.uniform(0.2, 0.4, 2))
+    if rng.random() < 0.5:
+        shape = oval(x, y, 0.2, 3.0, rng.uniform(0, 3))[::7]
+    brush.fill(rng.uniform(20, 235, 3), shape)
+
+
+def photograph(rng: Generator, image: Image.Image) -> Image.Image:
+    """The image at its final size, unevenly lit, a little out of focus and grainy."""
+    photo = image.reduce(2).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2)))
+    pixels = np.asarray(photo, dtype=np.float32)
+    height, width, _ = pixels.shape
+    slope_y, slope_x = rng.normal(0, 0.2, 2)
+    light = np.linspace(-slope_y, slope_y, height)[:, None] + np.linspace(-slope_x, slope_x, width)
+    grain = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(2, 20))
+    lit = pixels * (rng.uniform(0.7, 1.15) + light[..., None]).astype(np.float32) + grain
+    return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
