@@ -1,0 +1,166 @@
+"""From YAML and options to a config, in one direction: defaults < file < `--set` < options.
+
+Whatever is wrong is said in one line that names the key, what stood there and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lthrun.config import CONFIGS, Config
+from lthrun.errors import UserError
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e-3 is a number, as everybody expects (YAML 1.1 asks for 1.0e-3)."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load_config(
+    source: str | Path | None = None,
+    experiment: str | None = None,
+    sets: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """The config of `experiment` from a YAML file (or a shipped config's name), `section.key=value`
+    settings and options by key path, the later overruling the earlier.
+
+    Raises:
+        UserError: something in it is unknown, of the wrong type, out of range, or for another experiment.
+    """
+    tree = read(source) if source else {}
+    where = f"{source}: " if source else ""
+    found = tree.setdefault("experiment", experiment or "ticket")
+    if found not in CONFIGS:
+        raise UserError(f"{where}experiment: found {found!r}; must be one of {', '.join(CONFIGS)}")
+    if experiment and found != experiment:
+        raise UserError(
+            f"{where}experiment: found {found}; this is not a config of `lthrun {experiment}`: use `lthrun {found}`"
+        )
+    for setting in sets:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set: found {setting!r}; must be section.key=value, e.g. training.epochs=2")
+        put(tree, key.strip(), parse(text, f"--set {setting}"))
+    for key, value in (options or {}).items():
+        put(tree, key, value)
+    if tree["experiment"] != found:
+        raise UserError("--set experiment: the experiment is chosen by the command")
+    kind = CONFIGS[found]
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(where + "; ".join(explain(kind, e) for e in error.errors())) from None
+
+
+def read(source: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file, or in the shipped config of that name."""
+    path = locate(source)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{source}: cannot be read as UTF-8 text: {error}") from None
+    tree = parse(text, str(source))
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{source}: found {type(tree).__name__}; a config is a mapping of sections")
+    return tree
+
+
+def shipped() -> Path:
+    """The folder of the configs that come with lthrun, in a checkout and in a wheel."""
+    here = Path(__file__).parent
+    return here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
+
+
+def locate(source: str | Path) -> Path:
+    """An existing file, or a shipped config: `ticket`, `smoke/ticket` or `configs/smoke/ticket.yaml`."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    name = str(source).removeprefix("configs/").removesuffix(".yaml")
+    known = {p.relative_to(shipped()).with_suffix("").as_posix(): p for p in sorted(shipped().rglob("*.yaml"))}
+    if name in known:
+        return known[name]
+    raise UserError(f"--config: found no file {source}; shipped with lthrun are {', '.join(known)}")
+
+
+def parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{where}:{place} not valid YAML: {what}") from None
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value at a dotted key path."""
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = tree.get(section)
+        tree[section] = inner = dict(inner) if isinstance(inner, dict) else {}
+        tree = inner
+    tree[last] = value
+
+
+def dump(config: Config) -> str:
+    """The config as YAML that runs again as it is."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return text
+
+
+def key_paths(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key of a model, dotted."""
+    paths = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            paths += [prefix + name, *key_paths(inner, f"{prefix}{name}.")]
+        else:
+            paths.append(prefix + name)
+    return paths
+
+
+def explain(kind: type[BaseModel], error: Any) -> str:
+    """One validation error in one line: the key, what stood there, what would be right."""
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {right_key(kind, key)}"
+    message = error["msg"].replace("Input should be", "must be").replace("String should match", "must match")
+    message = re.sub(r"a valid (\w+) instance|a valid dictionary or instance of \w+", "a section of keys", message)
+    if error["type"] == "string_pattern_mismatch":
+        message = {
+            "rewind.to": "must be like 0ep, 1ep or 200it",
+            "device": "must be auto, cpu, cuda or cuda:N",
+        }[key]
+    return f"{key}: found {error['input']!r}; {message}" if key and error["type"] != "betas" else message
+
+
+def right_key(kind: type[BaseModel], key: str) -> str:
+    """What was probably meant by an unknown key."""
+    paths = key_paths(kind)
+    section, _, name = key.rpartition(".")
+    same_name = [path for path in paths if path.rpartition(".")[2] == name]
+    elsewhere = [n for n, other in CONFIGS.items() if key in key_paths(other)]
+    siblings = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == section]
+    if elsewhere:
+        return f"it belongs to {' and '.join(elsewhere)}"
+    near = difflib.get_close_matches(name, siblings, n=1) or difflib.get_close_matches(key, paths, n=1)
+    if near or same_name:
+        meant = near[0] if near else same_name[0]
+        return f"did you mean {meant if '.' in meant or not section else f'{section}.{meant}'}?"
+    return f"known here: {', '.join(siblings)}" if siblings else "no key of that section is known"
