@@ -1,0 +1,102 @@
+"""One training step and one evaluation, as fast as the device allows.
+
+Inside an epoch nothing is read back from the device: losses and counts add up there and are read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lthrun.config import Training
+from lthrun.sparsity import masks as masking
+from lthrun.sparsity.masks import Tensors
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss over the images, and how many of each class were right."""
+
+    loss: float
+    correct: list[int]
+
+
+class Engine:
+    """A model with its optimizer and masks on a device.
+
+    Channels-last layout on every device: convolutions want it, and batches are gathered in it.
+    """
+
+    def __init__(self, model: nn.Module, settings: Training, device: torch.device, precision: str, masks: Tensors):
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device, self.precision, self.masks = device, precision, masks
+        self.optimizer = adamw(self.model, settings)
+        if masks:
+            masking.Hold(dict(self.model.named_parameters()), masks, self.optimizer)
+        self._loss = torch.zeros((), device=device)
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def step(self, batch: Batch) -> None:
+        """One step of training; the model must be in training mode."""
+        images, labels = batch
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.autocast():
+            loss = cross_entropy(self.model(images), labels)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self._loss += loss.detach()
+
+    def take_loss(self) -> float:
+        """The sum of the losses of the steps since the last call."""
+        total = float(self._loss)
+        self._loss.zero_()
+        return total
+
+
+def adamw(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019) on weights; biases and batch norm are spared."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Iterable[Batch], classes: int, autocast: torch.autocast) -> Evaluation:
+    """Judge the model as it is, batch norm on its running statistics."""
+    model.eval()
+    losses, corrects, seen = [], [], 0
+    for images, labels in batches:
+        with autocast:
+            logits = model(images).float()
+        losses.append(cross_entropy(logits, labels, reduction="sum"))
+        right = labels[logits.argmax(1) == labels]
+        corrects.append((right.unsqueeze(1) == torch.arange(classes, device=labels.device)).sum(0))
+        seen += len(labels)
+    return Evaluation(float(torch.stack(losses).sum()) / seen, torch.stack(corrects).sum(0).tolist())
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[Batch], autocast: torch.autocast) -> None:
+    """Estimate batch norm's running statistics anew: the cumulative average over one pass of `batches`."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    model.train()
+    for images, _ in batches:
+        with autocast:
+            model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

@@ -1,0 +1,101 @@
+"""Epochs of steps, each ending in a record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lthrun.data.batches import Batches
+from lthrun.errors import UserError
+from lthrun.models import prunable
+from lthrun.sparsity import masks as masking
+from lthrun.training.engine import Engine, evaluate
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one epoch found. Losses are means, accuracies are 0 to 1, sparsity is percent; `correct` counts the right
+    answers per class; `step` is the clock after the epoch."""
+
+    level_epoch: int
+    sparsity: float
+    train_loss: float
+    valid_loss: float
+    accuracy: float
+    balanced_accuracy: float
+    seconds: float
+    images_per_second: float
+    time: float
+    step: int
+    correct: list[int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def epochs(
+    engine: Engine,
+    batches: Batches,
+    start: int,
+    first: int,
+    end: int,
+    on_step: Callable[[int, int, int], None],
+) -> Iterator[Record]:
+    """Train from step `start` up to step `end` of a level that began at step `first`.
+
+    An epoch is `batches.epoch_steps` steps counted from `first`, wherever the clock stands; the last one
+    may be shorter. Calls `on_step(level_epoch, steps done in it, its steps)`.
+
+    Raises:
+        UserError: the loss is no longer a number.
+    """
+    parameters = dict(engine.model.named_parameters())
+    weights = {name: parameters[name] for name in prunable(engine.model)}
+    while start < end:
+        level_epoch = (start - first) // batches.epoch_steps
+        stop = min(first + (level_epoch + 1) * batches.epoch_steps, end)
+        began = time.perf_counter()
+        engine.model.train()
+        for step in range(start, stop):
+            engine.step(batches.training(step))
+            on_step(level_epoch, step + 1 - start, stop - start)
+        train_loss = engine.take_loss() / (stop - start)
+        trained = time.perf_counter()
+        if not math.isfinite(train_loss):
+            raise UserError(
+                f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level "
+                f"(steps {start} to {stop}); lower the learning rate"
+            )
+        found = evaluate(
+            engine.model,
+            batches.centre("valid", 4 * batches.batch_size),
+            len(batches.valid_counts),
+            engine.autocast(),
+        )
+        yield Record(
+            level_epoch=level_epoch,
+            sparsity=masking.sparsity(masking.zeros(weights, engine.masks)),
+            train_loss=train_loss,
+            valid_loss=found.loss,
+            accuracy=accuracy(found.correct, batches.valid_counts),
+            balanced_accuracy=balanced_accuracy(found.correct, batches.valid_counts),
+            seconds=time.perf_counter() - began,
+            images_per_second=(stop - start) * batches.batch_size / (trained - began),
+            time=time.time(),
+            step=stop,
+            correct=found.correct,
+        )
+        start = stop
+
+
+def accuracy(correct: list[int], counts: list[int]) -> float:
+    """Share of the images answered rightly."""
+    return sum(correct) / sum(counts)
+
+
+def balanced_accuracy(correct: list[int], counts: list[int]) -> float:
+    """Mean over the classes of the share answered rightly."""
+    return sum(c / n for c, n in zip(correct, counts, strict=True)) / len(counts)

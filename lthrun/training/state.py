@@ -1,0 +1,65 @@
+"""Everything needed to go on exactly, as flat dictionaries of CPU tensors that a file can hold.
+
+There is no random state among it: every draw is a function of the seed and the step (lthrun.streams).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lthrun.sparsity.masks import Tensors
+from lthrun.training.engine import Engine
+
+
+def of_model(model: nn.Module) -> Tensors:
+    """Copies of all parameters and buffers, contiguous, on the CPU."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+
+
+@torch.no_grad()
+def to_model(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put back what `of_model` took, whatever the device and layout."""
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(state[name])
+
+
+def of_optimizer(engine: Engine) -> Tensors:
+    """The optimizer's moments and step counts as `PARAMETER/KEY`."""
+    state = engine.optimizer.state
+    return {
+        f"{name}/{key}": value.detach().cpu().contiguous().clone()
+        for name, parameter in engine.model.named_parameters()
+        for key, value in state[parameter].items()
+    }
+
+
+def to_optimizer(engine: Engine, state: Mapping[str, Tensor]) -> None:
+    """Put back what `of_optimizer` took."""
+    parameters = dict(engine.model.named_parameters())
+    for path, value in state.items():
+        name, _, key = path.rpartition("/")
+        own = torch.zeros_like(parameters[name]) if value.ndim else torch.zeros((), device=engine.device)
+        engine.optimizer.state[parameters[name]][key] = own.copy_(value)
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    """The inverse of `prefixed`: the part of `tensors` under a prefix."""
+    return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
+
+
+def initialised_batch_norm(model: nn.Module, state: Mapping[str, Tensor]) -> Tensors:
+    """`state` with batch norm as initialised: γ = 1, β = 0, running mean 0 and variance 1."""
+    fresh = dict(state)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for key in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+                fill = torch.ones_like if key in ("weight", "running_var") else torch.zeros_like
+                fresh[f"{name}.{key}"] = fill(state[f"{name}.{key}"])
+    return fresh
