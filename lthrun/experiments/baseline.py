@@ -1,0 +1,16 @@
+"""Baseline: the dense network, which is level 0 of every ticket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lthrun.experiments.lab import Lab
+from lthrun.experiments.levels import Level
+from lthrun.storage import RunDir
+
+
+def baseline(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
+    """Obtain the levels in order and write the trained weights."""
+    records = [lab.obtain(level) for level in levels]
+    run_dir.write("model", lab.end(levels[-1])[0], {"model": lab.config.model.name})
+    return {"records": records}

@@ -1,0 +1,71 @@
+"""What a run would do: which levels it would train or take over, for how long, on how much disk."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from lthrun import models
+from lthrun.config import Config
+from lthrun.experiments.lab import Lab
+from lthrun.experiments.levels import replays
+from lthrun.experiments.setting import Emit, bring
+from lthrun.storage import KEPT_EPOCHS, LevelStore, RunDir
+from lthrun.training.engine import evaluate
+
+TRIAL_STEPS = 4
+
+
+def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, Any]:
+    """Nothing is trained or written, but for the images' store; time is extrapolated from a few real steps."""
+    setting = bring(config, emit)
+    levels = LevelStore(out)
+    lab = Lab(setting, levels, emit)
+    per_step, per_validation = time_steps(lab)
+    weights = {name: t.numel() * t.element_size() for name, t in lab.model().state_dict().items()}
+    state, masks = sum(weights.values()), sum(weights[n] for n in models.prunable(lab.model())) // 4
+    rows: list[dict[str, Any]] = []
+    for level in [*replays(setting.levels), *setting.levels]:
+        have = not fresh and levels.record(level.key) is not None
+        epochs = -(-level.steps // lab.batches.epoch_steps)
+        kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.parent is None else 0)
+        rows.append(
+            {
+                "level": level.index,
+                "key": level.key,
+                "sparsity": level.sparsity,
+                "epochs": epochs,
+                "action": "take over" if have else "train",
+                "seconds": 0.0 if have else level.steps * per_step + epochs * per_validation,
+                "bytes": 0 if have else kept * state + (masks if level.parent else 0),
+            }
+        )
+    run_dir = RunDir(out / setting.run_name)
+    return {
+        "experiment": config.experiment,
+        "run_dir": str(run_dir.path),
+        "finished": not fresh and run_dir.summary() is not None,
+        "device": str(setting.device),
+        "levels": rows,
+        "seconds": sum(row["seconds"] for row in rows),
+        "bytes": sum(row["bytes"] for row in rows) + state + (0 if config.experiment == "baseline" else state + masks),
+    }
+
+
+def time_steps(lab: Lab) -> tuple[float, float]:
+    """Seconds of a training step and of a validation, from a few of each on the real images."""
+    engine = lab.engine({}, lab.model().state_dict(), {})
+    engine.model.train()
+    taken = []
+    for step in range(TRIAL_STEPS):
+        began = time.perf_counter()
+        engine.step(lab.batches.training(step % lab.batches.epoch_steps))
+        engine.take_loss()  # waits for the device
+        taken.append(time.perf_counter() - began)
+    batch = next(lab.batches.centre("valid", 4 * lab.batches.batch_size))
+    began = time.perf_counter()
+    evaluate(engine.model, [batch], lab.classes, engine.autocast())
+    per_image = (time.perf_counter() - began) / len(batch[1])
+    return statistics.median(taken[1:]), per_image * lab.batches.n_valid

@@ -1,0 +1,132 @@
+"""A config brought to this machine: its images, their split, its device, its levels.
+
+Everything that can be refused is refused here: cheap things first, torch only when it is needed, and
+nothing is written but the images' store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lthrun.config import Config
+from lthrun.data import DATASETS
+from lthrun.data.store import Store, open_store
+from lthrun.errors import UserError
+from lthrun.experiments.levels import PLANS, Ground, Level
+
+if TYPE_CHECKING:
+    import torch
+
+Emit = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run needs to know before it starts. `train` and `valid` index the images of `store`."""
+
+    config: Config
+    store: Store
+    train: list[int]
+    valid: list[int]
+    device: torch.device
+    ground: Ground
+    levels: list[Level]
+
+    @property
+    def rewind_step(self) -> int | None:
+        """The rewind point in steps, for an experiment that has one."""
+        rewind = getattr(self.config, "rewind", None)
+        return rewind.step(self.ground.epoch_steps) if rewind else None
+
+    @property
+    def epochs(self) -> int:
+        """How many rows the run's table will have."""
+        return sum(-(-level.steps // self.ground.epoch_steps) for level in self.levels)
+
+    @property
+    def resolved(self) -> Config:
+        """The config with nothing left to find out: it runs again as it is."""
+        folder = self.config.data.dir and str(Path(self.config.data.dir).expanduser().resolve())
+        data = self.config.data.model_copy(update={"dir": folder})
+        update = {"device": str(self.device), "precision": self.ground.precision, "data": data}
+        return self.config.model_copy(update=update)
+
+    @property
+    def run_name(self) -> str:
+        extra = getattr(self.config, "supermask", None)
+        facts = [self.config.experiment, self.levels[-1].key, extra and extra.model_dump()]
+        settings = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
+        return f"{self.config.experiment}-s{self.config.seed}-{settings}"
+
+
+def bring(config: Config, emit: Emit) -> Setting:
+    """Everything that can be refused, checked; cheap things first, torch when it is needed."""
+    asked_for_gpu = config.device.startswith("cuda")
+    device = find_device(config.device) if asked_for_gpu else None
+    emit("busy", doing=f"finding the images ({config.data.dataset})")
+    images = DATASETS[config.data.dataset](config.data)
+    emit("images", count=len(images.paths), folder=str(images.folder))
+    emit("busy", doing="loading PyTorch")
+    device = device or find_device(config.device)
+    store = open_store(
+        images,
+        config.data.image_size,
+        config.data.skip_unreadable,
+        lambda done, of: emit("decoding", done=done, of=of),
+    )
+    train, valid = store.split(config.data.validation, config.data.split_seed)
+    check_split(config, store, train, valid)
+    ground = Ground(
+        {
+            "images": store.identity,
+            "validation": config.data.validation,
+            "split_seed": config.data.split_seed,
+        },
+        len(train) // config.training.batch_size,
+        device.type,
+        ("bfloat16" if device.type == "cuda" else "float32") if config.precision == "auto" else config.precision,
+    )
+    setting = Setting(config, store, train, valid, device, ground, PLANS[config.experiment](config, ground))
+    if (setting.rewind_step or 0) >= setting.levels[0].end:
+        raise UserError(
+            f"rewind.to: found {config.rewind.to}; "  # type: ignore[union-attr]
+            f"must lie before the end of level 0, which is step {setting.levels[0].end}"
+        )
+    return setting
+
+
+def find_device(wanted: str) -> torch.device:
+    """The device of that name; `auto` is cuda:0 if there is one.
+
+    Raises:
+        UserError: there is no such GPU here.
+    """
+    import torch
+
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda:0" if wanted == "cuda" else wanted)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        here = f"{torch.cuda.device_count()} of them here" if torch.cuda.is_available() else "none here"
+        raise UserError(f"device: found {wanted}; no such GPU ({here}): use auto or cpu")
+    return device
+
+
+def check_split(config: Config, store: Store, train: list[int], valid: list[int]) -> None:
+    size = config.training.batch_size
+    if len(train) < size:
+        raise UserError(
+            f"training.batch_size: found {size}; must be at most the {len(train)} training images there are"
+        )
+    for side, ids in (("training", train), ("validation", valid)):
+        missing = [name for c, name in enumerate(store.classes) if all(store.labels[i] != c for i in ids)]
+        if missing:
+            raise UserError(
+                f"data.validation: found {config.data.validation:g}; there is no {' and no '.join(missing)} among "
+                f"the {len(ids)} {side} images: give more images or another share"
+            )

@@ -1,0 +1,35 @@
+"""Ticket: train, prune, rewind, repeat; then write down the mask and the weights it started from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lthrun.experiments.baseline import baseline
+from lthrun.experiments.lab import Lab
+from lthrun.experiments.levels import Level
+from lthrun.sparsity import masks as masking
+from lthrun.sparsity import tickets
+from lthrun.storage import RunDir
+
+
+def ticket(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
+    """The chain of levels, and `ticket.safetensors` of the last one."""
+    found = baseline(lab, levels, run_dir)
+    last = levels[-1]
+    masks = lab.end(last)[1]
+    start = lab.rewound(last)
+    masking.apply(start, masks)
+    made = tickets.Ticket(masks, start, {})
+    config = lab.config
+    metadata = {
+        "format": tickets.FORMAT,
+        "model": config.model.name,
+        "classes": str(lab.classes),
+        "sparsity": repr(made.sparsity),
+        "rewind_point": config.rewind.to,
+        "protocol": config.pruning.protocol,
+        "seed": str(config.seed),
+        "config": run_dir.path.name.rpartition("-")[2],
+    }
+    run_dir.write("ticket", made.to_tensors(), metadata)
+    return found
