@@ -1,0 +1,202 @@
+"""Tables and words, drawn from records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+
+def closing(summary: dict[str, Any]) -> Iterable[Any]:
+    """The table of levels, sparsity per layer, and the panel."""
+    yield ""
+    yield level_table(summary)
+    if summary["sparsity"] > 0:
+        yield layer_table(summary["levels"][-1]["layers"])
+    yield panel(summary)
+
+
+def level_table(summary: dict[str, Any]) -> Table:
+    table = Table(
+        title="Levels (accuracy: last epoch, in %, with 95 % interval)",
+        title_justify="left",
+        title_style="bold",
+    )
+    for heading in ("level", "sparsity %", "accuracy", "balanced", "best look", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for level in summary["levels"]:
+        table.add_row(
+            str(level["level"]),
+            f"{level['sparsity']:.2f}",
+            with_interval(level["accuracy"], level["accuracy_interval"]),
+            with_interval(level["balanced_accuracy"], level["balanced_accuracy_interval"]),
+            f"{100 * level['best_accuracy']:.1f} of {level['epochs']}",
+            clock(level["seconds"]),
+            "taken over" if level["reused"] else "",
+        )
+    return table
+
+
+def layer_table(layers: dict[str, Sequence[int]]) -> Table:
+    table = Table(
+        title="Zeros per layer, counted at the end",
+        title_justify="left",
+        title_style="bold",
+        show_footer=True,
+    )
+    zero, total = (sum(column) for column in zip(*layers.values(), strict=True))
+    table.add_column("layer", "all", no_wrap=True)
+    table.add_column("zeros", f"{zero:,}", justify="right")
+    table.add_column("of", f"{total:,}", justify="right")
+    table.add_column("sparsity %", f"{100 * zero / total:.2f}", justify="right")
+    for name, (count, of) in layers.items():
+        table.add_row(name.removesuffix(".weight"), f"{count:,}", f"{of:,}", f"{100 * count / of:.2f}")
+    return table
+
+
+def panel(summary: dict[str, Any]) -> Panel:
+    rows = Table.grid(padding=(0, 2))
+    mask = summary.get("supermask")
+    if mask:
+        rows.add_row("supermask", Text(f"the mask on weights never trained, batch norm: {mask['batch_norm']}"))
+        add_accuracy(rows, summary, mask)
+        rows.add_row("", "")
+        rows.add_row("ticket", "the same mask, trained from the rewind point")
+    add_accuracy(rows, summary, summary)
+    total = sum(of for _, of in summary["levels"][-1]["layers"].values())
+    rows.add_row("sparsity", f"{summary['sparsity']:.2f} % of {total:,} prunable weights")
+    rows.add_row(
+        "training time",
+        f"{clock(summary['seconds'])} on {summary['device']} in {summary['precision']}, seed {summary['seed']}",
+    )
+    reused = [str(level["level"]) for level in summary["levels"] if level["reused"]]
+    if reused:
+        rows.add_row(
+            "taken over",
+            f"level{'s' if len(reused) > 1 else ''} {', '.join(reused)} of {len(summary['levels'])}",
+        )
+    rows.add_row("everything is in", Text(summary["run_dir"], overflow="fold"))
+    return Panel(rows, title=summary["experiment"], title_align="left", expand=False, padding=(1, 2))
+
+
+def add_accuracy(rows: Table, summary: dict[str, Any], found: dict[str, Any]) -> None:
+    most_common = f"{100 * summary['majority_rate']:.1f} % (always answering the most common class)"
+    low, high = found["accuracy_interval"]
+    rows.add_row(
+        "accuracy",
+        f"{with_interval(found['accuracy'], (low, high))} % with 95 % interval, n = {summary['n_valid']:,}",
+    )
+    rows.add_row(
+        "balanced accuracy",
+        f"{with_interval(found['balanced_accuracy'], found['balanced_accuracy_interval'])} % "
+        f"(chance: {100 / len(summary['classes']):.0f})",
+    )
+    rows.add_row("majority rate", most_common)
+    rate = summary["majority_rate"]
+    word = "above" if low > rate else "below" if high < rate else "not distinguishable from"
+    style = "green" if low > rate else "yellow"
+    rows.add_row("", Text(f"accuracy is {word} the majority rate", style))
+
+
+def one_line(summary: dict[str, Any]) -> str:
+    found = summary.get("supermask") or summary
+    return (
+        f"{summary['experiment']}: accuracy {with_interval(found['accuracy'], found['accuracy_interval'])} %, "
+        f"balanced {100 * found['balanced_accuracy']:.1f} %, majority rate {100 * summary['majority_rate']:.1f} %, "
+        f"sparsity {summary['sparsity']:.2f} %, {summary['run_dir']}"
+    )
+
+
+def runs_table(summaries: Sequence[dict[str, Any]]) -> Table:
+    """The runs so far; a supermask's row shows the supermask."""
+    table = Table()
+    for heading in (
+        "when",
+        "what",
+        "seed",
+        "sparsity %",
+        "accuracy %",
+        "balanced %",
+        "majority %",
+        "directory",
+    ):
+        table.add_column(
+            heading, justify="right" if heading not in ("when", "what", "directory") else "left", no_wrap=True
+        )
+    for summary in summaries:
+        found = summary.get("supermask") or summary
+        table.add_row(
+            f"{datetime.fromtimestamp(summary['finished']):%Y-%m-%d %H:%M}",
+            summary["experiment"],
+            str(summary["seed"]),
+            f"{summary['sparsity']:.2f}",
+            with_interval(found["accuracy"], found["accuracy_interval"]),
+            f"{100 * found['balanced_accuracy']:.1f}",
+            f"{100 * summary['majority_rate']:.1f}",
+            summary["run_dir"],
+        )
+    return table
+
+
+def forecast_table(foreseen: dict[str, Any]) -> Table:
+    """The levels that `--dry-run` lists, with their cost."""
+    table = Table(title=f"{foreseen['experiment']} on {foreseen['device']}", title_justify="left", title_style="bold")
+    for heading in ("level", "sparsity %", "epochs", "", "time", "disk"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in foreseen["levels"]:
+        cost = (clock(row["seconds"]), megabytes(row["bytes"])) if row["action"] == "train" else ("", "")
+        table.add_row(str(row["level"]), f"{row['sparsity']:.2f}", str(row["epochs"]), row["action"], *cost)
+    table.add_section()
+    table.add_row("all", "", "", "", clock(foreseen["seconds"]), megabytes(foreseen["bytes"]))
+    return table
+
+
+def data_table(found: dict[str, Any]) -> Table:
+    """What `lthrun data info` knows."""
+    table = Table(show_footer=False)
+    table.add_column("")
+    for heading in ("all", "train", "valid"):
+        table.add_column(heading, justify="right")
+    for name in found["classes"]:
+        table.add_row(name, *(f"{found[side][name]:,}" for side in ("classes", "train", "valid")))
+    table.add_row("images", *(f"{found[side]:,}" for side in ("images", "n_train", "n_valid")))
+    table.add_section()
+    table.add_row("majority rate", "", "", f"{100 * found['majority_rate']:.1f} %")
+    copies = sum(map(len, found["duplicates"]))
+    table.add_row("identical", f"{copies:,}", "", f"in {plural(len(found['duplicates']), 'group')}")
+    table.add_row("unreadable", f"{len(found['unreadable']):,}", "", "")
+    table.add_row("store", megabytes(found["bytes"]), "", f"{found['image_size']} px")
+    return table
+
+
+def with_interval(value: float, interval: Sequence[float]) -> str:
+    """A share in percent with its interval: `75.0 (72.7 to 77.1)`."""
+    return f"{100 * value:.1f} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `12:30`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def point(step: int, epoch_steps: int) -> str:
+    """A rewind point in words."""
+    epoch, within = divmod(step, epoch_steps)
+    if step == 0:
+        return "at initialisation"
+    return f"after {plural(epoch, 'epoch')}" if within == 0 else f"after step {step}"
+
+
+def plural(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
