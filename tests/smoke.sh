@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Every command once, through an installed lthrun: smoke.sh PATH_TO_LTHRUN
+set -euo pipefail
+lthrun=$(realpath "$1")
+cd "$(dirname "$0")/.."
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+run() { echo "+ lthrun $*"; "$lthrun" "$@"; }
+
+run --version
+run --help > /dev/null
+run config check configs/*.yaml configs/*/*.yaml
+run config show supermask > "$out/shown.yaml"
+run config check "$out/shown.yaml"
+run config schema | cmp - configs/schema.json
+run data prepare --config configs/smoke/baseline.yaml
+run data info --config configs/smoke/baseline.yaml --json > /dev/null
+small=(--out "$out/runs" --epochs 2 --quiet)
+run baseline --config configs/smoke/baseline.yaml "${small[@]}"
+run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --dry-run
+run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --json > "$out/summary.json"
+run ticket --config configs/smoke/rewind.yaml "${small[@]}" --steps 1
+run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --protocol fasterai
+run supermask --config configs/smoke/supermask.yaml "${small[@]}" --steps 1
+run runs --out "$out/runs"
+echo "smoke: every command ran"
