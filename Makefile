@@ -1,0 +1,47 @@
+# Everything here makes the environment first if it is missing. PYTHON chooses the interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+DEMO := runs/demo
+
+.PHONY: help setup demo test smoke lint format schema clean
+
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY)  ## Make the environment .venv
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Baseline, ticket, rewound ticket and supermask on the embedded data set
+	$(BIN)/lthrun baseline --config configs/smoke/baseline.yaml --out $(DEMO)
+	$(BIN)/lthrun ticket --config configs/smoke/ticket.yaml --out $(DEMO)
+	$(BIN)/lthrun ticket --config configs/smoke/rewind.yaml --out $(DEMO)
+	$(BIN)/lthrun supermask --config configs/smoke/supermask.yaml --out $(DEMO)
+	$(BIN)/lthrun runs --out $(DEMO)
+
+test: $(READY)  ## The tests
+	$(BIN)/python -m pytest
+
+smoke: $(READY)  ## Every command once, through the installed lthrun
+	tests/smoke.sh $(BIN)/lthrun
+
+lint: $(READY)  ## Formatting, linting, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema: $(READY)  ## Write configs/schema.json anew
+	$(BIN)/lthrun config schema > configs/schema.json
+
+clean:  ## Remove environment and caches; never runs/
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
