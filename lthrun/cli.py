@@ -172,7 +172,7 @@ def experiment(
         try:
             result = with_data(lambda: run(config, out, fresh, screen), screen)
         except KeyboardInterrupt:
-            screen.say("interrupted; finished epochs are kept: the same command goes on from there", "yellow")
+            screen.interrupted()
             raise
         screen.close(result.summary)
     if as_json:
@@ -206,7 +206,7 @@ def runs(out: opt.Out = Path("runs"), json: opt.Json = False) -> None:
     if json:
         print_json(found)
     elif found:
-        make_console().print(runs_table(found))
+        make_console().print(runs_table(found, str(out)))
     else:
         print(f"no finished runs in {out}")
 

@@ -187,7 +187,11 @@ def test_interrupted_it_says_what_was_kept_and_ends_with_130(ticket: Callable, m
 
     monkeypatch.setattr(Engine, "step", interrupt)
     outcome = ticket("ticket")
-    assert outcome.status == 130 and "finished epochs are kept" in outcome.out and "Traceback" not in outcome.err
+    assert (
+        outcome.status == 130
+        and "kept: every epoch up to epoch 0 of level 0" in outcome.out
+        and "Traceback" not in outcome.err
+    )
     outcome = ticket("ticket")
     assert outcome.status == 0 and "level 0 goes on after 1 epoch trained before" in outcome.out
 

@@ -11,6 +11,7 @@ import torch
 import torchvision
 
 import lthrun
+from lthrun.config import Ticket
 from lthrun.configfile import dump
 from lthrun.errors import UserError
 from lthrun.experiments.baseline import baseline
@@ -100,6 +101,8 @@ def summarise(setting: Setting, counts: list[int], found: dict[str, Any], run_di
     return {
         "format": FORMAT,
         "experiment": setting.config.experiment,
+        "rewind_point": setting.config.rewind.to if isinstance(setting.config, Ticket) else "0ep",
+        "protocol": setting.config.pruning.protocol if isinstance(setting.config, Ticket) else "frankle",
         "seed": setting.config.seed,
         "device": str(setting.device),
         "precision": setting.ground.precision,

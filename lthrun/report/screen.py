@@ -23,7 +23,7 @@ COLUMNS = (
 def make_console(stderr: bool = False) -> Console:
     """A console as wide as the terminal; without one, wide enough for every table."""
     console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=100)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=120)
 
 
 class Screen:
@@ -43,6 +43,7 @@ class Screen:
         self._task: TaskID | None = None
         self._epochs_left = 0
         self._started = 0.0
+        self._kept: tuple[int, int] | None = None
 
     def __enter__(self) -> Screen:
         self._progress.start()
@@ -128,6 +129,7 @@ class Screen:
 
     def on_epoch(self, epoch: int, level: int, level_epoch: int, **found: Any) -> None:
         self._epochs_left -= 1
+        self._kept = (level, level_epoch)
         self.unbar()
         cells = (
             str(epoch), str(level), str(level_epoch), f"{found['sparsity']:.2f}", f"{found['train_loss']:.4f}",
@@ -178,6 +180,14 @@ class Screen:
         self.console.print(forecast_table(foreseen))
         state = "finished before" if foreseen["finished"] else "would be"
         self.say(f"{state} in {foreseen['run_dir']}; nothing was trained")
+
+    def interrupted(self) -> None:
+        """What Ctrl-C leaves behind."""
+        self.unbar()
+        kept = (
+            "every epoch up to epoch {1} of level {0}".format(*self._kept) if self._kept else "nothing was trained yet"
+        )
+        self.say(f"interrupted; kept: {kept}. The same command goes on from there", "yellow")
 
     def close(self, summary: dict[str, Any]) -> None:
         """Everything that is known at the end."""

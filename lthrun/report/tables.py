@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from rich import box
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -20,14 +21,14 @@ def closing(summary: dict[str, Any]) -> Iterable[Any]:
     yield panel(summary)
 
 
+def plain_table(title: str, **how: Any) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, **how)
+
+
 def level_table(summary: dict[str, Any]) -> Table:
-    table = Table(
-        title="Levels (accuracy: last epoch, in %, with 95 % interval)",
-        title_justify="left",
-        title_style="bold",
-    )
+    table = plain_table("Levels (accuracy after the last epoch, in %, with 95 % interval)")
     for heading in ("level", "sparsity %", "accuracy", "balanced", "best look", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     table.add_column("")
     for level in summary["levels"]:
         table.add_row(
@@ -43,12 +44,7 @@ def level_table(summary: dict[str, Any]) -> Table:
 
 
 def layer_table(layers: dict[str, Sequence[int]]) -> Table:
-    table = Table(
-        title="Zeros per layer, counted at the end",
-        title_justify="left",
-        title_style="bold",
-        show_footer=True,
-    )
+    table = plain_table("Zeros per layer, counted on the weights at the end", show_footer=True)
     zero, total = (sum(column) for column in zip(*layers.values(), strict=True))
     table.add_column("layer", "all", no_wrap=True)
     table.add_column("zeros", f"{zero:,}", justify="right")
@@ -81,7 +77,7 @@ def panel(summary: dict[str, Any]) -> Panel:
             f"level{'s' if len(reused) > 1 else ''} {', '.join(reused)} of {len(summary['levels'])}",
         )
     rows.add_row("everything is in", Text(summary["run_dir"], overflow="fold"))
-    return Panel(rows, title=summary["experiment"], title_align="left", expand=False, padding=(1, 2))
+    return Panel(rows, title=what(summary), title_align="left", expand=False, padding=(1, 2))
 
 
 def add_accuracy(rows: Table, summary: dict[str, Any], found: dict[str, Any]) -> None:
@@ -112,40 +108,40 @@ def one_line(summary: dict[str, Any]) -> str:
     )
 
 
-def runs_table(summaries: Sequence[dict[str, Any]]) -> Table:
+def runs_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
     """The runs so far; a supermask's row shows the supermask."""
-    table = Table()
-    for heading in (
-        "when",
-        "what",
-        "seed",
-        "sparsity %",
-        "accuracy %",
-        "balanced %",
-        "majority %",
-        "directory",
-    ):
-        table.add_column(
-            heading, justify="right" if heading not in ("when", "what", "directory") else "left", no_wrap=True
-        )
+    table = plain_table(f"Runs in {out} (accuracy in %, with 95 % interval)")
+    for heading in ("when", "what", "directory"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("seed", "sparsity %", "accuracy", "balanced", "majority"):
+        table.add_column(heading, justify="right")
     for summary in summaries:
         found = summary.get("supermask") or summary
         table.add_row(
             f"{datetime.fromtimestamp(summary['finished']):%Y-%m-%d %H:%M}",
-            summary["experiment"],
+            what(summary),
+            summary["run_dir"].rpartition("/")[2],
             str(summary["seed"]),
             f"{summary['sparsity']:.2f}",
             with_interval(found["accuracy"], found["accuracy_interval"]),
             f"{100 * found['balanced_accuracy']:.1f}",
             f"{100 * summary['majority_rate']:.1f}",
-            summary["run_dir"],
         )
     return table
 
 
+def what(summary: dict[str, Any]) -> str:
+    """The experiment, with what sets it apart from the default: `ticket 1ep fasterai`."""
+    apart = [
+        summary["rewind_point"] != "0ep" and summary["rewind_point"],
+        summary["protocol"] != "frankle" and summary["protocol"],
+    ]
+    return " ".join([summary["experiment"], *(str(word) for word in apart if word)])
+
+
 def forecast_table(foreseen: dict[str, Any]) -> Table:
     """The levels that `--dry-run` lists, with their cost."""
-    table = Table(title=f"{foreseen['experiment']} on {foreseen['device']}", title_justify="left", title_style="bold")
+    table = plain_table(f"{foreseen['experiment']} on {foreseen['device']}")
     for heading in ("level", "sparsity %", "epochs", "", "time", "disk"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in foreseen["levels"]:
@@ -158,7 +154,7 @@ def forecast_table(foreseen: dict[str, Any]) -> Table:
 
 def data_table(found: dict[str, Any]) -> Table:
     """What `lthrun data info` knows."""
-    table = Table(show_footer=False)
+    table = plain_table("Images")
     table.add_column("")
     for heading in ("all", "train", "valid"):
         table.add_column(heading, justify="right")
