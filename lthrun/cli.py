@@ -248,7 +248,7 @@ def data_command(
     from lthrun.data import DATASETS, pets
     from lthrun.data.store import describe, open_store
     from lthrun.report.screen import Screen, make_console
-    from lthrun.report.tables import data_table
+    from lthrun.report.tables import data_tables
 
     settings = load_config(source, None, sets, given({"data.dir": data_dir, "data.skip_unreadable": skip or None})).data
     with Screen(make_console(stderr=as_json), quiet) as screen:
@@ -271,7 +271,7 @@ def data_command(
     if as_json:
         print_json(found)
     elif not quiet:
-        make_console().print(data_table(found))
+        make_console().print(*data_tables(found), sep="\n")
 
 
 @config_app.command()

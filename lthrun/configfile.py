@@ -42,7 +42,7 @@ def load_config(
     tree = read(source) if source else {}
     where = f"{source}: " if source else ""
     found = tree.setdefault("experiment", experiment or "ticket")
-    if found not in CONFIGS:
+    if not isinstance(found, str) or found not in CONFIGS:
         raise UserError(f"{where}experiment: found {found!r}; must be one of {', '.join(CONFIGS)}")
     if experiment and found != experiment:
         raise UserError(

@@ -110,7 +110,7 @@ class Lab:
             weights = self.rewound(level)
             moments = self.levels.read(level.parent.key, "optimizer") if level.continues and level.parent else {}
             if level.parent:
-                emit("pruned", level=level.index, sparsity=100 - 100 * kept(masks), target=level.sparsity)
+                emit("pruned", level=level.index, sparsity=masking.pruned(masks), target=level.sparsity)
                 emit("rewound", level=level.index, step=level.rewind_step, epoch_steps=self.batches.epoch_steps)
         else:
             tensors, metadata = found
@@ -171,8 +171,3 @@ class Lab:
             self.levels.write(level.key, f"epoch-{record.level_epoch + 1}", model)
         tensors = model | state.prefixed("mask", engine.masks) | state.prefixed("optimizer", state.of_optimizer(engine))
         self.levels.write(level.key, "checkpoint", tensors, metadata)
-
-
-def kept(masks: Tensors) -> float:
-    """The share of the weights that the masks keep."""
-    return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())

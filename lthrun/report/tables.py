@@ -152,7 +152,7 @@ def forecast_table(foreseen: dict[str, Any]) -> Table:
     return table
 
 
-def data_table(found: dict[str, Any]) -> Table:
+def data_tables(found: dict[str, Any]) -> Iterable[Any]:
     """What `lthrun data info` knows."""
     table = plain_table("Images")
     table.add_column("")
@@ -161,13 +161,15 @@ def data_table(found: dict[str, Any]) -> Table:
     for name in found["classes"]:
         table.add_row(name, *(f"{found[side][name]:,}" for side in ("classes", "train", "valid")))
     table.add_row("images", *(f"{found[side]:,}" for side in ("images", "n_train", "n_valid")))
-    table.add_section()
     table.add_row("majority rate", "", "", f"{100 * found['majority_rate']:.1f} %")
+    yield table
     copies = sum(map(len, found["duplicates"]))
-    table.add_row("identical", f"{copies:,}", "", f"in {plural(len(found['duplicates']), 'group')}")
-    table.add_row("unreadable", f"{len(found['unreadable']):,}", "", "")
-    table.add_row("store", megabytes(found["bytes"]), "", f"{found['image_size']} px")
-    return table
+    groups = plural(len(found["duplicates"]), "group")
+    yield f"byte-identical: {copies} files in {groups}, each kept on one side of the split"
+    yield f"unreadable: {len(found['unreadable'])}"
+    for name, why in found["unreadable"].items():
+        yield Text(f"  {name}: {why}")
+    yield Text(f"store: {megabytes(found['bytes'])} at {found['image_size']} px in {found['store']}", overflow="fold")
 
 
 def with_interval(value: float, interval: Sequence[float]) -> str:

@@ -103,6 +103,12 @@ class Hold:
         self._handle.remove()
 
 
+def pruned(masks: Mapping[str, Tensor]) -> float:
+    """Percent of the weights that the masks remove."""
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    return 100 * (1 - kept / sum(mask.numel() for mask in masks.values()))
+
+
 def zeros(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, list[int]]:
     """Per tensor, how many weights are pruned and indeed zero, and how many there are.
 

@@ -32,8 +32,7 @@ class Ticket:
     @property
     def sparsity(self) -> float:
         """Percent of the prunable weights that the mask removes."""
-        kept = sum(int(mask.sum()) for mask in self.masks.values())
-        return 100 * (1 - kept / sum(mask.numel() for mask in self.masks.values()))
+        return masking.pruned(self.masks)
 
     def apply(self, model: nn.Module) -> None:
         """Put the masked weights of the rewind point, and its buffers, into `model`, in place.
