@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lthrun.config import Data
-from lthrun.data import embedded, pets, store, synthetic
+from lthrun.data import pets, store, synthetic
 from lthrun.data.batches import Batches
 from lthrun.errors import MissingData, UserError
 
@@ -244,4 +244,4 @@ def test_drawn_images_are_the_same_each_time_and_in_the_ratio_of_pets(tmp_path: 
 
 def test_the_embedded_set_takes_no_data_dir(tmp_path: Path):
     with pytest.raises(UserError, match="--data-dir goes with data.dataset: pets"):
-        embedded.images(Data(dataset="synthetic", dir=str(tmp_path)))
+        synthetic.images(Data(dataset="synthetic", dir=str(tmp_path)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lthrun.data import embedded, pets
+from lthrun.data import pets, synthetic
 
 if TYPE_CHECKING:
     from lthrun.config import Data
     from lthrun.data.pets import Images
 
-DATASETS: dict[str, Callable[[Data], Images]] = {"pets": pets.images, "synthetic": embedded.images}
+DATASETS: dict[str, Callable[[Data], Images]] = {"pets": pets.images, "synthetic": synthetic.images}

@@ -31,8 +31,16 @@ if TYPE_CHECKING:
 VERSION = 1  # bump when a pixel would change: cached copies are then drawn anew
 COUNT = 1200
 
-CATS = ["Abyssinian", "Bengal", "Birman", "Bombay", "British_Shorthair", "Egyptian_Mau", "Maine_Coon", "Persian", "Ragdoll", "Russian_Blue", "Siamese", "Sphynx"]
-DOGS = ["american_bulldog", "american_pit_bull_terrier", "basset_hound", "beagle", "boxer", "chihuahua", "english_cocker_spaniel", "english_setter", "german_shorthaired", "great_pyrenees", "havanese", "japanese_chin", "keeshond", "leonberger", "miniature_pinscher", "newfoundland", "pomeranian", "pug", "saint_bernard", "samoyed", "scottish_terrier", "shiba_inu", "staffordshire_bull_terrier", "wheaten_terrier", "yorkshire_terrier"]
+CATS = (
+    "Abyssinian Bengal Birman Bombay British_Shorthair Egyptian_Mau Maine_Coon Persian Ragdoll "
+    "Russian_Blue Siamese Sphynx"
+).split()
+DOGS = (
+    "american_bulldog american_pit_bull_terrier basset_hound beagle boxer chihuahua "
+    "english_cocker_spaniel english_setter german_shorthaired great_pyrenees havanese japanese_chin "
+    "keeshond leonberger miniature_pinscher newfoundland pomeranian pug saint_bernard samoyed "
+    "scottish_terrier shiba_inu staffordshire_bull_terrier wheaten_terrier yorkshire_terrier"
+).split()
 CAT_SHARE = 2400 / 7390
 
 SPREAD = 0.4  # how far a trait strays from its species, as a share of the distance between the species
@@ -90,12 +98,14 @@ def name(index: int) -> str:
 def oval(x: float, y: float, width: float, height: float, tilt: float = 0.0) -> Points:
     """The outline of an ellipse given by its centre, half axes and tilt in radians."""
     angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    return turn(np.stack([width * np.cos(angle), height * np.sin(angle)], axis=1), tilt) + (x, y)
+    outline: Points = turn(np.stack([width * np.cos(angle), height * np.sin(angle)], axis=1), tilt) + np.array([x, y])
+    return outline
 
 
 def turn(points: Points, angle: float) -> Points:
     cos, sin = np.cos(angle), np.sin(angle)
-    return points @ np.array([[cos, sin], [-sin, cos]])
+    turned: Points = points @ np.array([[cos, sin], [-sin, cos]])
+    return turned
 
 
 class Brush:
@@ -195,7 +205,8 @@ def markings(rng: Generator, brush: Brush, fur: Colour, second: Colour, wide: fl
     """Patches of a second colour, stripes on the forehead, and tufts that give the fur a texture."""
     for _ in range(rng.integers(0, 3)):
         x, y = rng.uniform(-0.5, 0.5) * wide, rng.uniform(-0.5, 0.3) * tall
-        brush.fill(second, oval(x, y, *rng.uniform(0.2, 0.42, 2), rng.uniform(0, 3)))
+        width, height = rng.uniform(0.2, 0.42, 2)
+        brush.fill(second, oval(x, y, width, height, rng.uniform(0, 3)))
     if rng.random() < 0.4:
         for x in (-0.22, 0.0, 0.22):
             brush.line(0.6 * fur, [(x, -0.85 * tall), (0.7 * x, -0.5 * tall)], 0.08)
