@@ -44,7 +44,8 @@ def cache_dir() -> Path:
 def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock file `path`; a lock whose process has died does not block.
 
-    Calls `waiting` once if another process holds it.
+    Calls `waiting` once if another process holds it. A folder that holds nothing but its lock in the end, because
+    what it was made for was refused, goes away again.
     """
     make_dir(path.parent)
     held = filelock.FileLock(path)
@@ -57,6 +58,8 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
         yield
     finally:
         held.release()
+        if list(path.parent.iterdir()) == [path]:
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def make_dir(path: Path) -> None:

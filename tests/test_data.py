@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -121,6 +122,23 @@ def test_identity_is_of_contents_wherever_they_lie(folder: Path, tmp_path: Path)
     assert opened(tmp_path / "elsewhere" / "images").identity == opened(folder).identity
 
 
+def test_a_dangling_link_is_unreadable(folder: Path):
+    (folder / "dog_gone.jpg").symlink_to(folder / "nowhere.jpg")
+    with pytest.raises(UserError, match="1 of 10 images cannot be read: dog_gone.jpg"):
+        opened(folder)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "grey", "palette", "CMYK", "alpha"])
+def test_images_of_another_kind_under_a_jpg_name_are_read(folder: Path, kind: str):
+    mode = {"grey": "L", "palette": "P", "CMYK": "CMYK", "alpha": "RGBA"}.get(kind, "RGB")
+    form = {"palette": "GIF", "alpha": "PNG"}.get(kind, kind if kind.isupper() and kind != "CMYK" else "JPEG")
+    Image.new("RGB", (40, 30), (200, 100, 50)).convert(mode).save(folder / "dog_kind.jpg", format=form)
+    found = opened(folder)
+    colour = reference(found, found.names.index("dog_kind.jpg")).mean((0, 1))
+    grey = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    assert np.abs(colour - ([grey] * 3 if kind == "grey" else [200, 100, 50])).max() < 12
+
+
 def test_unreadable_images_are_listed_at_once_and_can_be_left_out(folder: Path, cache: Path):
     whole = (folder / "dog_6.jpg").read_bytes()
     (folder / "dog_6.jpg").write_bytes(whole[: len(whole) // 2])
@@ -131,7 +149,7 @@ def test_unreadable_images_are_listed_at_once_and_can_be_left_out(folder: Path, 
         UserError, match=r"3 of 10 images cannot be read: Cat_3.jpg, dog_6.jpg, dog_text.jpg; .*--skip-unreadable"
     ):
         opened(folder)
-    assert {p for p in set(cache.rglob("*")) - before if p.is_file() and p.name != ".lock"} == set()
+    assert set(cache.rglob("*")) - before <= {cache / "stores"}, "nothing was made"
     found = opened(folder, skip_unreadable=True)
     assert len(found.names) == 7 and set(found.unreadable) == {"Cat_3.jpg", "dog_6.jpg", "dog_text.jpg"}
     with pytest.raises(UserError, match="cannot be read"):
@@ -245,3 +263,27 @@ def test_drawn_images_are_the_same_each_time_and_in_the_ratio_of_pets(tmp_path: 
 def test_the_embedded_set_takes_no_data_dir(tmp_path: Path):
     with pytest.raises(UserError, match="--data-dir goes with data.dataset: pets"):
         synthetic.images(Data(dataset="synthetic", dir=str(tmp_path)))
+
+
+def build_once(root: str, count: object) -> None:
+    """Open the store in a process of its own, counting builds."""
+    build = store.build
+
+    def counted(*arguments: object) -> store.Store:
+        with count.get_lock():  # type: ignore[attr-defined]
+            count.value += 1  # type: ignore[attr-defined]
+        return build(*arguments)  # type: ignore[arg-type]
+
+    store.build = counted  # type: ignore[assignment]
+    store.open_store(pets.images(Data(dir=root)), 18)
+
+
+def test_of_two_processes_that_want_one_store_one_builds_it(images: Path):
+    context = multiprocessing.get_context("fork")
+    count = context.Value("i", 0)
+    workers = [context.Process(target=build_once, args=(str(images), count)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 4 and count.value == 1

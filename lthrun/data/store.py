@@ -73,7 +73,11 @@ class Store:
 
 
 def open_store(
-    images: Images, size: int, skip_unreadable: bool = False, progress: Progress = lambda i, n: None
+    images: Images,
+    size: int,
+    skip_unreadable: bool = False,
+    progress: Progress = lambda done, of: None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Store:
     """The store of `images` at `size` pixels, made if it is missing or out of date.
 
@@ -83,7 +87,7 @@ def open_store(
     where = home(images, size)
     found = current(images, size)
     if found is None:
-        with lock(where / ".lock"):
+        with lock(where / ".lock", waiting):
             found = current(images, size) or build(images, size, where, skip_unreadable, progress)
     if found.unreadable and not skip_unreadable:
         complain(found.unreadable, len(images.paths))
@@ -111,8 +115,11 @@ def stamp(images: Images, size: int) -> str:
     """Changes whenever the store has to be made again."""
     seen = hashlib.sha256(repr((VERSION, size)).encode())
     for path in images.paths:
-        stat = path.stat()
-        seen.update(repr((path.name, stat.st_size, stat.st_mtime_ns)).encode())
+        try:
+            stat = path.stat()
+            seen.update(repr((path.name, stat.st_size, stat.st_mtime_ns)).encode())
+        except OSError:  # a dangling link; decoding will say so
+            seen.update(repr(path.name).encode())
     return seen.hexdigest()[:16]
 
 

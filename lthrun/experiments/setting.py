@@ -78,6 +78,7 @@ def bring(config: Config, emit: Emit) -> Setting:
         config.data.image_size,
         config.data.skip_unreadable,
         lambda done, of: emit("decoding", done=done, of=of),
+        lambda: emit("waiting", store=str(images.folder)),
     )
     train, valid = store.split(config.data.validation, config.data.split_seed)
     check_split(config, store, train, valid)
