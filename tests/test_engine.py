@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lthrun.config import Training
 from lthrun.models import build, prunable
@@ -78,6 +79,24 @@ def test_pruned_weights_are_zero_after_every_step():
         assert any(made.model.get_parameter(name)[mask].any() for name, mask in masks.items())
     for name, mask in masks.items():
         assert not made.model.get_parameter(name)[~mask].any()
+
+
+def test_a_step_reads_nothing_back_from_the_device():
+    class Watch(TorchDispatchMode):
+        reads = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.reads += "_local_scalar_dense" in str(func)
+            return func(*args, **(kwargs or {}))
+
+    made = engine(some_masks())
+    made.model.train()
+    with Watch() as watch:
+        made.step(batch(0))
+        made.step(batch(1))
+        assert watch.reads == 0
+        made.take_loss()
+        assert watch.reads == 1, "the watch sees a read where there is one"
 
 
 def test_losses_add_up_until_taken():

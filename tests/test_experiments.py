@@ -262,6 +262,23 @@ def test_a_run_broken_off_goes_on_to_the_same_end(small: Callable, tmp_path: Pat
     assert not list((tmp_path / "broken" / "levels").glob("*.part")), "nothing is left behind"
 
 
+def test_an_interrupted_fresh_run_loses_nothing_and_leaves_nothing(small: Callable, tmp_path: Path):
+    first = run(small("baseline"), tmp_path)
+    steps = 0
+
+    def stop(kind: str, **facts: Any) -> None:
+        nonlocal steps
+        steps += kind == "step"
+        if steps == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(small("baseline"), tmp_path, fresh=True, emit=stop)
+    again = run(small("baseline"), tmp_path)
+    assert again.summary["levels"][0]["reused"] and timeless(again) == timeless(first)
+    assert not list((tmp_path / "levels").glob("*.part"))
+
+
 def test_a_replacement_cut_short_is_undone(small: Callable, tmp_path: Path):
     result = run(small("baseline"), tmp_path)
     level = tmp_path / "levels" / result.summary["levels"][0]["key"]

@@ -61,6 +61,7 @@ class Lab:
             record = None if self.fresh else self.levels.record(level.key)
             reused = record is not None
             if record is not None:
+                self.levels.discard(level.key)  # what an interrupted --fresh has left
                 self.emit("reused", level=level.index, key=level.key, replay=replay)
                 self._tell(level, record["epochs"], emit)
             else:
