@@ -22,7 +22,7 @@ def closing(summary: dict[str, Any]) -> Iterable[Any]:
 
 
 def plain_table(title: str, **how: Any) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, **how)
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, **how)
 
 
 def level_table(summary: dict[str, Any]) -> Table:
@@ -110,22 +110,22 @@ def one_line(summary: dict[str, Any]) -> str:
 
 def runs_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
     """The runs so far; a supermask's row shows the supermask."""
-    table = plain_table(f"Runs in {out} (accuracy in %, with 95 % interval)")
-    for heading in ("when", "what", "directory"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("seed", "sparsity %", "accuracy", "balanced", "majority"):
-        table.add_column(heading, justify="right")
+    rates = sorted({f"{100 * summary['majority_rate']:.1f}" for summary in summaries})
+    table = plain_table(f"Runs in {out} (accuracy in %, with 95 % interval; majority rate {' or '.join(rates)} %)")
+    table.add_column("when", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    for heading in ("seed", "sparsity", "accuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("directory", overflow="fold")
     for summary in summaries:
         found = summary.get("supermask") or summary
         table.add_row(
-            f"{datetime.fromtimestamp(summary['finished']):%Y-%m-%d %H:%M}",
+            f"{datetime.fromtimestamp(summary['finished']):%d %b %H:%M}",
             what(summary),
-            summary["run_dir"].rpartition("/")[2],
             str(summary["seed"]),
-            f"{summary['sparsity']:.2f}",
+            f"{summary['sparsity']:.2f} %",
             with_interval(found["accuracy"], found["accuracy_interval"]),
-            f"{100 * found['balanced_accuracy']:.1f}",
-            f"{100 * summary['majority_rate']:.1f}",
+            summary["run_dir"].rpartition("/")[2],
         )
     return table
 
