@@ -22,7 +22,15 @@ def closing(summary: dict[str, Any]) -> Iterable[Any]:
 
 
 def plain_table(title: str, **how: Any) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, **how)
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        **how,
+    )
 
 
 def level_table(summary: dict[str, Any]) -> Table:
@@ -70,6 +78,7 @@ def panel(summary: dict[str, Any]) -> Panel:
         "training time",
         f"{clock(summary['seconds'])} on {summary['device']} in {summary['precision']}, seed {summary['seed']}",
     )
+    rows.add_row("", Text("one seed: the intervals speak of other images, not of other seeds", "dim"))
     reused = [str(level["level"]) for level in summary["levels"] if level["reused"]]
     if reused:
         rows.add_row(
