@@ -173,7 +173,7 @@ def experiment(
         try:
             result = with_data(lambda: run(config, out, fresh, screen), screen)
         except KeyboardInterrupt:
-            screen.interrupted()
+            screen.interrupted(fresh)
             raise
         screen.close(result.summary)
     if as_json:
@@ -226,14 +226,10 @@ def prepare(
 
 @data_app.command()
 def info(
-    config: opt.ConfigFile = None,
-    set: opt.Sets = [],
-    data_dir: opt.DataDir = None,
-    skip_unreadable: opt.SkipUnreadable = False,
-    json: opt.Json = False,
+    config: opt.ConfigFile = None, set: opt.Sets = [], data_dir: opt.DataDir = None, json: opt.Json = False
 ) -> None:
     """Counts, classes, split, majority rate, duplicates and unreadable files."""
-    data_command(config, set, data_dir, skip_unreadable, False, json, False)
+    data_command(config, set, data_dir, False, False, json, False)
 
 
 def data_command(
@@ -265,7 +261,7 @@ def data_command(
         store = open_store(
             images,
             settings.image_size,
-            settings.skip_unreadable,
+            settings.skip_unreadable or not download,  # `info` is there to list what cannot be read
             lambda done, of: screen("decoding", done=done, of=of),
         )
     found = describe(store, settings.validation, settings.split_seed)
@@ -315,7 +311,7 @@ def main() -> None:
     except typer.TyperException as error:
         fail(error.format_message())
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         fail(f"{error.filename or 'the disk'}: {error.strerror}")
     except (KeyboardInterrupt, typer.Abort):

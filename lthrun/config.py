@@ -51,6 +51,12 @@ def percent(value: float) -> float:
     return value
 
 
+def decays(values: tuple[float, float]) -> tuple[float, float]:
+    if not all(0 <= value < 1 for value in values):
+        raise PydanticCustomError("decays", "must each be at least 0 and below 1", {})
+    return values
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -86,18 +92,12 @@ class Training(Section):
     """Images per step; the last incomplete batch of an epoch is dropped."""
     learning_rate: float = Field(1e-3, gt=0)
     """Constant."""
-    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.99)
+    betas: Annotated[tuple[float, float], Field(strict=False), AfterValidator(decays)] = (0.9, 0.99)
     """Decay of the two moments, each at least 0 and below 1."""
     eps: float = Field(1e-5, gt=0)
     """Added to the denominator."""
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled from the gradient (Loshchilov & Hutter 2019)."""
-
-    @model_validator(mode="after")
-    def _betas_are_decays(self) -> Training:
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise PydanticCustomError("betas", "betas must each be at least 0 and below 1", {})
-        return self
 
 
 class Pruning(Section):
@@ -116,7 +116,7 @@ class Pruning(Section):
 
 
 class Rewind(Section):
-    to: str = Field("0ep", pattern=r"^\d+(ep|it)$")
+    to: str = Field("0ep", pattern=r"^\d{1,9}(ep|it)$")
     """The training step that weights go back to: 0ep is initialisation, 1ep after one epoch, 200it after 200 steps."""
     train: Literal["full", "remaining"] = "full"
     """full: each level trains training.epochs; remaining: up to the step at which level 0 ended."""
@@ -138,7 +138,7 @@ class Baseline(Section):
     experiment: Literal["baseline"] = "baseline"
     seed: int = Field(0, ge=0)
     """Decides initialisation, data order, augmentation and random masks."""
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")
     """auto: cuda:0 if there is one, else cpu."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 (autocast) on CUDA, float32 on the CPU."""

@@ -19,7 +19,19 @@ from lthrun.errors import UserError
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number, as everybody expects (YAML 1.1 asks for 1.0e-3)."""
+    """Safe YAML in which 1e-3 is a number, as everybody expects (YAML 1.1 asks for 1.0e-3), and in which
+    no key may stand twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 Loader.add_implicit_resolver(
@@ -39,8 +51,8 @@ def load_config(
     Raises:
         UserError: something in it is unknown, of the wrong type, out of range, or for another experiment.
     """
-    tree = read(source) if source else {}
-    where = f"{source}: " if source else ""
+    tree = {} if source is None else read(source)
+    where = "" if source is None else f"{source}: "
     found = tree.setdefault("experiment", experiment or "ticket")
     if not isinstance(found, str) or found not in CONFIGS:
         raise UserError(f"{where}experiment: found {found!r}; must be one of {', '.join(CONFIGS)}")
@@ -147,7 +159,7 @@ def explain(kind: type[BaseModel], error: Any) -> str:
             "rewind.to": "must be like 0ep, 1ep or 200it",
             "device": "must be auto, cpu, cuda or cuda:N",
         }[key]
-    return f"{key}: found {error['input']!r}; {message}" if key and error["type"] != "betas" else message
+    return f"{key}: found {error['input']!r}; {message}" if key else message
 
 
 def right_key(kind: type[BaseModel], key: str) -> str:

@@ -31,6 +31,15 @@ def build(name: str, classes: int, seed: int) -> nn.Module:
         return MODELS[name](classes)
 
 
+def prunable_shapes(name: str, classes: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the prunable tensors, without making the model."""
+    import torch
+
+    with torch.device("meta"):
+        model = MODELS[name](classes)
+    return {tensor: tuple(model.get_parameter(tensor).shape) for tensor in prunable(model)}
+
+
 def prunable(model: nn.Module) -> list[str]:
     """Names of the tensors that are pruned: the weights of the convolutions; not batch norm, not `fc`."""
     from torch import nn

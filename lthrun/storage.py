@@ -116,7 +116,7 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file, or None where there is no (whole) one."""
     try:
         return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
@@ -164,9 +164,11 @@ class LevelStore:
         self.root = out / "levels"
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """level.json of a finished level, or None."""
+        """level.json of a finished level, or None; a level with a file missing or cut short is not finished."""
         self._recover(key)
-        record: dict[str, Any] | None = read_json(self.root / key / "level.json")
+        record = read_json(self.root / key / "level.json")
+        if not isinstance(record, dict) or record.pop("files", None) != sizes(self.root / key):
+            return None
         return record
 
     def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Any:
@@ -180,10 +182,18 @@ class LevelStore:
         """One file of a level being trained."""
         write_tensors(self.root / f"{key}.part" / f"{name}.safetensors", tensors, metadata)
 
-    def checkpoint(self, key: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """Where the training of a level can go on, or None."""
+    def checkpoint(
+        self, key: str, damaged: Callable[[], None] = lambda: None
+    ) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """Where the training of a level can go on, or None; calls `damaged` if that cannot be read."""
         path = self.root / f"{key}.part" / "checkpoint.safetensors"
-        return read_tensors(path) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return read_tensors(path)
+        except UserError:
+            damaged()
+            return None
 
     def discard(self, key: str) -> None:
         """Forget the unfinished training of a level."""
@@ -192,8 +202,9 @@ class LevelStore:
     def finish(self, key: str, record: Mapping[str, Any]) -> None:
         """Turn the level being trained into the finished one, replacing an earlier one."""
         part, final, old = (self.root / f"{key}{suffix}" for suffix in (".part", "", ".old"))
-        (part / "checkpoint.safetensors").unlink(missing_ok=True)
-        write_json(part / "level.json", record)
+        for leftover in (part / "checkpoint.safetensors", *part.glob(".*")):
+            leftover.unlink(missing_ok=True)
+        write_json(part / "level.json", {**record, "files": sizes(part)})
         if final.exists():
             final.rename(old)
         part.rename(final)
@@ -206,6 +217,11 @@ class LevelStore:
             old.rename(final)
 
 
+def sizes(folder: Path) -> dict[str, int]:
+    """The bytes of each tensor file in a folder."""
+    return {path.name: path.stat().st_size for path in sorted(folder.glob("*.safetensors"))}
+
+
 class RunDir:
     """One run's directory. Made when the run starts, locked while it runs."""
 
@@ -216,7 +232,7 @@ class RunDir:
         return lock(self.path / ".lock", waiting)
 
     def start(self, config: str, environment: Mapping[str, Any]) -> None:
-        for name in ("metrics.jsonl", "events.jsonl", "summary.json"):
+        for name in ("metrics.jsonl", "events.jsonl"):
             (self.path / name).unlink(missing_ok=True)
         write_text(self.path / "config.yaml", config)
         write_json(self.path / "environment.json", environment)
@@ -234,20 +250,28 @@ class RunDir:
     def finish(self, summary: Mapping[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)
 
-    def summary(self) -> dict[str, Any] | None:
-        """summary.json of a finished run, or None."""
-        found: dict[str, Any] | None = read_json(self.path / "summary.json")
-        return found
+    def finished(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+        """Summary and metrics of a finished run, or None if anything of it is missing or damaged."""
+        summary = read_summary(self.path)
+        try:
+            metrics = [json.loads(line) for line in (self.path / "metrics.jsonl").read_text("utf-8").splitlines()]
+        except (OSError, ValueError):
+            return None
+        if summary is None or len(metrics) != summary["epochs"] or summary["files"] != sizes(self.path):
+            return None
+        return summary, metrics
 
-    def metrics(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+def read_summary(run_dir: Path) -> dict[str, Any] | None:
+    """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
+    summary = read_json(run_dir / "summary.json")
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
+        return None
+    return {**summary, "run_dir": str(run_dir)}
 
 
 def finished_runs(out: Path) -> list[dict[str, Any]]:
     """The summaries under an output root, oldest first, each with `finished` (seconds since 1970)."""
-    found = []
-    for path in out.glob("*/summary.json"):
-        summary = read_json(path)
-        if isinstance(summary, dict) and "experiment" in summary:
-            found.append({**summary, "finished": path.stat().st_mtime, "run_dir": str(path.parent)})
-    return sorted(found, key=lambda summary: summary["finished"])
+    found = [(path.stat().st_mtime, read_summary(path.parent)) for path in out.glob("*/summary.json")]
+    summaries = [{**summary, "finished": when} for when, summary in found if summary is not None]
+    return sorted(summaries, key=lambda summary: float(summary["finished"]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +54,9 @@ BAD = {
     "missing config": (["ticket", "--config", "nowhere.yaml"], "--config: found no file nowhere.yaml; shipped with lthrun are"),
     "out is a file": (["baseline", "--out", "MISSPELT"], "found a file; must be a directory"),
     "data dir of the drawn set": (["baseline", "--config", "smoke/baseline", "--data-dir", "IMAGES"], "--data-dir goes with data.dataset: pets"),
+    "a tensor would be emptied": (["ticket", "--sparsity", "99.9", "--data-dir", "IMAGES", *TINY, "--set", "pruning.granularity=filter"], "pruning.sparsity: found 99.9; conv1.weight would lose all its 64 groups"),
+    "empty config name": (["ticket", "--config", ""], "--config: found no file"),
+    "huge device": (["baseline", "--device", "cuda:99999999999999"], "device: found 'cuda:99999999999999'; must be auto"),
     "unknown command": (["tickt"], "No such command 'tickt'"),
     "unknown option": (["ticket", "--sparsty", "50"], "No such option: --sparsty"),
     "no number": (["ticket", "--sparsity", "half"], "Invalid value for '--sparsity'"),
@@ -189,11 +194,55 @@ def test_interrupted_it_says_what_was_kept_and_ends_with_130(ticket: Callable, m
     outcome = ticket("ticket")
     assert (
         outcome.status == 130
-        and "kept: every epoch up to epoch 0 of level 0" in outcome.out
+        and "kept: everything up to epoch 0 of level 0; the same command goes on" in outcome.out
         and "Traceback" not in outcome.err
     )
     outcome = ticket("ticket")
     assert outcome.status == 0 and "level 0 goes on after 1 epoch trained before" in outcome.out
+
+
+def test_quiet_too_says_what_was_kept(ticket: Callable, monkeypatch: pytest.MonkeyPatch):
+    from lthrun.training.engine import Engine
+
+    step, calls = Engine.step, []
+
+    def interrupt(self, batch):
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(Engine, "step", interrupt)
+    assert "kept: everything up to epoch 0 of level 0" in ticket("baseline", "--quiet").out
+
+
+def test_runs_shows_the_whole_ones_whatever_lies_beside_them(ticket: Callable, lthrun: Callable, tmp_path: Path):
+    ticket("baseline")
+    for name, content in {"a": '{"experiment": "ticket"}', "b": "[]", "c": "{", "d": '{"format": 99}'}.items():
+        (tmp_path / "out" / name).mkdir()
+        (tmp_path / "out" / name / "summary.json").write_text(content)
+    (tmp_path / "out" / "e" / "summary.json").mkdir(parents=True)
+    (tmp_path / "out").rename(tmp_path / "[red]")
+    listed = lthrun("runs", "--out", "[red]")
+    assert listed.status == 0 and listed.out.count("baseline-s0-") == 1 and "Runs in [red]" in listed.out
+    (run,) = json.loads(lthrun("runs", "--out", "[red]", "--json").out)
+    assert run["run_dir"].startswith("[red]/"), "where it lies now"
+
+
+def test_info_lists_what_cannot_be_read(lthrun: Callable, images: Path, tmp_path: Path):
+    shutil.copytree(images, tmp_path / "set")
+    (tmp_path / "set" / "images" / "dog_empty.jpg").write_bytes(b"")
+    (tmp_path / "set" / "images" / os.fsdecode(b"caf\xe9_1.jpg")).symlink_to("nowhere")
+    outcome = lthrun("data", "info", "--data-dir", "set", "--set", "data.image_size=20")
+    assert (
+        outcome.status == 0
+        and "unreadable: 2" in outcome.out
+        and "dog_empty.jpg: UnidentifiedImageError" in outcome.out
+    )
+    assert (
+        lthrun("data", "info", "--data-dir", "set", "--set", "data.validation=1", "--set", "data.image_size=20").status
+        == 0
+    )
 
 
 def test_data_prepare_and_info(lthrun: Callable, images: Path):

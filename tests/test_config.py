@@ -142,7 +142,7 @@ WRONG = {
     "training.learning_rate=.nan": "training.learning_rate: found nan; must be a finite number",
     "training.learning_rate=fast": "training.learning_rate: found 'fast'; must be a valid number",
     "training.betas=[0.9]": "training.betas.1: found",
-    "training.betas=[0.9, 1.5]": "betas must each be at least 0 and below 1",
+    "training.betas=[0.9, 1.5]": "training.betas: found [0.9, 1.5]; must each be at least 0 and below 1",
     "training.eps=-1": "training.eps: found -1; must be greater than 0",
     "training.weight_decay=-1": "training.weight_decay: found -1; must be greater than or equal to 0",
     "training=5": "training: found 5; must be a section of keys",
@@ -213,6 +213,7 @@ def test_sections_of_other_experiments_are_said_to_be_theirs():
     [
         (b"training: [", "not valid YAML"),
         (b"- 1\n- 2\n", "found list; a config is a mapping of sections"),
+        (b"training: {epochs: 2, epochs: 3}", "line 1, column 23 not valid YAML: key 'epochs' stands twice"),
         (b"\xff\xfe\x00", "cannot be read as UTF-8 text"),
         (b"training: !!python/object:os.system {}", "not valid YAML"),
     ],

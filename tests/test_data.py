@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -120,6 +121,12 @@ def test_the_store_is_made_again_when_files_size_or_version_change(folder: Path,
 def test_identity_is_of_contents_wherever_they_lie(folder: Path, tmp_path: Path):
     shutil.copytree(folder, tmp_path / "elsewhere" / "images")
     assert opened(tmp_path / "elsewhere" / "images").identity == opened(folder).identity
+
+
+def test_names_need_not_be_utf8(folder: Path):
+    os.link(folder / "dog_0.jpg", os.fsencode(folder) + b"/dog_caf\xe9.jpg")
+    found = opened(folder)
+    assert len(found.names) == 10 and sum(map(len, found.split(20, 42))) == 10 and found.identity
 
 
 def test_a_dangling_link_is_unreadable(folder: Path):

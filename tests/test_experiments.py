@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -279,6 +280,62 @@ def test_an_interrupted_fresh_run_loses_nothing_and_leaves_nothing(small: Callab
     assert not list((tmp_path / "levels").glob("*.part"))
 
 
+def test_what_a_row_says_is_already_on_disk(small: Callable, tmp_path: Path):
+    def stop(kind: str, **facts: Any) -> None:
+        if kind == "epoch" and facts["level_epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(small("baseline"), tmp_path, emit=stop)
+    heard: list[str] = []
+    run(small("baseline"), tmp_path, emit=lambda kind, **_: heard.append(kind))
+    assert "step" not in heard and "reused" in heard
+
+
+@pytest.mark.parametrize(
+    "fault", ["end missing", "end cut", "epoch missing", "record damaged", "record empty", "checkpoint"]
+)
+def test_a_damaged_level_is_trained_again(small: Callable, tmp_path: Path, fault: str):
+    config = small("ticket", **{"rewind.to": "1ep", "pruning.steps": 1})
+    first = run(config, tmp_path)
+    level = tmp_path / "levels" / first.summary["levels"][0]["key"]
+    if fault == "end missing":
+        (level / "end.safetensors").unlink()
+    elif fault == "end cut":
+        os.truncate(level / "end.safetensors", 100)
+    elif fault == "epoch missing":
+        (level / "epoch-1.safetensors").unlink()
+    elif fault == "checkpoint":
+        shutil.rmtree(level)
+        level.with_name(level.name + ".part").mkdir()
+        (tmp_path / "levels" / f"{level.name}.part" / "checkpoint.safetensors").write_text("junk")
+    else:
+        (level / "level.json").write_text("{" if fault == "record damaged" else "{}")
+    (first.run_dir / "summary.json").unlink()
+    again = run(config, tmp_path)
+    assert timeless(again) == timeless(first) and not again.summary["levels"][0]["reused"]
+
+
+@pytest.mark.parametrize(
+    "fault", ["metrics missing", "metrics torn", "summary empty", "summary a list", "ticket missing"]
+)
+def test_a_damaged_run_directory_is_made_whole_from_its_levels(small: Callable, tmp_path: Path, fault: str):
+    first = run(small("ticket"), tmp_path)
+    metrics, summary = first.run_dir / "metrics.jsonl", first.run_dir / "summary.json"
+    if fault == "metrics missing":
+        metrics.unlink()
+    elif fault == "metrics torn":
+        metrics.write_text(metrics.read_text()[:-30])
+    elif fault == "ticket missing":
+        (first.run_dir / "ticket.safetensors").unlink()
+    else:
+        summary.write_text("{}" if fault == "summary empty" else "[]")
+    heard: list[str] = []
+    again = run(small("ticket"), tmp_path, emit=lambda kind, **_: heard.append(kind))
+    assert "step" not in heard and heard.count("reused") == 4
+    assert timeless(again) == timeless(first) and lthrun.load_ticket(first.run_dir / "ticket.safetensors")
+
+
 def test_a_replacement_cut_short_is_undone(small: Callable, tmp_path: Path):
     result = run(small("baseline"), tmp_path)
     level = tmp_path / "levels" / result.summary["levels"][0]["key"]
@@ -323,6 +380,11 @@ def test_a_run_directory_holds_what_it_promises(small: Callable, tmp_path: Path)
 def test_a_loss_that_is_no_number_ends_the_run_with_the_key_to_change(small: Callable, tmp_path: Path):
     with pytest.raises(lthrun.UserError, match=r"training.learning_rate: the loss is no longer a number in epoch 0"):
         run(small("baseline", **{"training.learning_rate": 1e30}), tmp_path)
+
+
+def test_a_validation_loss_that_is_no_number_does_too(small: Callable, tmp_path: Path):
+    with pytest.raises(lthrun.UserError, match=r"the loss is no longer a number.*training.weight_decay"):
+        run(small("baseline", **{"training.weight_decay": 1e6, "training.epochs": 9}), tmp_path)
 
 
 def test_majority_rate_is_that_of_the_validation_images(small: Callable, tmp_path: Path):

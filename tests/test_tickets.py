@@ -101,6 +101,11 @@ def test_a_mismatch_names_tensors_and_shapes_and_changes_nothing(ticket: Ticket)
         ticket.hold(linear, torch.optim.SGD(linear.parameters(), 0.1))
 
 
+def test_an_optimizer_of_another_model_is_refused(ticket: Ticket):
+    with pytest.raises(lthrun.UserError, match=r"does not train these tensors of the model: 0.weight, 3.weight"):
+        ticket.hold(tiny(2), torch.optim.SGD(tiny(2).parameters(), 0.1))
+
+
 def test_sparsity_is_that_of_the_masks(ticket: Ticket):
     pruned = sum(int((~mask).sum()) for mask in ticket.masks.values())
     assert ticket.sparsity == pytest.approx(100 * pruned / (108 + 288))

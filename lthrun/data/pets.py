@@ -51,7 +51,8 @@ def images(settings: Data) -> Images:
         if folder.is_dir():
             return in_folder("pets", folder)
     raise UserError(
-        f"--data-dir {settings.dir}: found neither {root / 'images'} nor {root / 'oxford-iiit-pet' / 'images'}"
+        f"--data-dir {settings.dir}: found neither {root / 'images'} nor {root / 'oxford-iiit-pet' / 'images'}; "
+        "name the folder that holds images/"
     )
 
 

@@ -61,7 +61,7 @@ class Store:
         Byte-identical images stay on one side.
         """
         drawn = sorted(
-            self.groups(), key=lambda g: hashlib.sha256(f"{seed}/split/{self.names[g[0]]}".encode()).digest()
+            self.groups(), key=lambda g: hashlib.sha256(os.fsencode(f"{seed}/split/{self.names[g[0]]}")).digest()
         )
         wanted = round(percent / 100 * len(self.names))
         valid: list[int] = []
@@ -191,7 +191,7 @@ def describe(store: Store, validation: float, split_seed: int) -> dict[str, Any]
         "valid": per_class(valid),
         "n_train": len(train),
         "n_valid": len(valid),
-        "majority_rate": max(per_class(valid).values()) / len(valid),
+        "majority_rate": max(per_class(valid).values()) / len(valid) if valid else None,
         "duplicates": [[store.names[i] for i in group] for group in store.groups() if len(group) > 1],
         "unreadable": store.unreadable,
         "image_size": store.size,

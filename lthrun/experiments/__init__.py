@@ -41,10 +41,10 @@ def run(
     setting = bring(config, emit)
     run_dir = RunDir(Path(out) / setting.run_name)
     with run_dir.lock(lambda: emit("waiting", run=str(run_dir.path))):
-        finished = None if fresh else run_dir.summary()
+        finished = None if fresh else run_dir.finished()
         if finished is not None:
             emit("finished_before", run=str(run_dir.path))
-            return Result(finished, run_dir.metrics(), run_dir.path)
+            return Result(*finished, run_dir.path)
         from lthrun.experiments.execution import carry_out
 
         summary, metrics = carry_out(setting, run_dir, LevelStore(Path(out)), fresh, emit)

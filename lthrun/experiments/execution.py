@@ -20,7 +20,7 @@ from lthrun.experiments.setting import Emit, Setting
 from lthrun.experiments.supermask import supermask
 from lthrun.experiments.ticket import ticket
 from lthrun.report.statistics import judge, wilson
-from lthrun.storage import FORMAT, LevelStore, RunDir
+from lthrun.storage import FORMAT, LevelStore, RunDir, sizes
 
 EXPERIMENTS = {"baseline": baseline, "ticket": ticket, "supermask": supermask}
 EVENTS = {"saved", "pruned", "rewound", "reused", "resumed", "replaying", "judging", "finished"}
@@ -117,6 +117,7 @@ def summarise(setting: Setting, counts: list[int], found: dict[str, Any], run_di
         "levels": levels,
         "seconds": sum(level["seconds"] for level in levels),
         "run_dir": str(run_dir.path),
+        "files": sizes(run_dir.path),
         **found,
     }
 

@@ -43,14 +43,16 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
             }
         )
     run_dir = RunDir(out / setting.run_name)
+    finished = not fresh and run_dir.finished() is not None
+    own = 0 if finished else state if config.experiment == "baseline" else 2 * state + masks
     return {
         "experiment": config.experiment,
         "run_dir": str(run_dir.path),
-        "finished": not fresh and run_dir.summary() is not None,
+        "finished": finished,
         "device": str(setting.device),
         "levels": rows,
         "seconds": sum(row["seconds"] for row in rows),
-        "bytes": sum(row["bytes"] for row in rows) + state + (0 if config.experiment == "baseline" else state + masks),
+        "bytes": sum(row["bytes"] for row in rows) + own,
     }
 
 

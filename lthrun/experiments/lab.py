@@ -104,7 +104,7 @@ class Lab:
         return masking.make(scores, level.sparsity, rules.granularity, rules.context, previous or None)
 
     def _train(self, level: Level, emit: Emit) -> dict[str, Any]:
-        found = None if self.fresh else self.levels.checkpoint(level.key)
+        found = None if self.fresh else self.levels.checkpoint(level.key, lambda: emit("damaged", level=level.index))
         if found is None:
             self.levels.discard(level.key)
             masks, start, records = self.mask(level), level.first, []
@@ -126,9 +126,16 @@ class Lab:
 
         for record in epochs(engine, self.batches, start, level.first, level.end, on_step):
             records.append(record.to_dict())
-            self._save(level, engine, record, records)
+            if record.step < level.end:
+                self._save(level, engine, record, records)
+            else:
+                result = self._finish(level, engine, records)
             self._tell(level, records[-1:], emit)
-        weights = state.of_model(engine.model)
+        return result
+
+    def _finish(self, level: Level, engine: Engine, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write down what a finished level keeps, and its record."""
+        weights, masks = state.of_model(engine.model), engine.masks
         layers = masking.zeros({name: weights[name] for name in models.prunable(engine.model)}, masks)
         self.levels.write(level.key, "end", state.prefixed("model", weights) | state.prefixed("mask", masks))
         if level.keeps_optimizer:
@@ -166,8 +173,6 @@ class Lab:
         """The checkpoint after an epoch and, in level 0, a possible rewind point."""
         model = state.prefixed("model", state.of_model(engine.model))
         metadata = {"step": str(record.step), "epochs": json.dumps(records)}
-        if record.step == level.end:
-            return
         if level.parent is None and record.level_epoch < KEPT_EPOCHS:
             self.levels.write(level.key, f"epoch-{record.level_epoch + 1}", model)
         tensors = model | state.prefixed("mask", engine.masks) | state.prefixed("optimizer", state.of_optimizer(engine))

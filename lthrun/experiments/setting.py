@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.config import Config
+from lthrun.config import Config, Ticket
 from lthrun.data import DATASETS
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
 from lthrun.experiments.levels import PLANS, Ground, Level
+from lthrun.sparsity.granularity import GRANULARITIES
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +84,7 @@ def bring(config: Config, emit: Emit) -> Setting:
     )
     train, valid = store.split(config.data.validation, config.data.split_seed)
     check_split(config, store, train, valid)
+    check_masks(config, len(store.classes))
     ground = Ground(
         {
             "images": store.identity,
@@ -119,15 +122,31 @@ def find_device(wanted: str) -> torch.device:
 
 
 def check_split(config: Config, store: Store, train: list[int], valid: list[int]) -> None:
-    size = config.training.batch_size
-    if len(train) < size:
-        raise UserError(
-            f"training.batch_size: found {size}; must be at most the {len(train)} training images there are"
-        )
     for side, ids in (("training", train), ("validation", valid)):
         missing = [name for c, name in enumerate(store.classes) if all(store.labels[i] != c for i in ids)]
         if missing:
             raise UserError(
                 f"data.validation: found {config.data.validation:g}; there is no {' and no '.join(missing)} among "
                 f"the {len(ids)} {side} images: give more images or another share"
+            )
+    size = config.training.batch_size
+    if len(train) < size:
+        raise UserError(
+            f"training.batch_size: found {size}; must be at most the {len(train)} training images there are"
+        )
+
+
+def check_masks(config: Config, classes: int) -> None:
+    """Refuse a sparsity that would empty a tensor, where that follows from its shape alone."""
+    if not isinstance(config, Ticket) or config.pruning.context == "global":
+        return
+    from lthrun.models import prunable_shapes
+
+    rules = config.pruning
+    for name, shape in prunable_shapes(config.model.name, classes).items():
+        groups = math.prod(side for dim, side in enumerate(shape) if dim not in GRANULARITIES[rules.granularity])
+        if round(rules.sparsity / 100 * groups) == groups:
+            raise UserError(
+                f"pruning.sparsity: found {rules.sparsity:g}; {name} would lose all its {groups:,} groups "
+                f"(granularity {rules.granularity}): ask for less, or for pruning.context: global"
             )

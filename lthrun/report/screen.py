@@ -55,6 +55,8 @@ class Screen:
         self._progress.stop()
 
     def __call__(self, kind: str, **facts: Any) -> None:
+        if kind == "epoch":
+            self._kept = (facts["level"], facts["level_epoch"])
         show = getattr(self, f"on_{kind}", None)
         if show and not self.quiet:
             show(**facts)
@@ -129,7 +131,6 @@ class Screen:
 
     def on_epoch(self, epoch: int, level: int, level_epoch: int, **found: Any) -> None:
         self._epochs_left -= 1
-        self._kept = (level, level_epoch)
         self.unbar()
         cells = (
             str(epoch), str(level), str(level_epoch), f"{found['sparsity']:.2f}", f"{found['train_loss']:.4f}",
@@ -158,6 +159,9 @@ class Screen:
     def on_resumed(self, level: int, level_epoch: int) -> None:
         self.say(f"  level {level} goes on after {plural(level_epoch, 'epoch')} trained before", "green")
 
+    def on_damaged(self, level: int) -> None:
+        self.say(f"  the checkpoint of level {level} is damaged: the level begins anew", "yellow")
+
     def on_waiting(self, **what: Any) -> None:
         self.say("  waiting: another process is working on the same thing", "yellow")
 
@@ -181,13 +185,15 @@ class Screen:
         state = "finished before" if foreseen["finished"] else "would be"
         self.say(f"{state} in {foreseen['run_dir']}; nothing was trained")
 
-    def interrupted(self) -> None:
+    def interrupted(self, fresh: bool) -> None:
         """What Ctrl-C leaves behind."""
         self.unbar()
-        kept = (
-            "every epoch up to epoch {1} of level {0}".format(*self._kept) if self._kept else "nothing was trained yet"
-        )
-        self.say(f"interrupted; kept: {kept}. The same command goes on from there", "yellow")
+        if self._kept is None:
+            self.say("interrupted before an epoch was finished; there was nothing to keep", "yellow")
+            return
+        level, level_epoch = self._kept
+        again = "a level that --fresh had not finished begins anew" if fresh else "the same command goes on from there"
+        self.say(f"interrupted; kept: everything up to epoch {level_epoch} of level {level}; {again}", "yellow")
 
     def close(self, summary: dict[str, Any]) -> None:
         """Everything that is known at the end."""

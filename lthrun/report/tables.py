@@ -23,7 +23,7 @@ def closing(summary: dict[str, Any]) -> Iterable[Any]:
 
 def plain_table(title: str, **how: Any) -> Table:
     return Table(
-        title=title,
+        title=Text(title),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
@@ -141,9 +141,11 @@ def runs_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
 
 def what(summary: dict[str, Any]) -> str:
     """The experiment, with what sets it apart from the default: `ticket 1ep fasterai`."""
+    batch_norm = summary["supermask"]["batch_norm"] if "supermask" in summary else "recalibrate"
     apart = [
         summary["rewind_point"] != "0ep" and summary["rewind_point"],
         summary["protocol"] != "frankle" and summary["protocol"],
+        batch_norm != "recalibrate" and f"({batch_norm})",
     ]
     return " ".join([summary["experiment"], *(str(word) for word in apart if word)])
 
@@ -170,7 +172,7 @@ def data_tables(found: dict[str, Any]) -> Iterable[Any]:
     for name in found["classes"]:
         table.add_row(name, *(f"{found[side][name]:,}" for side in ("classes", "train", "valid")))
     table.add_row("images", *(f"{found[side]:,}" for side in ("images", "n_train", "n_valid")))
-    table.add_row("majority rate", "", "", f"{100 * found['majority_rate']:.1f} %")
+    table.add_row("majority rate", "", "", f"{100 * found['majority_rate']:.1f} %" if found["n_valid"] else "–")
     yield table
     copies = sum(map(len, found["duplicates"]))
     groups = plural(len(found["duplicates"]), "group")

@@ -56,9 +56,7 @@ def make(
             masks[name] = part.view(grouped[name].shape).expand(scores[name].shape).contiguous()
     for name, mask in masks.items():
         if not mask.any():
-            raise UserError(
-                f"{name}: all its {mask.numel():,} weights would be pruned; ask for less sparsity or for local context"
-            )
+            raise UserError(f"{name}: all its {mask.numel():,} weights would be pruned; ask for less sparsity")
     return masks
 
 

@@ -60,7 +60,7 @@ class Ticket:
         are zeroed again, so neither momentum nor weight decay revives them. `.remove()` ends it.
 
         Raises:
-            UserError: a masked tensor is missing in the model or of another shape.
+            UserError: a masked tensor is missing in the model, of another shape, or not trained by `optimizer`.
         """
         weights = dict(model.named_parameters())
         faults = [
@@ -70,6 +70,10 @@ class Ticket:
         ]
         if faults:
             raise UserError("the ticket does not fit this model; no such tensor: " + ", ".join(faults))
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        strange = [name for name in self.masks if id(weights[name]) not in held]
+        if strange:
+            raise UserError("this optimizer does not train these tensors of the model: " + ", ".join(strange))
         return masking.Hold(weights, self.masks, optimizer)
 
     def to_tensors(self) -> Tensors:

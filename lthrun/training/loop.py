@@ -64,17 +64,17 @@ def epochs(
             on_step(level_epoch, step + 1 - start, stop - start)
         train_loss = engine.take_loss() / (stop - start)
         trained = time.perf_counter()
-        if not math.isfinite(train_loss):
-            raise UserError(
-                f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level "
-                f"(steps {start} to {stop}); lower the learning rate"
-            )
         found = evaluate(
             engine.model,
             batches.centre("valid", 4 * batches.batch_size),
             len(batches.valid_counts),
             engine.autocast(),
         )
+        if not math.isfinite(train_loss + found.loss):
+            raise UserError(
+                f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level "
+                f"(steps {start} to {stop}); lower the learning rate or training.weight_decay"
+            )
         yield Record(
             level_epoch=level_epoch,
             sparsity=masking.sparsity(masking.zeros(weights, engine.masks)),
