@@ -1,13 +1,11 @@
 """The embedded data set: cat-like and dog-like faces, drawn rather than downloaded.
 
-Experiments have to run on a machine without network, so this module draws JPEG files under the names that
-Oxford-IIIT Pet gives its own: cat breeds start with a capital, dog breeds do not, and there are 2400 cats to
-4990 dogs. Whatever reads the one reads the other.
+Experiments have to run where there is no network, so this draws JPEG files under the names that Oxford-IIIT
+Pet gives its own: cat breeds start with a capital, dog breeds do not, 2400 cats to 4990 dogs.
 
-A lottery ticket is only worth looking for on a task that is neither trivial nor hopeless. Every trait that
-tells the species apart (ears, muzzle, nose, eyes, whiskers, tongue) therefore overlaps between them, so that
-no single one decides, while everything else (colours, background, pose, light, size, compression) is drawn
-from one distribution for both, so that none of it is a shortcut.
+The task must be neither trivial nor hopeless. Every trait that tells the species apart (ears, muzzle, nose,
+eyes, whiskers, tongue) therefore overlaps between them, and no one of them decides; everything else (colours,
+background, pose, light, size, compression) is drawn from one distribution for both, and is no shortcut.
 """
 
 from __future__ import annotations
@@ -31,29 +29,30 @@ if TYPE_CHECKING:
 VERSION = 1  # bump when a pixel would change: cached copies are then drawn anew
 COUNT = 1200
 
-CATS = (
-    "Abyssinian Bengal Birman Bombay British_Shorthair Egyptian_Mau Maine_Coon Persian Ragdoll "
-    "Russian_Blue Siamese Sphynx"
-).split()
-DOGS = (
-    "american_bulldog american_pit_bull_terrier basset_hound beagle boxer chihuahua "
-    "english_cocker_spaniel english_setter german_shorthaired great_pyrenees havanese japanese_chin "
-    "keeshond leonberger miniature_pinscher newfoundland pomeranian pug saint_bernard samoyed "
-    "scottish_terrier shiba_inu staffordshire_bull_terrier wheaten_terrier yorkshire_terrier"
-).split()
+BREEDS = """
+    Abyssinian Bengal Birman Bombay British_Shorthair Egyptian_Mau Maine_Coon Persian Ragdoll Russian_Blue
+    Siamese Sphynx
+    american_bulldog american_pit_bull_terrier basset_hound beagle boxer chihuahua english_cocker_spaniel
+    english_setter german_shorthaired great_pyrenees havanese japanese_chin keeshond leonberger
+    miniature_pinscher newfoundland pomeranian pug saint_bernard samoyed scottish_terrier shiba_inu
+    staffordshire_bull_terrier wheaten_terrier yorkshire_terrier
+"""
+CATS = [breed for breed in BREEDS.split() if breed[0].isupper()]
+DOGS = [breed for breed in BREEDS.split() if breed[0].islower()]
 CAT_SHARE = 2400 / 7390
 
-SPREAD = 0.4  # how far a trait strays from its species, as a share of the distance between the species
-ODD_EARS = 0.2  # share of pointed-eared dogs, and of folded-eared cats
+SPREAD = 0.3  # how far a trait strays from its species, as a share of the distance between the species
+ODD_EARS = 0.12  # share of pointed-eared dogs, and of folded-eared cats
 
-Points = NDArray[np.float64]
-Colour = NDArray[np.float64]
+Array = NDArray[np.float64]
+Points = Array | Sequence[tuple[float, float]]
 
-FURS = np.array([[226, 150, 80], [120, 122, 130], [45, 42, 44], [236, 230, 220], [125, 84, 54], [214, 184, 140]])
-IRISES = np.array([[150, 190, 70], [225, 175, 50], [110, 180, 215], [190, 120, 40]])
-DARK = np.array([28.0, 22.0, 22.0])
-PINK = np.array([226.0, 130.0, 135.0])
-WHITE = np.array([250.0, 250.0, 250.0])
+ORANGE, GREY, BLACK, CREAM = (226, 150, 80), (120, 122, 130), (45, 42, 44), (236, 230, 220)
+FURS = np.array([ORANGE, GREY, BLACK, CREAM, (125, 84, 54), (214, 184, 140)])
+IRISES = np.array([(150, 190, 70), (225, 175, 50), (110, 180, 215), (190, 120, 40)])
+DARK, PINK, WHITE = np.array([28, 22, 22]), np.array([226, 130, 135]), np.array([250, 250, 250])
+ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
 
 
 def images(settings: Data) -> Images:
@@ -95,17 +94,16 @@ def name(index: int) -> str:
     return f"{breeds[place % len(breeds)]}_{place // len(breeds) + 1}"
 
 
-def oval(x: float, y: float, width: float, height: float, tilt: float = 0.0) -> Points:
-    """The outline of an ellipse given by its centre, half axes and tilt in radians."""
-    angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    outline: Points = turn(np.stack([width * np.cos(angle), height * np.sin(angle)], axis=1), tilt) + np.array([x, y])
-    return outline
-
-
-def turn(points: Points, angle: float) -> Points:
+def turn(points: Points, angle: float) -> Array:
     cos, sin = np.cos(angle), np.sin(angle)
-    turned: Points = points @ np.array([[cos, sin], [-sin, cos]])
+    turned: Array = np.asarray(points) @ np.array([[cos, sin], [-sin, cos]])
     return turned
+
+
+def oval(x: float, y: float, width: float, height: float, tilt: float = 0.0) -> Array:
+    """The outline of an ellipse given by its centre, half axes and tilt in radians."""
+    outline: Array = turn(CIRCLE * np.array([width, height]), tilt) + np.array([x, y])
+    return outline
 
 
 class Brush:
@@ -113,23 +111,23 @@ class Brush:
 
     def __init__(self, rng: Generator, image: Image.Image) -> None:
         self.canvas = ImageDraw.Draw(image)
-        self.scale = min(image.size) * rng.uniform(0.27, 0.37)
+        self.scale = min(image.size) * rng.uniform(0.3, 0.38)
         self.angle = rng.normal(0, 0.22)
-        self.centre = np.array(image.size) * rng.uniform(0.43, 0.57, 2)
+        self.centre = np.array(image.size) * rng.uniform(0.45, 0.55, 2)
 
-    def place(self, points: Points | Sequence[tuple[float, float]]) -> list[float]:
-        placed: list[float] = (turn(np.asarray(points), self.angle) * self.scale + self.centre).ravel().tolist()
-        return placed
-
-    def fill(self, colour: Colour, points: Points | Sequence[tuple[float, float]]) -> None:
+    def fill(self, colour: Array, points: Points) -> None:
         self.canvas.polygon(self.place(points), fill=ink(colour))
 
-    def line(self, colour: Colour, points: Sequence[tuple[float, float]], width: float) -> None:
+    def line(self, colour: Array, points: Points, width: float) -> None:
         self.canvas.line(self.place(points), fill=ink(colour), width=max(1, round(width * self.scale)))
 
+    def place(self, points: Points) -> list[float]:
+        placed: list[float] = (turn(points, self.angle) * self.scale + self.centre).ravel().tolist()
+        return placed
 
-def ink(colour: Colour) -> tuple[int, ...]:
-    return tuple(np.clip(colour, 0, 255).astype(int).tolist())
+
+def ink(colour: Array) -> tuple[int, ...]:
+    return tuple(min(255, max(0, int(channel))) for channel in colour.tolist())
 
 
 def portrait(rng: Generator, dog: bool) -> Image.Image:
@@ -137,13 +135,13 @@ def portrait(rng: Generator, dog: bool) -> Image.Image:
     image = backdrop(rng)
     brush = Brush(rng, image)
 
-    def lean(cat_value: float, dog_value: float) -> float:
-        return cat_value + (dog_value - cat_value) * (dog + rng.normal(0, SPREAD))
+    def lean(cat_like: float, dog_like: float) -> float:
+        return cat_like + (dog_like - cat_like) * (dog + rng.normal(0, SPREAD))
 
     fur, second = FURS[rng.choice(len(FURS), 2, replace=False)] + rng.normal(0, 14, (2, 3))
-    ear_fur, muzzle_fur = (fur if rng.random() < 0.5 else second), 0.5 * fur + 0.5 * WHITE
+    ear_fur = fur if rng.random() < 0.5 else second
     wide, tall = lean(1.0, 0.88), lean(0.86, 1.0)
-    look_x, look_y = rng.normal(0, 0.1), rng.normal(0, 0.06)
+    x, y = rng.normal(0, 0.1), rng.normal(0, 0.06)  # where the face looks
 
     brush.fill(0.85 * fur, oval(0, 1.75, rng.uniform(0.8, 1.2), 1.2))
     floppy = rng.random() < (1 - ODD_EARS if dog else ODD_EARS)
@@ -153,85 +151,75 @@ def portrait(rng: Generator, dog: bool) -> Image.Image:
     markings(rng, brush, fur, second, wide, tall)
     if floppy:
         floppy_ears(rng, brush, ear_fur, wide, tall)
-    eyes(rng, brush, look_x, look_y, size=lean(0.22, 0.14), slit=max(0.0, 1 - max(0.0, lean(0, 1))))
-    snout(
-        rng,
-        brush,
-        muzzle_fur,
-        look_x,
-        look_y,
-        size=max(0.18, lean(0.27, 0.46)),
-        nose=max(0.06, lean(0.09, 0.19)),
-    )
+    eyes(rng, brush, x, y, size=lean(0.22, 0.14), slit=min(1.0, max(0.0, lean(1, 0))))
     if rng.random() < (0.35 if dog else 0.05):
-        brush.fill(PINK, oval(1.3 * look_x, look_y + 0.85, 0.13, 0.2))
+        brush.fill(PINK, oval(1.4 * x, y + 0.8, 0.13, 0.24))
+    snout(rng, brush, fur, x, y, size=max(0.18, lean(0.27, 0.46)), nose=max(0.06, lean(0.09, 0.19)))
     if rng.random() < (0.25 if dog else 0.85):
-        whiskers(rng, brush, look_x, look_y)
+        whiskers(rng, brush, x, y)
     if rng.random() < 0.25:
         obstacle(rng, brush)
     return image
 
 
 def backdrop(rng: Generator) -> Image.Image:
-    """A few random colours, enlarged: one row or column gives stripes, more give tiles, clouds or gradients."""
-    short = int(rng.integers(80, 113))
+    """A few random colours, enlarged: one row or column gives stripes, more give tiles or clouds."""
+    short = int(rng.integers(80, 109))
     aspect = rng.uniform(1, 4 / 3) if rng.random() < 0.92 else rng.uniform(4 / 3, 1.75)
     size = (2 * short, 2 * min(160, round(short * aspect)))
     rows, columns = rng.integers(1, 7, 2)
-    cells = rng.uniform(20, 235, 3) + rng.normal(0, rng.uniform(10, 60), (rows, columns, 3))
+    contrast = rng.normal(0, rng.uniform(5, 35), (rows, columns, 1))
+    cells = rng.uniform(50, 205, 3) + contrast + rng.normal(0, 15, (rows, columns, 3))
+    enlarge = Image.Resampling.BILINEAR if rng.random() < 0.5 else Image.Resampling.NEAREST
     small = Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8))
-    filters = (Image.Resampling.NEAREST, Image.Resampling.BILINEAR)
-    return small.resize(size if rng.random() < 0.5 else size[::-1], filters[rng.integers(2)])
+    return small.resize(size if rng.random() < 0.5 else size[::-1], enlarge)
 
 
-def pointed_ears(rng: Generator, brush: Brush, fur: Colour, wide: float, tall: float) -> None:
-    tip = rng.uniform(1.35, 1.7) * tall
+def pointed_ears(rng: Generator, brush: Brush, fur: Array, wide: float, tall: float) -> None:
+    inside, tip = 0.5 * fur + 0.5 * PINK, rng.uniform(1.35, 1.7) * tall
     for side in (-wide, wide):
         brush.fill(fur, [(0.97 * side, -0.15), (0.85 * side, -tip), (0.15 * side, -0.9 * tall)])
-        brush.fill(
-            0.5 * fur + 0.5 * PINK,
-            [(0.85 * side, -0.4), (0.8 * side, -0.85 * tip), (0.4 * side, -0.8 * tall)],
-        )
+        brush.fill(inside, [(0.85 * side, -0.4), (0.8 * side, -0.85 * tip), (0.4 * side, -0.8 * tall)])
 
 
-def floppy_ears(rng: Generator, brush: Brush, fur: Colour, wide: float, tall: float) -> None:
+def floppy_ears(rng: Generator, brush: Brush, fur: Array, wide: float, tall: float) -> None:
     length, spread = rng.uniform(0.4, 0.65), rng.uniform(0.1, 0.5)
     for side in (-1, 1):
         ear = oval(side * (wide + 0.02), length - 0.75 * tall, 0.25, length, -side * spread)
         brush.fill(0.8 * fur, ear)
 
 
-def markings(rng: Generator, brush: Brush, fur: Colour, second: Colour, wide: float, tall: float) -> None:
+def markings(rng: Generator, brush: Brush, fur: Array, second: Array, wide: float, tall: float) -> None:
     """Patches of a second colour, stripes on the forehead, and tufts that give the fur a texture."""
     for _ in range(rng.integers(0, 3)):
-        x, y = rng.uniform(-0.5, 0.5) * wide, rng.uniform(-0.5, 0.3) * tall
-        width, height = rng.uniform(0.2, 0.42, 2)
-        brush.fill(second, oval(x, y, width, height, rng.uniform(0, 3)))
+        x, y, width, height, tilt = rng.uniform((-0.5, -0.5, 0.2, 0.2, 0), (0.5, 0.3, 0.42, 0.42, 3))
+        brush.fill(second, oval(x * wide, y * tall, width, height, tilt))
     if rng.random() < 0.4:
         for x in (-0.22, 0.0, 0.22):
             brush.line(0.6 * fur, [(x, -0.85 * tall), (0.7 * x, -0.5 * tall)], 0.08)
-    for x, y, shade in zip(*rng.uniform(-0.65, 0.65, (2, 24)), rng.uniform(0.75, 1.2, 24), strict=True):
+    for x, y, shade in rng.uniform((-0.65, -0.65, 0.75), (0.65, 0.65, 1.2), (14, 3)):
         brush.line(shade * fur, [(x * wide, y * tall), (1.15 * x * wide, 1.15 * y * tall + 0.08)], 0.03)
 
 
 def eyes(rng: Generator, brush: Brush, x: float, y: float, size: float, slit: float) -> None:
     """Between a coloured iris with an upright slit (`slit` 1) and a round dark eye (`slit` 0)."""
     iris = slit * IRISES[rng.integers(len(IRISES))] + (1 - slit) * 2 * DARK
-    for side in (-0.4, 0.4):
-        brush.fill(DARK, oval(x + side, y - 0.12, 1.2 * size, 1.1 * size))
-        brush.fill(iris, oval(x + side, y - 0.12, size, 0.92 * size))
-        brush.fill(DARK, oval(x + side, y - 0.12, size * (0.7 - 0.45 * slit), 0.8 * size))
-        brush.fill(WHITE, oval(x + side + 0.3 * size, y - 0.12 - 0.35 * size, 0.22 * size, 0.22 * size))
+    for eye in (x - 0.4, x + 0.4):
+        brush.fill(DARK, oval(eye, y - 0.12, 1.2 * size, 1.1 * size))
+        brush.fill(iris, oval(eye, y - 0.12, size, 0.92 * size))
+        brush.fill(DARK, oval(eye, y - 0.12, size * (0.7 - 0.45 * slit), 0.8 * size))
+        brush.fill(WHITE, oval(eye + 0.3 * size, y - 0.12 - 0.35 * size, 0.22 * size, 0.22 * size))
 
 
-def snout(rng: Generator, brush: Brush, fur: Colour, x: float, y: float, size: float, nose: float) -> None:
-    """Two cheeks, a nose and a mouth; a larger snout juts out, so it follows the gaze further."""
+def snout(rng: Generator, brush: Brush, fur: Array, x: float, y: float, size: float, nose: float) -> None:
+    """Two cheeks, a nose and a smile; a larger snout juts out, so it follows the look further."""
     x, y = x * (1 + size), y + 0.2
     for side in (-0.5, 0.5):
-        brush.fill(fur, oval(x + side * size, y + 0.7 * size, 0.75 * size, 0.9 * size))
-    for side in (-1, 1):
-        brush.line(DARK, [(x, y + nose), (x, y + size), (x + side * 0.6 * size, y + 1.2 * size)], 0.04)
-    brush.fill(PINK * 0.8 if rng.random() < 0.4 else DARK, oval(x, y, 1.2 * nose, 0.85 * nose))
+        brush.fill(0.5 * fur + 0.5 * WHITE, oval(x + side * size, y + 0.7 * size, 0.75 * size, 0.9 * size))
+    for side in (-0.6, 0.6):
+        cheek, corner = (x + 0.5 * side * size, y + 1.15 * size), (x + side * size, y + 0.95 * size)
+        brush.line(DARK, [(x, y + nose), (x, y + size), cheek, corner], 0.04)
+    brush.fill(0.8 * PINK if rng.random() < 0.4 else DARK, oval(x, y, 1.2 * nose, 0.85 * nose))
 
 
 def whiskers(rng: Generator, brush: Brush, x: float, y: float) -> None:
@@ -243,20 +231,18 @@ def whiskers(rng: Generator, brush: Brush, x: float, y: float) -> None:
 
 def obstacle(rng: Generator, brush: Brush) -> None:
     """Something that hides a part of the face: a post or a ball."""
-    x, y = rng.uniform(-1, 1, 2)
-    shape = oval(x, y, *rng.uniform(0.2, 0.4, 2))
+    (x, y), colour = rng.uniform(-1, 1, 2), rng.uniform(20, 235, 3)
     if rng.random() < 0.5:
-        shape = oval(x, y, 0.2, 3.0, rng.uniform(0, 3))[::7]
-    brush.fill(rng.uniform(20, 235, 3), shape)
+        brush.line(colour, turn([(x, -9), (x, 9)], rng.uniform(0, 3)), 0.25)
+    else:
+        brush.fill(colour, oval(x, y, 0.3, 0.3))
 
 
 def photograph(rng: Generator, image: Image.Image) -> Image.Image:
     """The image at its final size, unevenly lit, a little out of focus and grainy."""
-    photo = image.reduce(2).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2)))
-    pixels = np.asarray(photo, dtype=np.float32)
-    height, width, _ = pixels.shape
-    slope_y, slope_x = rng.normal(0, 0.2, 2)
-    light = np.linspace(-slope_y, slope_y, height)[:, None] + np.linspace(-slope_x, slope_x, width)
-    grain = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(2, 20))
-    lit = pixels * (rng.uniform(0.7, 1.15) + light[..., None]).astype(np.float32) + grain
+    photo = image.reduce(2).filter(ImageFilter.BoxBlur(rng.uniform(0, 1.3)))
+    rows, columns = np.linspace(-1, 1, photo.height)[:, None], np.linspace(-1, 1, photo.width)
+    light = rng.uniform(0.7, 1.15) + rng.normal(0, 0.2) * rows + rng.normal(0, 0.2) * columns
+    grain = rng.standard_normal(light.shape, dtype=np.float32) * np.float32(rng.uniform(3, 18))
+    lit = np.asarray(photo) * light.astype(np.float32)[..., None] + grain[..., None]
     return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
