@@ -5,7 +5,7 @@ lthrun=$(realpath "$1")
 cd "$(dirname "$0")/.."
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-run() { echo "+ lthrun $*"; "$lthrun" "$@"; }
+run() { echo "+ lthrun $*" >&2; "$lthrun" "$@"; }
 
 run --version
 run --help > /dev/null
