@@ -265,7 +265,7 @@ class RunDir:
 def read_summary(run_dir: Path) -> dict[str, Any] | None:
     """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
     summary = read_json(run_dir / "summary.json")
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT or "files" not in summary:
         return None
     return {**summary, "run_dir": str(run_dir)}
 

@@ -218,7 +218,13 @@ def test_quiet_too_says_what_was_kept(ticket: Callable, monkeypatch: pytest.Monk
 
 def test_runs_shows_the_whole_ones_whatever_lies_beside_them(ticket: Callable, lthrun: Callable, tmp_path: Path):
     ticket("baseline")
-    for name, content in {"a": '{"experiment": "ticket"}', "b": "[]", "c": "{", "d": '{"format": 99}'}.items():
+    for name, content in {
+        "a": '{"experiment": "ticket"}',
+        "b": "[]",
+        "c": "{",
+        "d": '{"format": 99}',
+        "f": '{"format": 1}',
+    }.items():
         (tmp_path / "out" / name).mkdir()
         (tmp_path / "out" / name / "summary.json").write_text(content)
     (tmp_path / "out" / "e" / "summary.json").mkdir(parents=True)

@@ -23,7 +23,7 @@ def closing(summary: dict[str, Any]) -> Iterable[Any]:
 
 def plain_table(title: str, **how: Any) -> Table:
     return Table(
-        title=Text(title),
+        title=Text(title, "bold"),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
