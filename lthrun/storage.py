@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -58,8 +58,9 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
         yield
     finally:
         held.release()
-        if list(path.parent.iterdir()) == [path]:
-            shutil.rmtree(path.parent, ignore_errors=True)
+        with suppress(OSError):
+            if list(path.parent.iterdir()) == [path]:
+                shutil.rmtree(path.parent)
 
 
 def make_dir(path: Path) -> None:
@@ -167,9 +168,9 @@ class LevelStore:
         """level.json of a finished level, or None; a level with a file missing or cut short is not finished."""
         self._recover(key)
         record = read_json(self.root / key / "level.json")
-        if not isinstance(record, dict) or record.pop("files", None) != sizes(self.root / key):
+        if not isinstance(record, dict) or "files" not in record:
             return None
-        return record
+        return record if record["files"].items() <= sizes(self.root / key).items() else None
 
     def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Any:
         return lock(self.root / f"{key}.lock", waiting)
@@ -202,12 +203,15 @@ class LevelStore:
     def finish(self, key: str, record: Mapping[str, Any]) -> None:
         """Turn the level being trained into the finished one, replacing an earlier one."""
         part, final, old = (self.root / f"{key}{suffix}" for suffix in (".part", "", ".old"))
-        for leftover in (part / "checkpoint.safetensors", *part.glob(".*")):
-            leftover.unlink(missing_ok=True)
-        write_json(part / "level.json", {**record, "files": sizes(part)})
+        files = {name: size for name, size in sizes(part).items() if name != "checkpoint.safetensors"}
+        write_json(part / "level.json", {**record, "files": files})
+        shutil.rmtree(old, ignore_errors=True)
         if final.exists():
             final.rename(old)
         part.rename(final)
+        # Only now, so that at no moment there is neither a checkpoint nor a finished level.
+        for leftover in (final / "checkpoint.safetensors", *final.glob(".*")):
+            leftover.unlink(missing_ok=True)
         shutil.rmtree(old, ignore_errors=True)
 
     def _recover(self, key: str) -> None:

@@ -336,6 +336,27 @@ def test_a_damaged_run_directory_is_made_whole_from_its_levels(small: Callable, 
     assert timeless(again) == timeless(first) and lthrun.load_ticket(first.run_dir / "ticket.safetensors")
 
 
+def test_a_level_killed_while_it_is_finished_loses_one_epoch_at_most(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(LevelStore, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(small("baseline"), tmp_path)
+    steps = 0
+
+    def count(kind: str, **facts: Any) -> None:
+        nonlocal steps
+        steps += kind == "step"
+
+    result = run(small("baseline"), tmp_path, emit=count)
+    assert steps == 6
+    level = tmp_path / "levels" / result.summary["levels"][0]["key"]
+    assert {p.name for p in level.iterdir()} == {
+        "level.json", "end.safetensors", "optimizer.safetensors", "epoch-1.safetensors",
+    }  # fmt: skip
+
+
 def test_a_replacement_cut_short_is_undone(small: Callable, tmp_path: Path):
     result = run(small("baseline"), tmp_path)
     level = tmp_path / "levels" / result.summary["levels"][0]["key"]
