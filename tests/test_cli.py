@@ -179,7 +179,9 @@ def test_runs_lists_what_finished(ticket: Callable, lthrun: Callable, tmp_path: 
     assert [run["experiment"] for run in listed] == ["baseline", "supermask"]
 
 
-def test_interrupted_it_says_what_was_kept_and_ends_with_130(ticket: Callable, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the eighth step, which is in the second epoch."""
     from lthrun.training.engine import Engine
 
     step, calls = Engine.step, []
@@ -191,6 +193,9 @@ def test_interrupted_it_says_what_was_kept_and_ends_with_130(ticket: Callable, m
         return step(self, batch)
 
     monkeypatch.setattr(Engine, "step", interrupt)
+
+
+def test_interrupted_it_says_what_was_kept_and_ends_with_130(ticket: Callable, interrupt: None):
     outcome = ticket("ticket")
     assert (
         outcome.status == 130
@@ -201,18 +206,7 @@ def test_interrupted_it_says_what_was_kept_and_ends_with_130(ticket: Callable, m
     assert outcome.status == 0 and "level 0 goes on after 1 epoch trained before" in outcome.out
 
 
-def test_quiet_too_says_what_was_kept(ticket: Callable, monkeypatch: pytest.MonkeyPatch):
-    from lthrun.training.engine import Engine
-
-    step, calls = Engine.step, []
-
-    def interrupt(self, batch):
-        calls.append(1)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return step(self, batch)
-
-    monkeypatch.setattr(Engine, "step", interrupt)
+def test_quiet_too_says_what_was_kept(ticket: Callable, interrupt: None):
     assert "kept: everything up to epoch 0 of level 0" in ticket("baseline", "--quiet").out
 
 
