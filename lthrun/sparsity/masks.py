@@ -111,7 +111,7 @@ def zeros(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[st
     """Per tensor, how many weights are pruned and indeed zero, and how many there are.
 
     Counted on the weights, so a revived weight does not count; one that training happened to leave at
-    exactly zero (about one in 10⁹ per step) is not pruned and does not count either.
+    exactly zero is not pruned and does not count either.
     """
     counts = {
         name: ((weight == 0) & ~masks[name].to(weight.device)).sum() if name in masks else 0
