@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lthrun.config import Training
 from lthrun.models import build, prunable
+from lthrun.report.statistics import accuracy, balanced_accuracy
 from lthrun.sparsity import masks as masking
 from lthrun.training import state
 from lthrun.training.engine import Engine, evaluate, recalibrate
-from lthrun.training.loop import accuracy, balanced_accuracy
 from tests.conftest import tiny
 
 CPU = torch.device("cpu")

@@ -29,7 +29,7 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
     rows: list[dict[str, Any]] = []
     for level in [*replays(setting.levels), *setting.levels]:
         have = not fresh and levels.record(level.key) is not None
-        epochs = -(-level.steps // lab.batches.epoch_steps)
+        epochs = level.epochs(lab.batches.epoch_steps)
         kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.parent is None else 0)
         rows.append(
             {
@@ -66,7 +66,7 @@ def time_steps(lab: Lab) -> tuple[float, float]:
         engine.step(lab.batches.training(step % lab.batches.epoch_steps))
         engine.take_loss()  # waits for the device
         taken.append(time.perf_counter() - began)
-    batch = next(lab.batches.centre("valid", 4 * lab.batches.batch_size))
+    batch = next(lab.batches.validation())
     began = time.perf_counter()
     evaluate(engine.model, [batch], lab.classes, engine.autocast())
     per_image = (time.perf_counter() - began) / len(batch[1])

@@ -47,6 +47,10 @@ class Level:
     def end(self) -> int:
         return self.first + self.steps
 
+    def epochs(self, epoch_steps: int) -> int:
+        """How many epochs it takes; the last may be shorter than `epoch_steps`."""
+        return -(-self.steps // epoch_steps)
+
     @property
     def keeps_optimizer(self) -> bool:
         """Whether a later level may go on with its optimizer."""

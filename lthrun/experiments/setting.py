@@ -48,7 +48,7 @@ class Setting:
     @property
     def epochs(self) -> int:
         """How many rows the run's table will have."""
-        return sum(-(-level.steps // self.ground.epoch_steps) for level in self.levels)
+        return sum(level.epochs(self.ground.epoch_steps) for level in self.levels)
 
     @property
     def resolved(self) -> Config:

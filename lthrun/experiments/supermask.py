@@ -35,10 +35,9 @@ def judge_mask(lab: Lab, masks: Tensors, trained: Tensors, batch_norm: str) -> l
     weights = state.of_model(model)
     masking.apply(weights, masks)
     if batch_norm == "trained":
-        weights |= {n: t for n, t in trained.items() if "running_" in n or "num_batches" in n}
+        weights |= {name: trained[name] for name, _ in model.named_buffers()}
     engine = lab.engine(masks, weights, {})
-    size = lab.batches.batch_size
     if batch_norm == "recalibrate":
-        recalibrate(engine.model, lab.batches.centre("train", size), engine.autocast())
-    found = evaluate(engine.model, lab.batches.centre("valid", 4 * size), lab.classes, engine.autocast())
+        recalibrate(engine.model, lab.batches.centre("train", lab.batches.batch_size), engine.autocast())
+    found = evaluate(engine.model, lab.batches.validation(), lab.classes, engine.autocast())
     return found.correct

@@ -11,6 +11,16 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
 
+def accuracy(correct: Sequence[int], counts: Sequence[int]) -> float:
+    """Share of the images answered rightly."""
+    return sum(correct) / sum(counts)
+
+
+def balanced_accuracy(correct: Sequence[int], counts: Sequence[int]) -> float:
+    """Mean over the classes of the share answered rightly."""
+    return sum(c / n for c, n in zip(correct, counts, strict=True)) / len(counts)
+
+
 def wilson(right: int, n: int) -> list[float]:
     """The 95 % score interval of a share (Wilson 1927)."""
     from scipy.stats import binomtest
@@ -34,8 +44,8 @@ def balanced_interval(correct: Sequence[int], counts: Sequence[int]) -> list[flo
 def judge(correct: Sequence[int], counts: Sequence[int]) -> dict[str, Any]:
     """Accuracy and balanced accuracy (0 to 1) from the right answers per class, with their intervals."""
     return {
-        "accuracy": sum(correct) / sum(counts),
+        "accuracy": accuracy(correct, counts),
         "accuracy_interval": wilson(sum(correct), sum(counts)),
-        "balanced_accuracy": sum(c / n for c, n in zip(correct, counts, strict=True)) / len(counts),
+        "balanced_accuracy": balanced_accuracy(correct, counts),
         "balanced_accuracy_interval": balanced_interval(correct, counts),
     }

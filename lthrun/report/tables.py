@@ -25,7 +25,6 @@ def plain_table(title: str, **how: Any) -> Table:
     return Table(
         title=Text(title, "bold"),
         title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,

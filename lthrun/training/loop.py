@@ -11,6 +11,7 @@ from typing import Any
 from lthrun.data.batches import Batches
 from lthrun.errors import UserError
 from lthrun.models import prunable
+from lthrun.report.statistics import accuracy, balanced_accuracy
 from lthrun.sparsity import masks as masking
 from lthrun.training.engine import Engine, evaluate
 
@@ -64,12 +65,7 @@ def epochs(
             on_step(level_epoch, step + 1 - start, stop - start)
         train_loss = engine.take_loss() / (stop - start)
         trained = time.perf_counter()
-        found = evaluate(
-            engine.model,
-            batches.centre("valid", 4 * batches.batch_size),
-            len(batches.valid_counts),
-            engine.autocast(),
-        )
+        found = evaluate(engine.model, batches.validation(), len(batches.valid_counts), engine.autocast())
         if not math.isfinite(train_loss + found.loss):
             raise UserError(
                 f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level "
@@ -89,13 +85,3 @@ def epochs(
             correct=found.correct,
         )
         start = stop
-
-
-def accuracy(correct: list[int], counts: list[int]) -> float:
-    """Share of the images answered rightly."""
-    return sum(correct) / sum(counts)
-
-
-def balanced_accuracy(correct: list[int], counts: list[int]) -> float:
-    """Mean over the classes of the share answered rightly."""
-    return sum(c / n for c, n in zip(correct, counts, strict=True)) / len(counts)
