@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from lthrun.data import DATASETS
-from lthrun.models import MODELS
+from lthrun.models import MODELS, SMALLEST
 from lthrun.sparsity.criteria import CRITERIA
 from lthrun.sparsity.granularity import GRANULARITIES
 
@@ -145,6 +145,17 @@ class Baseline(Section):
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _data_fit(self) -> Self:
+        smallest = SMALLEST.get(self.model.name, 16)
+        if self.data.image_size < smallest:
+            raise PydanticCustomError(
+                "image_size",
+                "data.image_size: found {size}; model.name: {model} needs {smallest} pixels or more",
+                {"size": self.data.image_size, "model": self.model.name, "smallest": smallest},
+            )
+        return self
 
 
 class Ticket(Baseline):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lthrun.streams import derive
@@ -11,15 +13,65 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def resnet18(classes: int) -> nn.Module:
-    """torchvision's ResNet-18 (He et al. 2016), without pretrained weights."""
-    from torchvision.models import resnet18
+@dataclass(frozen=True)
+class Architecture:
+    """A model by name: called with the number of classes, it makes one with random weights.
 
-    model: nn.Module = resnet18(weights=None, num_classes=classes)
+    Input is float32 [batch, 3, side, side], 0 to 1; output is the logits [batch, classes].
+    """
+
+    about: str
+    make: Callable[[int], nn.Module]
+
+    def __call__(self, classes: int) -> nn.Module:
+        return self.make(classes)
+
+
+def from_torchvision(name: str, classes: int) -> nn.Module:
+    """torchvision's model of that name, without pretrained weights."""
+    from torchvision.models import get_model
+
+    model: nn.Module = get_model(name, weights=None, num_classes=classes)
     return model
 
 
-MODELS: dict[str, Callable[[int], nn.Module]] = {"resnet18": resnet18}
+def resnet20(classes: int) -> nn.Module:
+    from lthrun.resnet20 import ResNet20
+
+    return ResNet20(classes)
+
+
+# A name stands here once tests/test_models.py has trained it on a batch at 64 pixels.
+TORCHVISION = {
+    "resnet18": "ResNet-18 (He et al. 2016)",
+    "resnet34": "ResNet-34 (He et al. 2016)",
+    "resnet50": "ResNet-50 (He et al. 2016)",
+    "resnet101": "ResNet-101 (He et al. 2016)",
+    "wide_resnet50_2": "Wide ResNet-50-2 (Zagoruyko & Komodakis 2016)",
+    "resnext50_32x4d": "ResNeXt-50 32x4d (Xie et al. 2017)",
+    "vgg11_bn": "VGG-11 with batch norm (Simonyan & Zisserman 2015)",
+    "vgg13_bn": "VGG-13 with batch norm (Simonyan & Zisserman 2015)",
+    "vgg16_bn": "VGG-16 with batch norm (Simonyan & Zisserman 2015)",
+    "vgg19_bn": "VGG-19 with batch norm (Simonyan & Zisserman 2015)",
+    "densenet121": "DenseNet-121 (Huang et al. 2017)",
+    "densenet169": "DenseNet-169 (Huang et al. 2017)",
+    "mobilenet_v2": "MobileNetV2 (Sandler et al. 2018)",
+    "mobilenet_v3_small": "MobileNetV3 small (Howard et al. 2019)",
+    "mobilenet_v3_large": "MobileNetV3 large (Howard et al. 2019)",
+    "efficientnet_b0": "EfficientNet-B0 (Tan & Le 2019)",
+    "efficientnet_b1": "EfficientNet-B1 (Tan & Le 2019)",
+    "convnext_tiny": "ConvNeXt-T (Liu et al. 2022)",
+    "convnext_small": "ConvNeXt-S (Liu et al. 2022)",
+}
+MODELS: dict[str, Architecture] = {
+    **{
+        name: Architecture(f"torchvision's {about}", partial(from_torchvision, name))
+        for name, about in TORCHVISION.items()
+    },
+    "resnet20": Architecture("the ResNet-20 for CIFAR of He et al. 2016, section 4.2", resnet20),
+}
+# The smallest image these can take, in pixels: they halve it five times.
+SMALLEST = {name: 32 for name in MODELS if name.startswith(("vgg", "densenet", "convnext"))}
 
 
 def build(name: str, classes: int, seed: int) -> nn.Module:
