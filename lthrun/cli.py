@@ -164,14 +164,14 @@ def experiment(
         if dry_run:
             from lthrun.experiments.forecast import forecast
 
-            foreseen = with_data(lambda: forecast(config, out, fresh, screen), screen)
+            foreseen = with_data(lambda: forecast(config, out, fresh, screen), config.data.dataset, screen)
             if as_json:
                 print_json(foreseen)
             else:
                 screen.forecast(foreseen)
             return
         try:
-            result = with_data(lambda: run(config, out, fresh, screen), screen)
+            result = with_data(lambda: run(config, out, fresh, screen), config.data.dataset, screen)
         except KeyboardInterrupt:
             screen.interrupted(fresh)
             raise
@@ -180,19 +180,21 @@ def experiment(
         print_json(result.summary)
 
 
-def with_data(action: Callable[[], T], screen: Screen) -> T:
-    """Do it; where Pets is missing and a person is at the terminal, offer the download first."""
+def with_data(action: Callable[[], T], dataset: str, screen: Screen) -> T:
+    """Do it; where the data set is missing and a person is at the terminal, offer the download first."""
     try:
         return action()
     except MissingData:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
-        from lthrun.data.pets import download
+        from lthrun.data import DOWNLOADS
 
+        download = DOWNLOADS[dataset]
         with screen.paused():
-            if not typer.confirm("Oxford-IIIT Pet is not on this machine. Download it now (800 MB)?", err=True):
+            question = f"{download.title} is not on this machine. Download it now ({download.size})?"
+            if not typer.confirm(question, err=True):
                 raise
-            download()
+            download.fetch()
         return action()
 
 
@@ -220,7 +222,7 @@ def prepare(
     skip_unreadable: opt.SkipUnreadable = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Find the images, or download Pets, and decode them into the store."""
+    """Find the images, or download them, and decode them into the store."""
     data_command(config, set, data_dir, skip_unreadable, True, False, quiet)
 
 
@@ -242,7 +244,7 @@ def data_command(
     quiet: bool,
 ) -> None:
     from lthrun.configfile import load_config
-    from lthrun.data import DATASETS, pets
+    from lthrun.data import DATASETS, DOWNLOADS
     from lthrun.data.store import describe, open_store
     from lthrun.report.screen import Screen, make_console
     from lthrun.report.tables import data_tables
@@ -256,7 +258,7 @@ def data_command(
             if not download:
                 raise
             with screen.paused():
-                pets.download()
+                DOWNLOADS[settings.dataset].fetch()
             images = DATASETS[settings.dataset](settings)
         store = open_store(
             images,

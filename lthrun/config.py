@@ -65,13 +65,17 @@ class Section(BaseModel):
 
 class Data(Section):
     dataset: named_in(DATASETS) = "pets"  # type: ignore[valid-type]
-    """pets: Oxford-IIIT Pet, cats against dogs. synthetic: drawn faces, no download."""
+    """pets: Oxford-IIIT Pet. cifar10: CIFAR-10 with its own split. folder: dir/<class>/<image>. synthetic: drawn
+    faces, no download."""
+    labels: Literal["species", "breed"] = "species"
+    """Of pets: cats against dogs, or the breeds by file name (37 in the whole set)."""
     dir: str | None = None
-    """An existing copy of the images (DIR/images or DIR/oxford-iiit-pet/images); null: lthrun's own."""
+    """An existing copy of the images (pets: DIR/images or DIR/oxford-iiit-pet/images; cifar10:
+    DIR/cifar-10-batches-py; folder: DIR/<class>/<image>); null: lthrun's own."""
     image_size: int = Field(64, ge=16, le=512)
     """Side of the square the model sees, in pixels."""
     validation: float = Field(20.0, gt=0, lt=100)
-    """Share of the images held out for validation, in percent."""
+    """Share of the images held out for validation, in percent; cifar10 holds out its own 10,000."""
     split_seed: int = Field(42, ge=0)
     """Draws the validation images; apart from `seed`, so that replicates share one split."""
     skip_unreadable: bool = False
@@ -148,6 +152,13 @@ class Baseline(Section):
 
     @model_validator(mode="after")
     def _data_fit(self) -> Self:
+        if self.data.labels == "breed" and self.data.dataset != "pets":
+            raise PydanticCustomError(
+                "labels",
+                "data.labels: found breed; the images of data.dataset: {dataset} have no breeds: use species (which "
+                "other data sets pass over), or data.dataset: pets",
+                {"dataset": self.data.dataset},
+            )
         smallest = SMALLEST.get(self.model.name, 16)
         if self.data.image_size < smallest:
             raise PydanticCustomError(

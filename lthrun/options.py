@@ -75,7 +75,7 @@ DataDir = Annotated[
     str | None,
     typer.Option(
         metavar="DIR",
-        help="An existing copy: DIR/images or DIR/oxford-iiit-pet/images.",
+        help="An existing copy of the images; for Pets DIR/images or DIR/oxford-iiit-pet/images.",
         rich_help_panel=WHERE,
     ),
 ]

@@ -1,42 +1,32 @@
-"""Oxford-IIIT Pet (Parkhi et al. 2012): find it or download it, and label it cat or dog.
+"""Oxford-IIIT Pet (Parkhi et al. 2012): find it or download it, and label it by species or breed.
 
 All 7,390 images of `images/` are used, not the 7,349 of the annotation lists, as fastai does. The file
-names of cat breeds start with an upper-case letter.
+names are the breed and a number; those of cat breeds start with an upper-case letter.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lthrun.data.images import Images
 from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock
 
 if TYPE_CHECKING:
     from lthrun.config import Data
 
-CLASSES = ("cat", "dog")
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-@dataclass(frozen=True)
-class Images:
-    """Which images there are. `labels` are indices into `classes`, parallel to `paths`."""
-
-    name: str
-    folder: Path
-    paths: list[Path]
-    labels: list[int]
-    classes: tuple[str, ...]
-
-
 def images(settings: Data) -> Images:
-    """The images under `settings.dir`, or under lthrun's own copy.
+    """Oxford-IIIT Pet: 7,390 photographs, cats against dogs or 37 breeds (Parkhi et al. 2012).
+
+    They lie under `settings.dir`, or are lthrun's own copy.
 
     Raises:
         MissingData: lthrun has no copy yet.
-        UserError: the folder given is missing, holds no images or but one class.
+        UserError: the folder given is missing, holds no images or images of but one class.
     """
     if settings.dir is None:
         folder = home() / "oxford-iiit-pet" / "images"
@@ -45,32 +35,51 @@ def images(settings: Data) -> Images:
                 "data: Oxford-IIIT Pet is not on this machine; download it (800 MB) with `lthrun data prepare`, "
                 "name a copy with --data-dir DIR, or use the embedded set with --set data.dataset=synthetic"
             )
-        return in_folder("pets", folder)
+        return in_folder("pets", folder, settings.labels)
     root = Path(settings.dir).expanduser()
     for folder in (root / "images", root / "oxford-iiit-pet" / "images"):
         if folder.is_dir():
-            return in_folder("pets", folder)
+            return in_folder("pets", folder, settings.labels)
     raise UserError(
         f"--data-dir {settings.dir}: found neither {root / 'images'} nor {root / 'oxford-iiit-pet' / 'images'}; "
         "name the folder that holds images/"
     )
 
 
-def in_folder(name: str, folder: Path) -> Images:
-    """The images in a folder of the Pets layout, sorted by name; other files are passed over."""
+def in_folder(name: str, folder: Path, by: str = "species") -> Images:
+    """The images in a folder of the Pets layout, sorted by name and labelled `by` species or breed.
+
+    Other files are passed over. Each labelling has a store of its own.
+    """
     try:
+        folder = folder.resolve()
         found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
-    labels = [0 if path.name[0].isupper() else 1 for path in found]
     if not found:
         raise UserError(f"{folder}: holds no images (files ending in {', '.join(SUFFIXES)})")
-    if len(set(labels)) < len(CLASSES):
-        raise UserError(
-            f"{folder}: all {len(found)} images are of one class, {CLASSES[labels[0]]}; "
-            "cats' file names start with an upper-case letter, dogs' with a lower-case one"
-        )
-    return Images(name, folder.resolve(), found, labels, CLASSES)
+    kinds = [LABELS[by](path) for path in found]
+    classes = tuple(sorted(set(kinds)))
+    if len(classes) < 2:
+        raise UserError(f"{folder}: all {len(found)} images are of one class, {classes[0]}; {NAMING[by]}")
+    labels = [classes.index(kind) for kind in kinds]
+    return Images(name if by == "species" else f"{name}-{by}", folder, found, labels, classes)
+
+
+def species(path: Path) -> str:
+    return "cat" if path.name[0].isupper() else "dog"
+
+
+def breed(path: Path) -> str:
+    """`Abyssinian` for Abyssinian_12.jpg; a name without a number is a breed of its own."""
+    return path.stem.rpartition("_")[0] or path.stem
+
+
+LABELS = {"species": species, "breed": breed}
+NAMING = {
+    "species": "cats' file names start with an upper-case letter, dogs' with a lower-case one",
+    "breed": "file names are the breed, an underscore and a number",
+}
 
 
 def home() -> Path:

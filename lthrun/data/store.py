@@ -3,6 +3,10 @@
 An image is kept with its shorter side `size` pixels and its longer side in proportion, up to 4:1 (the
 middle of anything longer), as rows of RGB pixels; images follow one another without gaps. The store is
 made again when the files, the size or `VERSION` change.
+
+Files are read by their content, whatever their suffix. What is transparent shows white; 16-bit grey is scaled to
+8 bits; of several frames or pages the first is taken. Pixels are taken as they are stored: an orientation in the
+EXIF data is not applied, as torchvision's data sets do not apply it.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from lthrun.data.pets import Images
+from lthrun.data.images import Images
 from lthrun.errors import UserError
 from lthrun.storage import cache_dir, lock, read_json, write_json, written_aside
 
@@ -30,7 +35,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Store:
-    """The index of a store. The lists are parallel; image i has heights[i] · widths[i] pixels."""
+    """The index of a store. The lists are parallel; image i has heights[i] · widths[i] pixels.
+
+    `held_out` are the names of the validation images of a data set that brings its own split.
+    """
 
     pixels: Path
     size: int
@@ -41,6 +49,7 @@ class Store:
     heights: list[int]
     widths: list[int]
     unreadable: dict[str, str]
+    held_out: frozenset[str] | None = None
 
     @property
     def identity(self) -> str:
@@ -58,8 +67,13 @@ class Store:
     def split(self, percent: float, seed: int) -> tuple[list[int], list[int]]:
         """Training and validation images: round(percent / 100 · n) for validation, drawn by a hash of seed and name.
 
-        Byte-identical images stay on one side.
+        Byte-identical images stay on one side. A split that the data set brings is taken as it is.
         """
+        if self.held_out is not None:
+            sides: tuple[list[int], list[int]] = ([], [])
+            for i, name in enumerate(self.names):
+                sides[name in self.held_out].append(i)
+            return sides
         drawn = sorted(
             self.groups(), key=lambda g: hashlib.sha256(os.fsencode(f"{seed}/split/{self.names[g[0]]}")).digest()
         )
@@ -70,6 +84,12 @@ class Store:
                 valid += group
         held_out = set(valid)
         return [i for i in range(len(self.names)) if i not in held_out], sorted(valid)
+
+    def split_rule(self, percent: float, seed: int) -> dict[str, Any]:
+        """What the split depends on, beside the images."""
+        if self.held_out is None:
+            return {"validation": percent, "split_seed": seed}
+        return {"held_out": hashlib.sha256(repr(sorted(self.held_out)).encode()).hexdigest()[:32]}
 
 
 def open_store(
@@ -108,18 +128,18 @@ def current(images: Images, size: int) -> Store | None:
     pixels = where / index.pop("pixels")
     if not pixels.exists() or pixels.stat().st_size != index.pop("bytes"):
         return None
-    return Store(pixels=pixels, **{**index, "classes": tuple(index["classes"])})
+    return Store(pixels=pixels, **{**index, "classes": tuple(index["classes"]), "held_out": images.held_out})
 
 
 def stamp(images: Images, size: int) -> str:
     """Changes whenever the store has to be made again."""
     seen = hashlib.sha256(repr((VERSION, size)).encode())
-    for path in images.paths:
+    for name, path in zip(images.names, images.paths, strict=True):
         try:
             stat = path.stat()
-            seen.update(repr((path.name, stat.st_size, stat.st_mtime_ns)).encode())
+            seen.update(repr((name, stat.st_size, stat.st_mtime_ns)).encode())
         except OSError:  # a dangling link; decoding will say so
-            seen.update(repr(path.name).encode())
+            seen.update(repr(name).encode())
     return seen.hexdigest()[:16]
 
 
@@ -131,12 +151,12 @@ def build(images: Images, size: int, where: Path, skip_unreadable: bool, progres
     unreadable: dict[str, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool, written_aside(pixels) as file:
         decoded = pool.map(lambda path: decode(path, size), images.paths)
-        for i, (path, label, result) in enumerate(zip(images.paths, images.labels, decoded, strict=True)):
+        for i, (name, label, result) in enumerate(zip(images.names, images.labels, decoded, strict=True)):
             if isinstance(result, str):
-                unreadable[path.name] = result
+                unreadable[name] = result
             else:
                 digest, height, width, content = result
-                for column, value in zip(columns.values(), (path.name, label, digest, height, width), strict=True):
+                for column, value in zip(columns.values(), (name, label, digest, height, width), strict=True):
                     column.append(value)
                 file.write(content)
             progress(i + 1, len(images.paths))
@@ -154,7 +174,7 @@ def build(images: Images, size: int, where: Path, skip_unreadable: bool, progres
     for old in where.glob("pixels-*.bin"):
         if old != pixels:
             old.unlink()
-    return Store(pixels, size, images.classes, unreadable=unreadable, **columns)
+    return Store(pixels, size, images.classes, unreadable=unreadable, held_out=images.held_out, **columns)
 
 
 def decode(path: Path, size: int) -> tuple[str, int, int, bytes] | str:
@@ -165,7 +185,7 @@ def decode(path: Path, size: int) -> tuple[str, int, int, bytes] | str:
             wide, high = image.size
             # The decoder itself halves the image as often as it can and stays above the size.
             image.draft("RGB", (size, size))
-            rgb = image.convert("RGB")
+            rgb = to_rgb(image)
         width, height = (min(LONGEST * size, max(size, round(size * side / min(wide, high)))) for side in (wide, high))
         across = min(rgb.width, LONGEST * rgb.height)
         down = min(rgb.height, LONGEST * rgb.width)
@@ -174,6 +194,16 @@ def decode(path: Path, size: int) -> tuple[str, int, int, bytes] | str:
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return hashlib.sha256(content).hexdigest()[:32], height, width, small.tobytes()
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB, 8 bits each; transparent parts laid on white."""
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion may clip
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def describe(store: Store, validation: float, split_seed: int) -> dict[str, Any]:

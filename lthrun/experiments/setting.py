@@ -86,11 +86,7 @@ def bring(config: Config, emit: Emit) -> Setting:
     check_split(config, store, train, valid)
     check_masks(config, len(store.classes))
     ground = Ground(
-        {
-            "images": store.identity,
-            "validation": config.data.validation,
-            "split_seed": config.data.split_seed,
-        },
+        {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
         len(train) // config.training.batch_size,
         device.type,
         ("bfloat16" if device.type == "cuda" else "float32") if config.precision == "auto" else config.precision,
@@ -125,8 +121,9 @@ def check_split(config: Config, store: Store, train: list[int], valid: list[int]
     for side, ids in (("training", train), ("validation", valid)):
         missing = [name for c, name in enumerate(store.classes) if all(store.labels[i] != c for i in ids)]
         if missing:
+            names = " and no ".join(missing[:3]) + (f" (and {len(missing) - 3} more classes)" if missing[3:] else "")
             raise UserError(
-                f"data.validation: found {config.data.validation:g}; there is no {' and no '.join(missing)} among "
+                f"data.validation: found {config.data.validation:g}; there is no {names} among "
                 f"the {len(ids)} {side} images: give more images or another share"
             )
     size = config.training.batch_size

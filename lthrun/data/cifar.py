@@ -1,0 +1,90 @@
+"""CIFAR-10 (Krizhevsky 2009) through torchvision, with its standard split.
+
+torchvision keeps the images in pickled files and reads one only after its MD5 sum has been found right. They
+are written once as PNG files into the cache; from there on CIFAR-10 is a folder like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from lthrun.data.folder import in_folder
+from lthrun.data.images import Images
+from lthrun.errors import MissingData, UserError
+from lthrun.storage import cache_dir, lock, new_folder
+
+if TYPE_CHECKING:
+    from lthrun.config import Data
+
+VERSION = 1  # bump when names or pixels would change: the files are then written anew
+LAYOUT = "cifar-10-batches-py"
+REMEDY = (
+    "download it (170 MB) with `lthrun data prepare --set data.dataset=cifar10`, or name a copy with --data-dir DIR"
+)
+
+
+def images(settings: Data) -> Images:
+    """CIFAR-10: 60,000 images of 32 px in 10 classes, 10,000 of them its own validation set (Krizhevsky 2009).
+
+    The standard test set is held out, so `data.validation` and `data.split_seed` do not apply.
+
+    Raises:
+        MissingData: lthrun has no copy yet.
+        UserError: the folder given holds no copy, or a damaged one.
+    """
+    root = home() if settings.dir is None else Path(settings.dir).expanduser()
+    made = home() / f"png-{VERSION}"
+    if settings.dir is not None and not (root / LAYOUT).is_dir():
+        raise UserError(f"--data-dir {settings.dir}: found no {root / LAYOUT}; name the folder that holds {LAYOUT}/")
+    if not made.exists() and not (root / LAYOUT).is_dir():
+        raise MissingData(f"data: CIFAR-10 is not on this machine; {REMEDY}")
+    with new_folder(made) as folder:
+        if folder is not None:
+            write(folder, root)
+    found = in_folder("cifar10", made)
+    return replace(found, held_out=frozenset(name for name in found.names if "/test_" in name))
+
+
+def write(folder: Path, root: Path) -> None:
+    """CLASS/train_NUMBER.png and CLASS/test_NUMBER.png in `folder`, numbered as in torchvision's copy under `root`.
+
+    The PNGs are stored rather than compressed, so that their bytes do not depend on the compressor's version.
+    """
+    from torchvision.datasets import CIFAR10
+
+    for part in ("train", "test"):
+        try:
+            images = CIFAR10(str(root), train=part == "train")
+        except (OSError, RuntimeError):  # torchvision found a file missing, or its MD5 sum wrong
+            kind = MissingData if root == home() else UserError
+            raise kind(f"data: {root / LAYOUT} is not a whole copy of CIFAR-10; {REMEDY}") from None
+        for name in images.classes:
+            (folder / name).mkdir(exist_ok=True)
+        for number, (pixels, label) in enumerate(zip(images.data, images.targets, strict=True)):
+            path = folder / images.classes[label] / f"{part}_{number:05}.png"
+            Image.fromarray(pixels).save(path, compress_level=0)
+
+
+def home() -> Path:
+    return cache_dir() / "cifar10"
+
+
+def download() -> None:
+    """Download the set into the cache with torchvision, which checks its sums and shows its progress.
+
+    Raises:
+        UserError: the download failed; run again, it starts over.
+    """
+    from torchvision.datasets import CIFAR10
+
+    with lock(home() / ".lock"):
+        try:
+            CIFAR10(str(home()), download=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"data: the download of CIFAR-10 failed ({error}); try again, or fetch it yourself and use --data-dir"
+            ) from None

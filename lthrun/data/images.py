@@ -1,0 +1,27 @@
+"""What every data set says of itself: which images there are, and how they are labelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images there are, all below `folder`. `labels` are indices into `classes`, parallel to `paths`.
+
+    A data set with a split of its own names its validation images in `held_out` (see `names`); `data.validation`
+    and `data.split_seed` then do not apply.
+    """
+
+    name: str
+    folder: Path
+    paths: list[Path]
+    labels: list[int]
+    classes: tuple[str, ...]
+    held_out: frozenset[str] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The paths relative to `folder`, with forward slashes: what an image is called in the store and the split."""
+        return [path.relative_to(self.folder).as_posix() for path in self.paths]
