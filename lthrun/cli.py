@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -43,102 +43,46 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-@app.command(rich_help_panel="Experiments")
-def baseline(
-    config: opt.ConfigFile = None,
-    set: opt.Sets = [],
-    seed: opt.Seed = None,
-    epochs: opt.Epochs = None,
-    fresh: opt.Fresh = False,
-    dry_run: opt.DryRun = False,
-    device: opt.Device = None,
-    data_dir: opt.DataDir = None,
-    skip_unreadable: opt.SkipUnreadable = False,
-    out: opt.Out = Path("runs"),
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> None:
-    """Train the dense network, which is also level 0 of every ticket."""
-    options = shared_options(seed, epochs, device, data_dir, skip_unreadable)
-    experiment("baseline", config, set, options, out, fresh, dry_run, json, quiet)
+def experiment_command(name: str, about: str, keys: Mapping[str, opt.Keyed]) -> None:
+    """Add the command of an experiment, with the options of its config keys."""
+
+    def command(
+        config: opt.ConfigFile = None,
+        set: opt.Sets = [],
+        fresh: opt.Fresh = False,
+        dry_run: opt.DryRun = False,
+        out: opt.Out = Path("runs"),
+        json: opt.Json = False,
+        quiet: opt.Quiet = False,
+        **typed: Any,
+    ) -> None:
+        experiment(name, config, set, opt.by_key(keys, typed), out, fresh, dry_run, json, quiet)
+
+    command.__signature__ = opt.signature(command, keys)  # type: ignore[attr-defined]
+    command.__annotations__ = {}
+    app.command(name, help=about, rich_help_panel="Experiments")(command)
 
 
-@app.command(rich_help_panel="Experiments")
-def ticket(
-    config: opt.ConfigFile = None,
-    set: opt.Sets = [],
-    seed: opt.Seed = None,
-    epochs: opt.Epochs = None,
-    rewind_epoch: opt.RewindEpoch = None,
-    sparsity: opt.Sparsity = None,
-    steps: opt.Steps = None,
-    protocol: opt.Protocol = None,
-    fresh: opt.Fresh = False,
-    dry_run: opt.DryRun = False,
-    device: opt.Device = None,
-    data_dir: opt.DataDir = None,
-    skip_unreadable: opt.SkipUnreadable = False,
-    out: opt.Out = Path("runs"),
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> None:
-    """Train, prune, rewind, repeat: iterative magnitude pruning."""
-    options = shared_options(seed, epochs, device, data_dir, skip_unreadable)
-    options |= ticket_options(rewind_epoch, sparsity, steps, protocol)
-    experiment("ticket", config, set, options, out, fresh, dry_run, json, quiet)
-
-
-@app.command(rich_help_panel="Experiments")
-def supermask(
-    config: opt.ConfigFile = None,
-    set: opt.Sets = [],
-    seed: opt.Seed = None,
-    epochs: opt.Epochs = None,
-    rewind_epoch: opt.RewindEpoch = None,
-    sparsity: opt.Sparsity = None,
-    steps: opt.Steps = None,
-    protocol: opt.Protocol = None,
-    batch_norm: opt.BatchNorm = None,
-    fresh: opt.Fresh = False,
-    dry_run: opt.DryRun = False,
-    device: opt.Device = None,
-    data_dir: opt.DataDir = None,
-    skip_unreadable: opt.SkipUnreadable = False,
-    out: opt.Out = Path("runs"),
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
-) -> None:
-    """Find a ticket, then judge its mask on weights that were never trained."""
-    options = shared_options(seed, epochs, device, data_dir, skip_unreadable)
-    options |= ticket_options(rewind_epoch, sparsity, steps, protocol) | {"supermask.batch_norm": batch_norm}
-    experiment("supermask", config, set, options, out, fresh, dry_run, json, quiet)
-
-
-def shared_options(
-    seed: int | None, epochs: int | None, device: str | None, data_dir: str | None, skip_unreadable: bool
-) -> dict[str, Any]:
-    return {
-        "seed": seed,
-        "training.epochs": epochs,
-        "device": device,
-        "data.dir": data_dir,
-        "data.skip_unreadable": skip_unreadable or None,
-    }
-
-
-def ticket_options(
-    rewind_epoch: int | None, sparsity: float | None, steps: int | None, protocol: str | None
-) -> dict[str, Any]:
-    return {
-        "rewind.to": None if rewind_epoch is None else f"{rewind_epoch}ep",
-        "pruning.sparsity": sparsity,
-        "pruning.steps": steps,
-        "pruning.protocol": protocol,
-    }
-
-
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value is not None}
+experiment_command(
+    "baseline",
+    "Train the dense network, which is also level 0 of every ticket.",
+    opt.COMMON,
+)
+experiment_command(
+    "ticket",
+    "Train, prune, rewind, repeat: iterative magnitude pruning.",
+    opt.COMMON | opt.PRUNING | opt.REWINDING,
+)
+experiment_command(
+    "prune",
+    "Prune gradually during one training, without rewinding: the practitioner's alternative.",
+    opt.COMMON | opt.PRUNING,
+)
+experiment_command(
+    "supermask",
+    "Find a mask, and judge it on weights that were never trained.",
+    opt.COMMON | opt.MASKING | opt.PRUNING | opt.REWINDING,
+)
 
 
 def experiment(
@@ -157,7 +101,7 @@ def experiment(
     from lthrun.experiments import run
     from lthrun.report.screen import Screen, make_console
 
-    config = load_config(source, name, sets, given(options))
+    config = load_config(source, name, sets, options)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: found a file; must be a directory")
     with Screen(make_console(stderr=as_json), quiet) as screen:
@@ -214,6 +158,53 @@ def runs(out: opt.Out = Path("runs"), json: opt.Json = False) -> None:
         print(f"no finished runs in {out}")
 
 
+@app.command("list", rich_help_panel="Around them")
+def list_names(
+    table: Annotated[str | None, typer.Argument(help="One table only, e.g. criteria.", show_default="all")] = None,
+) -> None:
+    """Every name a config can choose, with one line on each."""
+    from lthrun.names import TABLES
+    from lthrun.report.screen import make_console
+    from lthrun.report.tables import names_table
+
+    if table is not None and table not in TABLES:
+        raise UserError(f"list: found {table}; must be one of {', '.join(TABLES)}")
+    for title, (key, names) in TABLES.items():
+        if table in (None, title):
+            make_console().print(names_table(title, key, names))
+
+
+@app.command(rich_help_panel="Around them")
+def schedule(
+    name: Annotated[str, typer.Argument(help="One of `lthrun list schedules`.")],
+    sparsity: Annotated[float, typer.Option(help="Percent in the end.")] = 50.0,
+    initial_sparsity: Annotated[float, typer.Option(help="Percent at the start.")] = 0.0,
+    steps: Annotated[int, typer.Option(help="Number of prunings.")] = 3,
+    sparsities: Annotated[str, typer.Option(help="The percents of custom, e.g. 20,36,50.")] = "",
+) -> None:
+    """Draw a schedule, and list the sparsity after each pruning."""
+    from lthrun.configfile import load_config
+    from lthrun.report.screen import make_console
+    from lthrun.report.tables import schedule_drawing
+    from lthrun.sparsity.schedules import SCHEDULES, prunings, targets
+
+    keys = {"schedule": name, "sparsity": sparsity, "initial_sparsity": initial_sparsity, "steps": steps}
+    if sparsities:
+        keys["sparsities"] = [number(text, "--sparsities") for text in sparsities.split(",")]
+    config: Any = load_config(None, "prune", options={f"pruning.{key}": value for key, value in keys.items()})
+    course = config.pruning.course
+    after = targets(name, course)[1:]
+    moves = [SCHEDULES[name](k / 100, course) for k in range(101)]
+    make_console().print(*schedule_drawing(name, prunings(name, course), moves, after), sep="\n")
+
+
+def number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{option}: found {text!r}; must be percents like 20,36,50") from None
+
+
 @data_app.command()
 def prepare(
     config: opt.ConfigFile = None,
@@ -249,7 +240,8 @@ def data_command(
     from lthrun.report.screen import Screen, make_console
     from lthrun.report.tables import data_tables
 
-    settings = load_config(source, None, sets, given({"data.dir": data_dir, "data.skip_unreadable": skip or None})).data
+    options = {"data.dir": data_dir, "data.skip_unreadable": skip or None}
+    settings = load_config(source, None, sets, {key: value for key, value in options.items() if value is not None}).data
     with Screen(make_console(stderr=as_json), quiet) as screen:
         screen("busy", doing=f"finding the images ({settings.dataset})")
         try:

@@ -19,8 +19,13 @@ from lthrun.errors import UserError
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number, as everybody expects (YAML 1.1 asks for 1.0e-3), and in which
-    no key may stand twice."""
+    """Safe YAML in which 1e-3 is a number, as everybody expects (YAML 1.1 asks for 1.0e-3), 2:4 is a text
+    and not 124 (as in YAML 1.1, which counts in sixties), and no key may stand twice."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -34,9 +39,13 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+NUMBERS = {
+    "int": r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)",
+    "float": r"[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.[0-9]+([eE][-+]?[0-9]+)?)"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+for kind, pattern in NUMBERS.items():
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), list("-+0123456789."))
 
 
 def load_config(
@@ -135,6 +144,28 @@ def dump(config: Config) -> str:
     return text
 
 
+def differences(config: Config) -> dict[str, Any]:
+    """What sets a config apart from its experiment's defaults, by key path; where it runs is left out."""
+    method = getattr(config, "supermask", None)
+    plain = load_config(None, config.experiment, options={"supermask.method": method.method} if method else {})
+    own, other = (flat(c.model_dump(mode="json")) for c in (config, plain))
+    found = {key: value for key, value in own.items() if other.get(key) != value}
+    if method and method.method != "lth":
+        found["supermask.method"] = method.method
+    return {key: value for key, value in found.items() if key not in ("seed", "device", "precision", "data.dir")}
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a tree of sections by key path; a mapping of patterns is a leaf."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and not prefix:
+            found |= flat(value, f"{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
 def key_paths(kind: type[BaseModel], prefix: str = "") -> list[str]:
     """Every key of a model, dotted."""
     paths = []
@@ -152,11 +183,14 @@ def explain(kind: type[BaseModel], error: Any) -> str:
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key; {right_key(kind, key)}"
+    if error["type"] == "refused":  # it names its key itself
+        return f"{key}.{error['msg']}" if key else str(error["msg"])
     message = error["msg"].replace("Input should be", "must be").replace("String should match", "must match")
     message = re.sub(r"a valid (\w+) instance|a valid dictionary or instance of \w+", "a section of keys", message)
     if error["type"] == "string_pattern_mismatch":
         message = {
             "rewind.to": "must be like 0ep, 1ep or 200it",
+            "training.warmup": "must be like 0ep, 2ep or 200it",
             "device": "must be auto, cpu, cuda or cuda:N",
         }[key]
     return f"{key}: found {error['input']!r}; {message}" if key else message

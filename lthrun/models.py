@@ -68,32 +68,19 @@ MODELS: dict[str, Architecture] = {
         name: Architecture(f"torchvision's {about}", partial(from_torchvision, name))
         for name, about in TORCHVISION.items()
     },
-    "resnet20": Architecture("the ResNet-20 for CIFAR of He et al. 2016, section 4.2", resnet20),
+    "resnet20": Architecture("The ResNet-20 for CIFAR (He et al. 2016, section 4.2)", resnet20),
 }
 # The smallest image these can take, in pixels: they halve it five times.
 SMALLEST = {name: 32 for name in MODELS if name.startswith(("vgg", "densenet", "convnext"))}
 
 
-def build(name: str, classes: int, seed: int) -> nn.Module:
-    """The model `name` on the CPU, freshly initialised from `seed`; the global random state is left as it was."""
+def build(name: str, classes: int, seed: int, *draw: int) -> nn.Module:
+    """The model `name` on the CPU, freshly initialised from `seed`; the global random state is left as it was.
+
+    Another `draw` of the same seed gives other weights.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "init"))
+        torch.manual_seed(derive(seed, "init", *draw))
         return MODELS[name](classes)
-
-
-def prunable_shapes(name: str, classes: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the prunable tensors, without making the model."""
-    import torch
-
-    with torch.device("meta"):
-        model = MODELS[name](classes)
-    return {tensor: tuple(model.get_parameter(tensor).shape) for tensor in prunable(model)}
-
-
-def prunable(model: nn.Module) -> list[str]:
-    """Names of the tensors that are pruned: the weights of the convolutions; not batch norm, not `fc`."""
-    from torch import nn
-
-    return [f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]

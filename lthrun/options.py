@@ -1,13 +1,112 @@
-"""The options that commands share, each written once. An option left out is None: the config decides."""
+"""The options that commands share, each written once. An option left out is None: the config decides.
+
+The experiments' options stand for config keys; `signature` makes a command's parameters of them, for Typer to read.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-WHAT, WHERE, HOW = "What is run", "Where", "How it is shown"
+WHAT, HOW_PRUNED, WHERE, HOW = "What is run", "How it is pruned", "Where", "How it is shown"
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """An option that stands for a config key; `convert` makes the key's value of what was typed."""
+
+    key: str
+    kind: Any
+    option: Any
+    convert: Callable[[Any], Any] = lambda value: value
+
+
+def keyed(
+    key: str, kind: Any, help: str, default: str = "", panel: str = WHAT, metavar: str | None = None, **more: Any
+) -> Keyed:
+    return Keyed(
+        key,
+        kind,
+        typer.Option(help=help, show_default=default or False, rich_help_panel=panel, metavar=metavar),
+        **more,
+    )
+
+
+def pruned_by(key: str, kind: Any, help: str, default: str, metavar: str | None = None) -> Keyed:
+    return keyed(f"pruning.{key}", kind, help, default, HOW_PRUNED, metavar)
+
+
+COMMON = {
+    "seed": keyed("seed", int, "Decides initialisation, data order, augmentation, random masks.", "0"),
+    "epochs": keyed("training.epochs", int, "Epochs of each level.", "5"),
+    "model": keyed("model.name", str, "Architecture: `lthrun list models`.", "resnet18", metavar="NAME"),
+    "device": keyed("device", str, "auto is cuda:0 if there is one.", "auto", WHERE, "auto|cpu|cuda:0|…"),
+    "data_dir": keyed(
+        "data.dir",
+        str,
+        "An existing copy of the images; for Pets, the folder that holds images/.",
+        "",
+        WHERE,
+        "DIR",
+    ),
+    "skip_unreadable": Keyed(
+        "data.skip_unreadable",
+        bool,
+        typer.Option("--skip-unreadable", help="Leave out images that cannot be read.", rich_help_panel=WHERE),
+    ),
+}
+PRUNING = {
+    "sparsity": pruned_by("sparsity", float, "Percent of the prunable weights that are zero in the end.", "50"),
+    "steps": pruned_by("steps", int, "Number of prunings.", "3; of prune 10"),
+    "schedule": pruned_by(
+        "schedule", str, "How sparsity moves: `lthrun list schedules`.", "iterative; of prune agp", "NAME"
+    ),
+    "criterion": pruned_by("criterion", str, "Scores the weights: `lthrun list criteria`.", "large_final", "NAME"),
+    "granularity": pruned_by(
+        "granularity", str, "What is pruned as one: `lthrun list granularities`.", "weight", "NAME|N:M"
+    ),
+    "context": pruned_by(
+        "context", Literal["local", "global"], "Each tensor by itself, or all ranked together.", "local"
+    ),
+}
+REWINDING = {
+    "rewind_epoch": keyed(
+        "rewind.to",
+        int,
+        "Go back to the weights after this epoch; 0: initialisation.",
+        "0",
+        HOW_PRUNED,
+        convert=lambda epoch: f"{epoch}ep",
+    ),
+    "retrain": keyed(
+        "rewind.retrain",
+        Literal["weights", "lr", "finetune"],
+        "What goes back: weights and learning rate; the rate alone; neither.",
+        "weights",
+        HOW_PRUNED,
+    ),
+    "protocol": pruned_by("protocol", Literal["frankle", "fasterai"], "What happens between two levels.", "frankle"),
+}
+MASKING = {
+    "method": keyed(
+        "supermask.method",
+        Literal["lth", "edge-popup", "bernoulli"],
+        "The ticket's mask, or one that is learned.",
+        "lth",
+    ),
+    "batch_norm": keyed(
+        "supermask.batch_norm",
+        Literal["recalibrate", "initial", "trained"],
+        "Running statistics the mask is judged with.",
+        "recalibrate",
+    ),
+}
+
 ConfigFile = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="YAML config, or the name of a shipped one.", rich_help_panel=WHAT),
@@ -15,43 +114,6 @@ ConfigFile = Annotated[
 Sets = Annotated[
     list[str],
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Overrule a config key. Repeatable.", rich_help_panel=WHAT),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        help="Decides initialisation, data order, augmentation, random masks.",
-        show_default="0",
-        rich_help_panel=WHAT,
-    ),
-]
-Epochs = Annotated[int | None, typer.Option(help="Epochs of each level.", show_default="5", rich_help_panel=WHAT)]
-RewindEpoch = Annotated[
-    int | None,
-    typer.Option(
-        help="Go back to the weights after this epoch; 0: initialisation.",
-        show_default="0",
-        rich_help_panel=WHAT,
-    ),
-]
-Sparsity = Annotated[
-    float | None,
-    typer.Option(
-        help="Percent of the prunable weights that are zero in the end.",
-        show_default="50",
-        rich_help_panel=WHAT,
-    ),
-]
-Steps = Annotated[
-    int | None,
-    typer.Option(help="Number of prunings; one more level than that.", show_default="3", rich_help_panel=WHAT),
-]
-Protocol = Annotated[
-    Literal["frankle", "fasterai"] | None,
-    typer.Option(help="What happens between two levels.", show_default="frankle", rich_help_panel=WHAT),
-]
-BatchNorm = Annotated[
-    Literal["recalibrate", "initial", "trained"] | None,
-    typer.Option(help="Running statistics the mask is judged with.", show_default="recalibrate", rich_help_panel=WHAT),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train this run's levels anew.", rich_help_panel=WHAT)]
 DryRun = Annotated[
@@ -62,27 +124,6 @@ DryRun = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|cpu|cuda:0|…",
-        help="auto is cuda:0 if there is one.",
-        show_default="auto",
-        rich_help_panel=WHERE,
-    ),
-]
-DataDir = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        help="An existing copy of the images; for Pets DIR/images or DIR/oxford-iiit-pet/images.",
-        rich_help_panel=WHERE,
-    ),
-]
-SkipUnreadable = Annotated[
-    bool,
-    typer.Option("--skip-unreadable", help="Leave out images that cannot be read.", rich_help_panel=WHERE),
-]
 Out = Annotated[
     Path,
     typer.Option(metavar="DIR", help="Root of run directories and of the levels they share.", rich_help_panel=WHERE),
@@ -92,7 +133,29 @@ Json = Annotated[
     typer.Option("--json", help="The summary as JSON on stdout, all else on stderr.", rich_help_panel=HOW),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end.", rich_help_panel=HOW)]
+DataDir = Annotated[str | None, COMMON["data_dir"].option]
+SkipUnreadable = Annotated[bool, COMMON["skip_unreadable"].option]
 Experiment = Annotated[
-    Literal["baseline", "ticket", "supermask"] | None,
+    Literal["baseline", "ticket", "prune", "supermask"] | None,
     typer.Argument(help="Whose defaults, where no config says so.", show_default="ticket"),
 ]
+
+
+def signature(function: Callable[..., None], keys: Mapping[str, Keyed]) -> inspect.Signature:
+    """The parameters of `function`, its `**keys` replaced by the options of `keys`, which come third."""
+    only = inspect.Parameter.KEYWORD_ONLY
+    own = [
+        parameter.replace(kind=only)
+        for parameter in inspect.signature(function, eval_str=True).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    options = [
+        inspect.Parameter(name, only, default=None, annotation=Annotated[k.kind | None, k.option])
+        for name, k in keys.items()
+    ]
+    return inspect.Signature([*own[:2], *options, *own[2:]])
+
+
+def by_key(keys: Mapping[str, Keyed], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed, by config key."""
+    return {k.key: k.convert(typed[name]) for name, k in keys.items() if typed[name] is not None}

@@ -122,8 +122,13 @@ def read_json(path: Path) -> Any:
 
 
 def append_json_line(path: Path, value: Any) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, allow_nan=False) + "\n")
+    """A line at the end of a file; what a cut-off write has left there stays a line of its own."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -235,8 +240,9 @@ class RunDir:
     def lock(self, waiting: Callable[[], None]) -> Any:
         return lock(self.path / ".lock", waiting)
 
-    def start(self, config: str, environment: Mapping[str, Any]) -> None:
-        for name in ("metrics.jsonl", "events.jsonl"):
+    def start(self, config: str, environment: Mapping[str, Any], fresh: bool) -> None:
+        """Begin to write the run down; what was judged before is kept unless the run starts `fresh`."""
+        for name in ("metrics.jsonl", "events.jsonl", *(["judgements.jsonl"] if fresh else [])):
             (self.path / name).unlink(missing_ok=True)
         write_text(self.path / "config.yaml", config)
         write_json(self.path / "environment.json", environment)
@@ -246,6 +252,19 @@ class RunDir:
 
     def event(self, record: Mapping[str, Any]) -> None:
         append_json_line(self.path / "events.jsonl", record)
+
+    def judgement(self, name: str, correct: list[int]) -> None:
+        append_json_line(self.path / "judgements.jsonl", {"name": name, "correct": correct})
+
+    def judgements(self) -> dict[str, list[int]]:
+        """Right answers per class of the masks judged so far, by name; a torn line is passed over."""
+        found = {}
+        with suppress(OSError):
+            for line in (self.path / "judgements.jsonl").read_text("utf-8").splitlines():
+                with suppress(ValueError):
+                    judgement = json.loads(line)
+                    found[judgement["name"]] = judgement["correct"]
+        return found
 
     def write(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """`model` or `ticket`, as safetensors."""

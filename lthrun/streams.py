@@ -2,7 +2,7 @@
 
 No draw depends on how many were made before it. That is why two arms with one seed see the same
 batches whatever their masks are, and why sharing, rewinding and resuming need no stored random state.
-The streams are `init`, `order`, `augmentation` and `mask`.
+The streams are `init`, `order`, `augmentation`, `mask` and `noise` (dropout and the like).
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ BAD = {
     "missing config": (["ticket", "--config", "nowhere.yaml"], "--config: found no file nowhere.yaml; shipped with lthrun are"),
     "out is a file": (["baseline", "--out", "MISSPELT"], "found a file; must be a directory"),
     "data dir of the drawn set": (["baseline", "--config", "smoke/baseline", "--data-dir", "IMAGES"], "--data-dir goes with data.dataset: pets"),
-    "a tensor would be emptied": (["ticket", "--sparsity", "99.9", "--data-dir", "IMAGES", *TINY, "--set", "pruning.granularity=filter"], "pruning.sparsity: found 99.9; conv1.weight would lose all its 64 groups"),
+    "a tensor would be emptied": (["ticket", "--sparsity", "99.9", "--data-dir", "IMAGES", *TINY, "--set", "pruning.granularity=filter"], "pruning.sparsity: found 99.9; layer collapse, conv1.weight would lose all its 64 groups"),
     "empty config name": (["ticket", "--config", ""], "--config: found no file"),
     "huge device": (["baseline", "--device", "cuda:99999999999999"], "device: found 'cuda:99999999999999'; must be auto"),
     "unknown command": (["tickt"], "No such command 'tickt'"),
@@ -135,9 +135,10 @@ def test_json_is_the_summary_on_stdout_and_all_else_on_stderr(ticket: Callable, 
     outcome = ticket("supermask", "--json")
     summary = json.loads(outcome.out)
     assert summary == json.loads(next(tmp_path.glob("out/supermask-*/summary.json")).read_text())
-    assert {"accuracy", "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval", "batch_norm"} == set(
-        summary["supermask"]
-    )
+    assert set(summary["supermask"]) == {
+        "accuracy", "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval", "batch_norm",
+        "method", "levels", "dense", "random", "better_than_chance",
+    }  # fmt: skip
     assert "pruned to 50.00 %" in outcome.err
 
 
@@ -186,11 +187,11 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
 
     step, calls = Engine.step, []
 
-    def interrupt(self, batch):
+    def interrupt(self, batch, rate):
         calls.append(1)
         if len(calls) == 8:
             raise KeyboardInterrupt
-        return step(self, batch)
+        return step(self, batch, rate)
 
     monkeypatch.setattr(Engine, "step", interrupt)
 
@@ -259,7 +260,9 @@ def test_config_show_check_and_schema(lthrun: Callable, tmp_path: Path):
     assert yaml.safe_load(shown)["seed"] == 4 and yaml.safe_load(shown)["rewind"]["to"] == "1ep"
     (tmp_path / "mine.yaml").write_text(shown)
     assert lthrun("config", "check", "mine.yaml", "configs/ticket.yaml").out.count("a valid ticket config") == 2
-    assert yaml.safe_load(lthrun("config", "show", "supermask").out)["supermask"] == {"batch_norm": "recalibrate"}
+    assert yaml.safe_load(lthrun("config", "show", "supermask").out)["supermask"] == {
+        "method": "lth", "batch_norm": "recalibrate",
+    }  # fmt: skip
     assert json.loads(lthrun("config", "schema").out)["title"] == "lthrun experiment"
 
 

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthrun.config import CONFIGS, schema
-from lthrun.configfile import dump, key_paths, load_config, locate, shipped
+from lthrun.config import CONFIGS, LEARNED, schema
+from lthrun.configfile import dump, key_paths, load_config, locate, parse, shipped
 from lthrun.errors import UserError
 
 FILES = sorted(shipped().rglob("*.yaml"))
@@ -34,17 +34,17 @@ def test_the_defaults_are_the_experiment_of_the_protocol():
     assert (config.rewind.to, config.rewind.train) == ("0ep", "full")
 
 
-@pytest.mark.parametrize("name", ["baseline", "ticket", "supermask"])
+@pytest.mark.parametrize("name", ["baseline", "ticket", "prune", "supermask", "edge-popup", "bernoulli"])
 def test_the_shipped_pets_configs_spell_out_the_defaults(name):
     tree = yaml.safe_load((shipped() / f"{name}.yaml").read_text())
-    assert load_config(f"configs/{name}.yaml") == load_config(None, name)
-    spelt = {f"{s}.{k}" for s, keys in tree.items() if isinstance(keys, dict) for k in keys}
-    wanted = {key for key in key_paths(CONFIGS[name]) if "." in key} - {"data.dir", "data.skip_unreadable"}
-    assert spelt == wanted
-
-
-def test_the_rewind_config_rewinds():
-    assert load_config("rewind") == load_config(None, "ticket", options={"rewind.to": "1ep"})
+    learned = name in LEARNED
+    plain = load_config(None, tree["experiment"], options={"supermask.method": name} if learned else {})
+    assert load_config(f"configs/{name}.yaml") == plain
+    spelt, wanted = (
+        {f"{s}.{k}" for s, keys in found.items() if isinstance(keys, dict) for k in keys}
+        for found in (tree, yaml.safe_load(dump(plain)))
+    )
+    assert spelt == wanted - {"data.dir", "data.skip_unreadable"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(shipped()).as_posix())
@@ -59,10 +59,11 @@ def test_each_shipped_config_names_its_schema_and_its_command_first(file: Path):
     assert locate(f"configs/{name}") and locate(name.removesuffix(".yaml"))
 
 
-def test_the_four_names_are_there_three_times():
-    names = {"baseline", "ticket", "rewind", "supermask"}
+def test_each_experiment_is_there_on_pets_and_small_and_the_first_four_as_in_the_tutorial():
+    four, all_seven = ["baseline", "rewind", "supermask", "ticket"], ["bernoulli", "edge-popup", "prune"]
     assert {f.relative_to(shipped()).with_suffix("").as_posix() for f in FILES} == {
-        prefix + name for prefix in ("", "smoke/", "tutorial/") for name in names
+        *(f"{prefix}{name}" for prefix in ("", "smoke/") for name in [*four, *all_seven]),
+        *(f"tutorial/{name}" for name in four),
     }
 
 
@@ -93,6 +94,18 @@ def test_precedence_is_defaults_file_set_options(tmp_path: Path):
 @pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "0.001"])
 def test_scientific_numbers_are_numbers(text):
     assert load_config(None, "ticket", [f"training.learning_rate={text}"]).training.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2:4", "2:4"), ("1:30:00", "1:30:00"), ("12", 12), ("-3", -3), ("0x10", 16), ("1_000", 1000), ("1.5", 1.5),
+     (".5", 0.5), ("5.", 5.0), ("-1.5e-3", -0.0015), ("2e3", 2000.0), (".inf", float("inf")), ("1ep", "1ep"), ("null", None),
+     ("true", True), ("0ep", "0ep"), ("010", "010"), ("0", 0), ("1.2.3", "1.2.3"), ("-", None)],
+)  # fmt: skip
+def test_numbers_are_read_as_everybody_writes_them(text, value):
+    found = parse(text, "here")
+    assert found == value or (text == "-" and found == [None])
+    assert type(found) is type(value) or text == "-"
 
 
 @given(
@@ -150,7 +163,7 @@ WRONG = {
     "pruning.sparsity=100": "pruning.sparsity: found 100; must be in percent, at least 0 and below 100",
     "pruning.sparsity=-3": "pruning.sparsity: found -3; must be in percent",
     "pruning.steps=0": "pruning.steps: found 0; must be greater than or equal to 1",
-    "pruning.criterion=large": "pruning.criterion: found 'large'; must be one of large_final, random (did you mean",
+    "pruning.criterion=large": "pruning.criterion: found 'large'; must be one of large_final, squared_final, small_final",
     "pruning.granularity=pixel": "pruning.granularity: found 'pixel'; must be one of weight",
     "pruning.context=both": "pruning.context: found 'both'; must be 'local' or 'global'",
     "pruning.protocol=zhou": "pruning.protocol: found 'zhou'; must be 'frankle' or 'fasterai'",
@@ -172,6 +185,37 @@ WRONG = {
     "epochs=3": "epochs: unknown key; did you mean training.epochs?",
     "trainin.epochs=3": "trainin: unknown key; did you mean training?",
     "supermask.batch_norm=initial": "supermask: unknown key; it belongs to supermask",
+    "training.optimizer=adam": "training.optimizer: found 'adam'; must be one of adamw, sgd (did you mean adamw?)",
+    "training.schedule=linear": "training.schedule: found 'linear'; must be one of constant, step, cosine, one_cycle",
+    "training.warmup=3": "training.warmup: found 3; must be a valid string",
+    "training.warmup=three": "training.warmup: found 'three'; must be like 0ep, 2ep or 200it",
+    "training.final=0": "training.final: found 0; must be greater than 0",
+    "training.milestones=50": "training.milestones: found 50; must be a valid tuple",
+    "training.milestones=[a]": "training.milestones.0: found 'a'; must be a valid number",
+    "training.gamma=1": "training.gamma: found 1; must be less than 1",
+    "training.momentum=1": "training.momentum: found 1; must be less than 1",
+    "pruning.types=[]": "pruning.types: found []; ",
+    "pruning.types=[pool]": "pruning.types.0: found 'pool'; must be 'conv' or 'linear'",
+    "pruning.include=[]": "pruning.include: found []; ",
+    "pruning.exclude=[3]": "pruning.exclude.0: found 3; must be a valid string",
+    "pruning.first=1": "pruning.first: found 1; must be a valid boolean",
+    "pruning.shortcuts=maybe": "pruning.shortcuts: found 'maybe'; must be a valid boolean",
+    "pruning.classifier=2": "pruning.classifier: found 2; must be a valid boolean",
+    "pruning.initial_sparsity=60": "pruning.initial_sparsity: found 60; must not be above sparsity",
+    "pruning.schedule=agp": "pruning.schedule: found agp; a ticket rewinds at every change of sparsity",
+    "pruning.schedule=custom": "pruning.sparsities: found []; schedule: custom and a list like",
+    "pruning.sparsities=[20, 0.5]": "pruning.sparsities.1: found 0.5; sparsity is in percent, so write 50",
+    "pruning.sparsities=[20, 50]": "pruning.sparsities: found [20.0, 50.0]; schedule: custom and a list",
+    "pruning.targets={fc: 0.3}": "pruning.targets.fc: found 0.3; sparsity is in percent, so write 30",
+    "pruning.batches=0": "pruning.batches: found 0; must be greater than or equal to 1",
+    "pruning.granularity=layer": "pruning.granularity: found layer; a layer by itself is all or nothing",
+    "pruning.granularity=1:4": "pruning.sparsity: found 50; granularity 1:4 prunes 75 %, write that",
+    "pruning.granularity=4:4": "pruning.granularity: found 4:4; n of every m weights stay, so n must be from 1 to m - 1",
+    "pruning.round_to=0": "pruning.round_to: found 0; must be greater than or equal to 1",
+    "rewind.retrain=rate": "rewind.retrain: found 'rate'; must be 'weights', 'lr' or 'finetune'",
+    "rewind.retrain=lr": "rewind.retrain: found lr; at a constant learning rate there is nothing to rewind",
+    "rewind.kept=redrawn": "rewind.kept: found 'redrawn'; must be one of rewind, redraw, shuffle, sign_constant",
+    "rewind.pruned=gone": "rewind.pruned: found 'gone'; must be one of zero, frozen",
     "colour=red": "colour: unknown key; known here: experiment, seed",
     "experiment=baseline": "--set experiment: the experiment is chosen by the command",
     "training.epochs": "--set: found 'training.epochs'; must be section.key=value",
@@ -187,12 +231,92 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(setting):
     assert "\n" not in str(error.value)
 
 
+WRONG_ELSEWHERE = {
+    ("prune", "pruning.begin=100"): "pruning.begin: found 100; must be less than 100",
+    ("prune", "pruning.end=10"): "pruning.end: found 10; must not be before begin, which is 20",
+    ("prune", "pruning.protocol=frankle"): "pruning.protocol: unknown key; it belongs to ticket and supermask",
+    ("prune", "rewind.to=1ep"): "rewind: unknown key; it belongs to ticket and supermask",
+    (
+        "supermask",
+        "supermask.method=zhou",
+    ): "supermask.method: found 'zhou'; must be 'lth', 'edge-popup' or 'bernoulli'",
+    ("supermask", "supermask.weights=kaiming_normal"): "supermask.weights: found kaiming_normal; of method lth, rewind",
+    ("supermask", "supermask.batch_norm=none"): "supermask.batch_norm: found 'none'; must be 'recalibrate', 'initial'",
+}
+
+
+@pytest.mark.parametrize(("experiment", "setting"), WRONG_ELSEWHERE)
+def test_a_wrong_setting_of_another_experiment_is_named_too(experiment, setting):
+    with pytest.raises(UserError) as error:
+        load_config(None, experiment, [setting])
+    assert WRONG_ELSEWHERE[experiment, setting] in str(error.value)
+
+
 def test_every_key_has_a_wrong_case():
-    keys = {setting.partition("=")[0] for setting in WRONG}
-    leaves = [
-        k for k in key_paths(CONFIGS["ticket"]) if not any(o.startswith(f"{k}.") for o in key_paths(CONFIGS["ticket"]))
-    ]
-    assert set(leaves) <= keys
+    keys = {setting.partition("=")[0] for setting in [*WRONG, *(setting for _, setting in WRONG_ELSEWHERE)]}
+    paths = {path for kind in CONFIGS.values() for path in key_paths(kind)}
+    assert {path for path in paths if not any(other.startswith(f"{path}.") for other in paths)} <= keys
+
+
+TOGETHER = [
+    (
+        {"rewind.to": "1ep", "training.schedule": "cosine"},
+        "rewind.train: found full; a level rewound into the training",
+    ),
+    ({"rewind.kept": "redraw", "rewind.to": "1ep"}, "rewind.kept: found redraw; the resets of Zhou et al. start from"),
+    ({"rewind.pruned": "frozen", "rewind.retrain": "finetune"}, "rewind.pruned: found frozen; the resets of Zhou"),
+    ({"rewind.pruned": "frozen", "pruning.granularity": "filter"}, "rewind.pruned: found frozen; granularity filter"),
+    (
+        {"pruning.context": "global", "pruning.targets": {"fc": 20}},
+        "pruning.targets: found {'fc': 20.0}; context: global",
+    ),
+    ({"pruning.sparsity": 0, "pruning.targets": {"fc": 20}}, "pruning.targets: found {'fc': 20.0}; they follow"),
+    (
+        {"pruning.granularity": "2:4", "pruning.context": "global"},
+        "pruning.granularity: found 2:4; it fixes every block",
+    ),
+    ({"pruning.granularity": "2:4", "pruning.round_to": 8}, "pruning.granularity: found 2:4; it fixes every block"),
+    (
+        {"pruning.schedule": "custom", "pruning.sparsities": [50, 20]},
+        "pruning.sparsities: found [50.0, 20.0]; must not fall",
+    ),
+    ({"pruning.protocol": "fasterai", "rewind.retrain": "finetune"}, "rewind.retrain: found finetune; the fasterai"),
+    ({"pruning.protocol": "fasterai", "rewind.kept": "shuffle"}, "rewind.kept: found shuffle; the fasterai protocol"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), TOGETHER)
+def test_settings_that_do_not_go_together_are_refused_with_the_one_to_change(settings, message):
+    with pytest.raises(UserError) as error:
+        load_config(None, "ticket", options=settings)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", LEARNED)
+@pytest.mark.parametrize(
+    "key",
+    ["pruning.steps=3", "pruning.criterion=snip", "rewind.to=0ep", "pruning.granularity=filter", "rewind.kept=redraw"],
+)
+def test_a_method_that_learns_its_mask_refuses_the_keys_of_tickets(method, key):
+    with pytest.raises(UserError) as error:
+        load_config(None, "supermask", [f"supermask.method={method}", key])
+    assert f"{key.partition('=')[0]}: found" in str(error.value) and "has no use for it" in str(error.value)
+
+
+def test_a_bernoulli_mask_refuses_a_sparsity_because_it_is_a_result():
+    with pytest.raises(UserError, match=r"pruning.sparsity: found 30; the sparsity of a bernoulli mask is a result"):
+        load_config(None, "supermask", options={"supermask.method": "bernoulli", "pruning.sparsity": 30})
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_methods_have_defaults_of_their_own_and_are_dumped_without_what_they_do_not_use(method, tmp_path: Path):
+    config = load_config(None, "supermask", options={"supermask.method": method, "training.epochs": 7})
+    assert (config.training.epochs, config.training.schedule, config.pruning.classifier) == (7, "cosine", True)
+    tree = yaml.safe_load(dump(config))
+    assert "rewind" not in tree and ("sparsity" in tree["pruning"]) == (method == "edge-popup")
+    file = tmp_path / "dumped.yaml"
+    file.write_text(dump(config))
+    assert load_config(file) == config
 
 
 def test_a_config_of_another_experiment_is_refused(tmp_path: Path):
@@ -200,12 +324,12 @@ def test_a_config_of_another_experiment_is_refused(tmp_path: Path):
         load_config("ticket", "baseline")
     file = tmp_path / "c.yaml"
     file.write_text("experiment: lottery\n")
-    with pytest.raises(UserError, match="found 'lottery'; must be one of baseline, ticket, supermask"):
+    with pytest.raises(UserError, match="found 'lottery'; must be one of baseline, ticket, prune, supermask"):
         load_config(file)
 
 
 def test_sections_of_other_experiments_are_said_to_be_theirs():
-    with pytest.raises(UserError, match="pruning: unknown key; it belongs to ticket and supermask"):
+    with pytest.raises(UserError, match="pruning: unknown key; it belongs to ticket and prune and supermask"):
         load_config(None, "baseline", ["pruning.sparsity=30"])
 
 
@@ -228,7 +352,10 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, message: str):
 
 
 def test_a_missing_file_lists_the_shipped_ones():
-    with pytest.raises(UserError, match="found no file nowhere.yaml; shipped with lthrun are baseline, rewind"):
+    with pytest.raises(
+        UserError,
+        match="found no file nowhere.yaml; shipped with lthrun are baseline, bernoulli, edge-popup, prune, rewind",
+    ):
         load_config("nowhere.yaml")
 
 

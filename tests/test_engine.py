@@ -11,8 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lthrun.config import Training
-from lthrun.models import build, prunable
+from lthrun.layers import prunable
+from lthrun.models import build
 from lthrun.report.statistics import accuracy, balanced_accuracy
+from lthrun.sections import Where
 from lthrun.sparsity import masks as masking
 from lthrun.training import state
 from lthrun.training.engine import Engine, evaluate, recalibrate
@@ -191,7 +193,7 @@ def test_bfloat16_trains_with_float32_weights():
 
 def test_the_prunable_tensors_of_resnet18_are_its_twenty_convolutions():
     built = build("resnet18", 2, 0)
-    names = prunable(built)
+    names = prunable(built, Where())
     assert len(names) == 20 and sum(built.get_parameter(n).numel() for n in names) == 11_166_912
     assert "fc.weight" not in names and not any("bn" in n or "downsample.1" in n for n in names)
 

@@ -139,7 +139,9 @@ def test_a_level_is_the_training_of_its_start_state_on_the_batches_of_its_clock(
 def test_two_arms_with_one_seed_see_the_same_batches(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen: list[float] = []
     step = Engine.step
-    monkeypatch.setattr(Engine, "step", lambda self, batch: (seen.append(float(batch[0].sum())), step(self, batch))[1])
+    monkeypatch.setattr(
+        Engine, "step", lambda self, batch, rate: (seen.append(float(batch[0].sum())), step(self, batch, rate))[1]
+    )
     run(small("ticket", **{"pruning.steps": 1}), tmp_path / "a")
     half = len(seen) // 2
     assert seen[:half] == seen[half:], "level 1 sees the batches of level 0"

@@ -10,7 +10,9 @@ from torch import nn
 
 from lthrun.configfile import load_config
 from lthrun.errors import UserError
-from lthrun.models import MODELS, SMALLEST, build, prunable
+from lthrun.layers import prunable
+from lthrun.models import MODELS, SMALLEST, build
+from lthrun.sections import Where
 
 # With 1,000 classes, from torchvision's own pages.
 PUBLISHED = {
@@ -44,7 +46,7 @@ def test_each_model_has_its_line_its_classes_and_something_to_prune(name: str):
     with torch.device("meta"):
         model = MODELS[name](5)
     assert [m for m in model.modules() if isinstance(m, nn.Linear)][-1].out_features == 5
-    assert prunable(model)
+    assert prunable(model, Where())
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -18,7 +18,7 @@ from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock, new_folder
 
 if TYPE_CHECKING:
-    from lthrun.config import Data
+    from lthrun.sections import Data
 
 VERSION = 1  # bump when names or pixels would change: the files are then written anew
 LAYOUT = "cifar-10-batches-py"

@@ -10,7 +10,7 @@ from lthrun.data.images import Images
 from lthrun.errors import UserError
 
 if TYPE_CHECKING:
-    from lthrun.config import Data
+    from lthrun.sections import Data
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -14,7 +14,7 @@ from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock
 
 if TYPE_CHECKING:
-    from lthrun.config import Data
+    from lthrun.sections import Data
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -25,7 +25,7 @@ from lthrun.errors import UserError
 from lthrun.storage import cache_dir, new_folder
 
 if TYPE_CHECKING:
-    from lthrun.config import Data
+    from lthrun.sections import Data
 
 VERSION = 1  # bump when a pixel would change: cached copies are then drawn anew
 COUNT = 1200

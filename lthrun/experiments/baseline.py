@@ -1,4 +1,4 @@
-"""Baseline: the dense network, which is level 0 of every ticket."""
+"""Baseline: the dense network, which is level 0 of every ticket. Gradual pruning is one level as well."""
 
 from __future__ import annotations
 

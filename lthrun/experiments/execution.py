@@ -12,7 +12,7 @@ import torchvision
 
 import lthrun
 from lthrun.config import Ticket
-from lthrun.configfile import dump
+from lthrun.configfile import differences, dump
 from lthrun.errors import UserError
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.lab import Lab
@@ -22,7 +22,7 @@ from lthrun.experiments.ticket import ticket
 from lthrun.report.statistics import judge, wilson
 from lthrun.storage import FORMAT, LevelStore, RunDir, sizes
 
-EXPERIMENTS = {"baseline": baseline, "ticket": ticket, "supermask": supermask}
+EXPERIMENTS = {"baseline": baseline, "ticket": ticket, "prune": baseline, "supermask": supermask}
 EVENTS = {"saved", "pruned", "rewound", "reused", "resumed", "replaying", "judging", "finished"}
 MEASURED = (
     "sparsity", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "images_per_second", "time"
@@ -44,7 +44,7 @@ def carry_out(
             run_dir.event({"event": kind, **facts, "time": time.time()})
         emit(kind, **facts)
 
-    run_dir.start(dump(setting.resolved), environment(setting.device))
+    run_dir.start(dump(setting.resolved), environment(setting.device), fresh)
     lab = Lab(setting, levels, record, fresh)
     emit(
         "started",
@@ -101,6 +101,7 @@ def summarise(setting: Setting, counts: list[int], found: dict[str, Any], run_di
     return {
         "format": FORMAT,
         "experiment": setting.config.experiment,
+        "differs": differences(setting.config),
         "rewind_point": setting.config.rewind.to if isinstance(setting.config, Ticket) else "0ep",
         "protocol": setting.config.pruning.protocol if isinstance(setting.config, Ticket) else "frankle",
         "seed": setting.config.seed,

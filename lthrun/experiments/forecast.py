@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lthrun import models
 from lthrun.config import Config
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import replays
@@ -25,12 +24,13 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
     lab = Lab(setting, levels, emit)
     per_step, per_validation = time_steps(lab)
     weights = {name: t.numel() * t.element_size() for name, t in lab.model().state_dict().items()}
-    state, masks = sum(weights.values()), sum(weights[n] for n in models.prunable(lab.model())) // 4
+    state, masks = sum(weights.values()), sum(weights[n] for n in lab.names) // 4
     rows: list[dict[str, Any]] = []
     for level in [*replays(setting.levels), *setting.levels]:
         have = not fresh and levels.record(level.key) is not None
         epochs = level.epochs(lab.batches.epoch_steps)
-        kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.parent is None else 0)
+        kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.is_dense else 0)
+        kept += 1 if level.learned else 0
         rows.append(
             {
                 "level": level.index,
@@ -39,12 +39,12 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
                 "epochs": epochs,
                 "action": "take over" if have else "train",
                 "seconds": 0.0 if have else level.steps * per_step + epochs * per_validation,
-                "bytes": 0 if have else kept * state + (masks if level.parent else 0),
+                "bytes": 0 if have else kept * state + (0 if level.is_dense else masks),
             }
         )
     run_dir = RunDir(out / setting.run_name)
     finished = not fresh and run_dir.finished() is not None
-    own = 0 if finished else state if config.experiment == "baseline" else 2 * state + masks
+    own = 0 if finished else 2 * state + masks if setting.levels[-1].parent else state
     return {
         "experiment": config.experiment,
         "run_dir": str(run_dir.path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,15 +11,18 @@ import torch
 from lthrun import models
 from lthrun.data.batches import Batches
 from lthrun.experiments.levels import Level
+from lthrun.experiments.pruner import Pruner
 from lthrun.experiments.setting import Emit, Setting
+from lthrun.layers import prunable
 from lthrun.sparsity import masks as masking
-from lthrun.sparsity.criteria import CRITERIA
+from lthrun.sparsity import resets, supermasks
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage import FORMAT, KEPT_EPOCHS, LevelStore
-from lthrun.streams import generator
+from lthrun.streams import derive, generator
 from lthrun.training import state
 from lthrun.training.engine import Engine
 from lthrun.training.loop import Record, epochs
+from lthrun.training.rates import rate
 
 
 class Lab:
@@ -40,12 +44,20 @@ class Lab:
             setting.device,
         )
         self.rewind_step = setting.rewind_step
+        self.names = prunable(self.model(), setting.where)
+        self.pruner = Pruner(self.config, self.names, self.model, self.batches, self.device)
         self.levels, self.emit, self.fresh = levels, emit, fresh
         self._done: set[str] = set()
 
     def model(self) -> torch.nn.Module:
-        """The model as initialised from the seed, on the CPU."""
-        return models.build(self.config.model.name, self.classes, self.config.seed)
+        """The model as initialised from the seed, on the CPU; of a learned supermask, with its weights."""
+        model = models.build(self.config.model.name, self.classes, self.config.seed)
+        kind = getattr(self.config, "supermask", None)
+        if kind and kind.method != "lth":
+            share = 1 - self.config.pruning.sparsity / 100 if kind.method == "edge-popup" else 1.0
+            draw = generator(self.config.seed, "init", 1)
+            supermasks.draw_weights(model, prunable(model, self.config.pruning), kind.weights, share, draw)
+        return model
 
     def obtain(self, level: Level, replay: bool = False) -> dict[str, Any]:
         """The level's record, trained now or taken over; its epochs are emitted either way.
@@ -56,7 +68,7 @@ class Lab:
         if level.origin and level.origin.key not in self._done:
             self.obtain(level.origin, replay=True)
         with self.levels.lock(level.key, lambda: self.emit("waiting", level=level.index, key=level.key)):
-            if level.index == 0 and self.rewind_step == 0:
+            if level.is_dense and self.rewind_step == 0:
                 emit("saved", step=0, epoch_steps=self.batches.epoch_steps)
             record = None if self.fresh else self.levels.record(level.key)
             reused = record is not None
@@ -67,7 +79,9 @@ class Lab:
             else:
                 if replay:
                     self.emit("replaying", step=level.end)
-                record = self._train(level, emit)
+                # Layers that draw in training, such as dropout, are seeded at every step.
+                with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                    record = self._train(level, emit)
         self._done.add(level.key)
         return record | {"reused": reused}
 
@@ -76,68 +90,129 @@ class Lab:
         tensors = self.levels.read(level.key, "end")
         return state.under("model", tensors), state.under("mask", tensors)
 
+    def scores(self, level: Level) -> Tensors:
+        """What a learned mask was made from, at the end of its level."""
+        return state.under("score", self.levels.read(level.key, "end"))
+
     def rewound(self, level: Level) -> Tensors:
-        """Parameters and buffers that `level` goes back to, before its mask is applied."""
+        """Parameters and buffers at the rewind point."""
         if level.origin is None:
-            weights = state.of_model(self.model())
-        elif level.origin.end == level.rewind_step:
-            weights, _ = self.end(level.origin)
-        else:
-            weights = state.under(
-                "model",
-                self.levels.read(level.origin.key, f"epoch-{level.rewind_step // self.batches.epoch_steps}"),
-            )
-        if level.continues:
+            return state.of_model(self.model())
+        if level.origin.end == level.rewind_step:
+            return self.end(level.origin)[0]
+        epoch = level.rewind_step // self.batches.epoch_steps
+        return state.under("model", self.levels.read(level.origin.key, f"epoch-{epoch}"))
+
+    def start(self, level: Level, masks: Tensors) -> Tensors:
+        """Parameters and buffers that `level` is trained from, pruned weights at the value they are held at."""
+        if level.parent and level.retrain != "weights":
+            weights = self.end(level.parent)[0]
+        elif level.continues:
             # The fasterai protocol: batch norm is not rewound but made anew.
-            weights = state.initialised_batch_norm(self.model(), weights)
+            weights = state.initialised_batch_norm(self.model(), self.rewound(level))
+        else:
+            weights = self.reset(self.rewound(level), masks)
+        masking.apply(weights, masks, self.frozen(masks))
         return weights
+
+    def reset(self, initial: Tensors, masks: Tensors) -> Tensors:
+        """`initial` with the kept weights as `rewind.kept` has them (Zhou et al. 2019)."""
+        rule = self.config.rewind.kept if masks else "rewind"
+        if rule == "rewind":
+            return initial
+        drawn = state.of_model(models.build(self.config.model.name, self.classes, self.config.seed, 1))
+        weights = dict(drawn if rule == "redraw" else initial)
+        draw = generator(self.config.seed, "init", 2)
+        for name in self.names:
+            weights[name] = resets.KEPT[rule](initial[name], drawn[name], masks[name], draw)
+        return weights
+
+    def frozen(self, masks: Tensors) -> Tensors:
+        """The values that pruned weights are held at, where that is not zero."""
+        if not masks or self.config.experiment not in ("ticket", "supermask") or self.config.rewind.pruned == "zero":
+            return {}
+        initial = state.of_model(self.model())
+        return {name: initial[name] for name in masks}
 
     def mask(self, level: Level) -> Tensors:
         """The level's masks, made from its parent's trained weights; none for a dense level."""
         if level.parent is None:
             return {}
         trained, previous = self.end(level.parent)
-        rules = self.config.pruning
-        names = models.prunable(self.model())
-        draw = generator(self.config.seed, "mask", level.index)
-        scores = {name: CRITERIA[rules.criterion](trained[name], draw) for name in names}
-        return masking.make(scores, level.sparsity, rules.granularity, rules.context, previous or None)
+        start = self.rewound(level)
+        last = self.end(level.parent.parent)[0] if level.parent.parent else start
+        return self.pruner.masks(level.index, level.sparsity, trained, start, last, previous)
 
     def _train(self, level: Level, emit: Emit) -> dict[str, Any]:
         found = None if self.fresh else self.levels.checkpoint(level.key, lambda: emit("damaged", level=level.index))
         if found is None:
             self.levels.discard(level.key)
-            masks, start, records = self.mask(level), level.first, []
-            weights = self.rewound(level)
+            masks, at, records = self.mask(level), level.first, []
+            weights = self.start(level, masks)
             moments = self.levels.read(level.parent.key, "optimizer") if level.continues and level.parent else {}
+            last = {name: weights[name] for name in self.names} if level.prunings else {}
             if level.parent:
                 emit("pruned", level=level.index, sparsity=masking.pruned(masks), target=level.sparsity)
-                emit("rewound", level=level.index, step=level.rewind_step, epoch_steps=self.batches.epoch_steps)
+                emit("rewound", level=level.index, step=level.rewind_step, epoch_steps=self.batches.epoch_steps,
+                     retrain=level.retrain)  # fmt: skip
         else:
             tensors, metadata = found
-            masks, weights, moments = (state.under(part, tensors) for part in ("mask", "model", "optimizer"))
-            start, records = int(metadata["step"]), json.loads(metadata["epochs"])
+            masks, weights, moments, last = (
+                state.under(part, tensors) for part in ("mask", "model", "optimizer", "last")
+            )
+            at, records = int(metadata["step"]), json.loads(metadata["epochs"])
             emit("resumed", level=level.index, level_epoch=len(records))
             self._tell(level, records, emit)
-        engine = self.engine(masks, weights, moments)
+        engine = self.engine(masks, weights, moments, level)
+        prunings = dict(level.prunings)
+
+        def before_step(step: int) -> None:
+            nonlocal last
+            if step in prunings:
+                last = self.pruner.prune(engine, step, prunings[step], last)
+                emit("pruned", level=level.index, sparsity=masking.pruned(engine.masks), target=prunings[step])
+            torch.manual_seed(derive(self.config.seed, "noise", step))
 
         def on_step(epoch: int, done: int, of: int) -> None:
             emit("step", level=level.index, level_epoch=epoch, done=done, of=of, images=self.batches.batch_size)
 
-        for record in epochs(engine, self.batches, start, level.first, level.end, on_step):
+        measure = self._measure(engine, level)
+        trained = epochs(
+            engine, self.batches, at, level.first, level.end, self._rate(level), measure, before_step, on_step
+        )
+        for record in trained:
             records.append(record.to_dict())
             if record.step < level.end:
-                self._save(level, engine, record, records)
+                self._save(level, engine, record, records, last)
             else:
-                result = self._finish(level, engine, records)
+                result = self._finish(level, engine, records, measure())
             self._tell(level, records[-1:], emit)
         return result
 
-    def _finish(self, level: Level, engine: Engine, records: list[dict[str, Any]]) -> dict[str, Any]:
+    def _rate(self, level: Level) -> Callable[[int], float]:
+        """The learning rate at each step; fine-tuning stays at the schedule's last."""
+        fixed = level.span - 1 if level.parent and level.retrain == "finetune" else None
+        return lambda step: rate(
+            self.config.training, step if fixed is None else fixed, level.span, self.batches.epoch_steps
+        )
+
+    def _measure(self, engine: Engine, level: Level) -> Callable[[], dict[str, list[int]]]:
+        """Counts the pruned weights per tensor, on the weights."""
+        if level.learned:
+            return lambda: supermasks.counts(engine.model)
+        weights = {name: engine.model.get_parameter(name) for name in self.names}
+        return lambda: masking.zeros(weights, engine.masks, engine.frozen)
+
+    def _finish(
+        self, level: Level, engine: Engine, records: list[dict[str, Any]], layers: dict[str, list[int]]
+    ) -> dict[str, Any]:
         """Write down what a finished level keeps, and its record."""
-        weights, masks = state.of_model(engine.model), engine.masks
-        layers = masking.zeros({name: weights[name] for name in models.prunable(engine.model)}, masks)
-        self.levels.write(level.key, "end", state.prefixed("model", weights) | state.prefixed("mask", masks))
+        weights, masks, scores = state.of_model(engine.model), engine.masks, {}
+        if level.learned:
+            weights, masks = supermasks.plain(weights), supermasks.masks(engine.model)
+            scores = supermasks.scores(engine.model)
+        tensors = state.prefixed("model", weights) | state.prefixed("mask", masks) | state.prefixed("score", scores)
+        self.levels.write(level.key, "end", tensors)
         if level.keeps_optimizer:
             self.levels.write(level.key, "optimizer", state.of_optimizer(engine))
         result = {
@@ -150,11 +225,15 @@ class Lab:
         self.levels.finish(level.key, result)
         return result
 
-    def engine(self, masks: Tensors, weights: Tensors, moments: Tensors) -> Engine:
-        """An engine in a given state, its pruned weights zero."""
+    def engine(self, masks: Tensors, weights: Tensors, moments: Tensors, level: Level | None = None) -> Engine:
+        """An engine in a given state, its pruned weights held; it trains scores where a mask is learned."""
         model = self.model()
+        if level and level.learned:
+            draw = generator(self.config.seed, "mask")
+            supermasks.learnable(model, self.names, level.learned, level.sparsity, draw)
+            weights = state.of_model(model) | weights
         state.to_model(model, weights)
-        engine = Engine(model, self.config.training, self.device, self.precision, masks)
+        engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks))
         state.to_optimizer(engine, moments)
         return engine
 
@@ -166,14 +245,16 @@ class Lab:
         """Emit epochs, and that the state was saved where one ends at the run's rewind point."""
         for record in records:
             emit("epoch", level=level.index, **record)
-            if level.index == 0 and record["step"] == self.rewind_step:
+            if level.is_dense and record["step"] == self.rewind_step:
                 emit("saved", step=record["step"], epoch_steps=self.batches.epoch_steps)
 
-    def _save(self, level: Level, engine: Engine, record: Record, records: list[dict[str, Any]]) -> None:
+    def _save(self, level: Level, engine: Engine, record: Record, records: list[dict[str, Any]], last: Tensors) -> None:
         """The checkpoint after an epoch and, in level 0, a possible rewind point."""
         model = state.prefixed("model", state.of_model(engine.model))
         metadata = {"step": str(record.step), "epochs": json.dumps(records)}
-        if level.parent is None and record.level_epoch < KEPT_EPOCHS:
+        if level.is_dense and record.level_epoch < KEPT_EPOCHS:
             self.levels.write(level.key, f"epoch-{record.level_epoch + 1}", model)
-        tensors = model | state.prefixed("mask", engine.masks) | state.prefixed("optimizer", state.of_optimizer(engine))
-        self.levels.write(level.key, "checkpoint", tensors, metadata)
+        parts = {"mask": engine.masks, "optimizer": state.of_optimizer(engine), "last": last}
+        for part, tensors in parts.items():
+            model |= state.prefixed(part, tensors)
+        self.levels.write(level.key, "checkpoint", model, metadata)

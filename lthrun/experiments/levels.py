@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lthrun.config import Baseline, Ticket
+from lthrun.config import Baseline, Prune, SupermaskExperiment, Ticket
+from lthrun.sections import Rules, Training, Where
 from lthrun.sparsity import schedules
+from lthrun.sparsity.measured import MEASURED
 from lthrun.storage import FORMAT, KEPT_EPOCHS
 
 
@@ -24,24 +26,32 @@ class Level:
 
     Attributes:
         index: place in the chain; level 0 is dense.
-        sparsity: the target in percent.
+        sparsity: the target in percent, at the end of the level.
         first, steps: the clock it starts at, and how many steps it trains.
+        span: steps of the learning-rate schedule.
+        key: its name.
         parent: the level whose trained weights make the mask; None without a mask.
         origin: the level that passes through the rewind point; None if that is initialisation.
         rewind_step: the rewind point in steps.
         continues: whether clock and optimizer go on from the parent (the fasterai protocol).
-        key: its name.
+        retrain: what goes back to the rewind point: `weights` and rate, the rate alone (`lr`), or neither (`finetune`).
+        prunings: (step, percent) of each pruning during the level.
+        learned: the supermask method that learns a mask instead of weights.
     """
 
     index: int
     sparsity: float
     first: int
     steps: int
-    parent: Level | None
-    origin: Level | None
-    rewind_step: int
-    continues: bool
+    span: int
     key: str
+    parent: Level | None = None
+    origin: Level | None = None
+    rewind_step: int = 0
+    continues: bool = False
+    retrain: str = "weights"
+    prunings: tuple[tuple[int, float], ...] = ()
+    learned: str | None = None
 
     @property
     def end(self) -> int:
@@ -52,9 +62,14 @@ class Level:
         return -(-self.steps // epoch_steps)
 
     @property
+    def is_dense(self) -> bool:
+        """Whether it is level 0, or part of it: its states can become rewind points."""
+        return self.parent is None and not self.prunings and not self.learned
+
+    @property
     def keeps_optimizer(self) -> bool:
         """Whether a later level may go on with its optimizer."""
-        return self.parent is None or self.continues
+        return self.is_dense or self.continues
 
 
 @dataclass(frozen=True)
@@ -74,32 +89,85 @@ class Ground:
     precision: str
 
 
-def dense(config: Baseline, ground: Ground, steps: int | None = None) -> Level:
+def dense(config: Baseline, ground: Ground, span: int | None = None, steps: int | None = None) -> Level:
     """Level 0: from initialisation, without a mask, for `training.epochs` or a given number of steps."""
-    steps = config.training.epochs * ground.epoch_steps if steps is None else steps
-    key = name(config, ground, start="initialisation", mask=None, first=0, steps=steps)
-    return Level(0, 0.0, 0, steps, None, None, 0, False, key)
+    whole = config.training.epochs * ground.epoch_steps
+    span, steps = span or whole, steps or whole
+    key = name(config, ground, span, start="initialisation", mask=None, first=0, steps=steps)
+    return Level(0, 0.0, 0, steps, span, key)
 
 
 def chain(config: Ticket, ground: Ground) -> list[Level]:
     """The levels of iterative magnitude pruning, level 0 first."""
-    levels = [dense(config, ground)]
-    rewind = config.rewind.step(ground.epoch_steps)
+    rules, rewinding = config.pruning, config.rewind
+    rewind = rewinding.step(ground.epoch_steps)
+    targets = schedules.targets(rules.schedule, rules.course)
+    continues = rules.protocol == "fasterai"
+    whole = config.training.epochs * ground.epoch_steps
+    span = whole * len(targets) if continues else whole
+    levels = [dense(config, ground, span)]
     origin = passes_through(config, ground, levels[0], rewind)
-    continues = config.pruning.protocol == "fasterai"
-    for index, sparsity in enumerate(schedules.iterative(config.pruning.sparsity, config.pruning.steps)[1:], 1):
+    for index, sparsity in enumerate(targets[1:], 1):
         parent = levels[-1]
-        first = parent.end if continues else rewind
-        steps = levels[0].end - rewind if config.rewind.train == "remaining" else levels[0].steps
-        mask = {"parent": parent.key, "index": index, "sparsity": sparsity} | {
-            key: getattr(config.pruning, key) for key in ("criterion", "granularity", "context")
-        }
+        first = parent.end if continues or rewinding.retrain == "finetune" else rewind
+        steps = whole - rewind if rewinding.train == "remaining" else whole
+        mask = {"parent": parent.key, "index": index, "sparsity": sparsity, **mask_rules(rules)}
         start: Any = {"level": origin.key, "step": rewind} if origin else "initialisation"
         if continues:
             start = {"weights": start, "batch_norm": "initial", "optimizer": parent.key}
-        key = name(config, ground, start=start, mask=mask, first=first, steps=steps)
-        levels.append(Level(index, sparsity, first, steps, parent, origin, rewind, continues, key))
+        elif rewinding.retrain != "weights":
+            start = {"retrain": rewinding.retrain, "level": parent.key, "reference": start}
+        resets = {key: getattr(rewinding, key) for key in ("kept", "pruned")}
+        if resets != {"kept": "rewind", "pruned": "zero"}:
+            start = {"from": start, **resets}
+        key = name(config, ground, span, start=start, mask=mask, first=first, steps=steps)
+        levels.append(
+            Level(index, sparsity, first, steps, span, key, parent, origin, rewind, continues, rewinding.retrain)
+        )
     return levels
+
+
+def gradual(config: Prune, ground: Ground) -> list[Level]:
+    """The one level of gradual pruning; its prunings are evenly spaced from `begin` to `end`."""
+    rules = config.pruning
+    steps = config.training.epochs * ground.epoch_steps
+    targets = schedules.targets(rules.schedule, rules.course)[1:]
+    gaps = max(1, len(targets) - 1)
+    moments = [rules.begin + (rules.end - rules.begin) * k / gaps for k in range(len(targets))]
+    # Of prunings that fall on one step the last one counts.
+    prunings = tuple(
+        {round(moment / 100 * steps): target for moment, target in zip(moments, targets, strict=True)}.items()
+    )
+    mask = {"prunings": prunings, **mask_rules(rules)}
+    key = name(config, ground, steps, start="initialisation", mask=mask, first=0, steps=steps)
+    return [Level(0, targets[-1], 0, steps, steps, key, prunings=prunings)]
+
+
+def learned(config: SupermaskExperiment, ground: Ground) -> list[Level]:
+    """The one level in which a mask is learned, for weights that stay as they were drawn."""
+    method, rules = config.supermask.method, config.pruning
+    steps = config.training.epochs * ground.epoch_steps
+    sparsity = rules.sparsity if method == "edge-popup" else 0.0
+    mask = {"method": method, "sparsity": sparsity, "where": where(rules)}
+    key = name(config, ground, steps, start=config.supermask.weights, mask=mask, first=0, steps=steps)
+    return [Level(0, sparsity, 0, steps, steps, key, learned=method)]
+
+
+def mask_rules(rules: Rules) -> dict[str, Any]:
+    """By which rules a mask is made, as far as they decide it."""
+    facts = {key: getattr(rules, key) for key in ("criterion", "granularity", "context")} | where(rules)
+    if rules.round_to > 1:
+        facts["round_to"] = rules.round_to
+    if rules.targets:
+        facts |= {"targets": rules.targets, "of": rules.final_sparsity}
+    if rules.criterion in MEASURED:
+        facts["batches"] = rules.batches
+    return facts
+
+
+def where(rules: Where) -> dict[str, Any]:
+    """Which layers are pruned, as far as that is not the default."""
+    return rules.model_dump(mode="json", include=set(Where.model_fields), exclude_defaults=True)
 
 
 def passes_through(config: Baseline, ground: Ground, level: Level, step: int) -> Level | None:
@@ -108,23 +176,34 @@ def passes_through(config: Baseline, ground: Ground, level: Level, step: int) ->
     if step == 0:
         return None
     epoch, within = divmod(step, ground.epoch_steps)
-    return level if within == 0 and epoch <= KEPT_EPOCHS and step < level.end else dense(config, ground, step)
+    kept = within == 0 and epoch <= KEPT_EPOCHS and step < level.end
+    return level if kept else dense(config, ground, level.span, step)
 
 
-def name(config: Baseline, ground: Ground, **making: Any) -> str:
+def name(config: Baseline, ground: Ground, span: int, **making: Any) -> str:
     """A level's key: what determines its numbers, hashed."""
-    training = config.training.model_dump(mode="json", exclude={"epochs"})
     facts = {
         "format": FORMAT,
         "data": ground.data,
         "model": config.model.name,
-        "training": training,
+        "training": training_rules(config.training, span),
         "seed": config.seed,
         "precision": ground.precision,
         "device": ground.device,
         **making,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def training_rules(training: Training, span: int) -> dict[str, Any]:
+    """How a step is trained, as far as the settings decide it; the number of epochs is not part of it."""
+    unused = {"epochs", "schedule", "warmup", "final", "milestones", "gamma"}
+    unused |= {"betas", "eps"} if training.optimizer == "sgd" else {"optimizer", "momentum"}
+    facts = training.model_dump(mode="json", exclude=unused)
+    if training.anneals:
+        shape = {"schedule", "warmup"} | ({"milestones", "gamma"} if training.schedule == "step" else {"final"})
+        facts["rate"] = {"span": span, **training.model_dump(mode="json", include=shape)}
+    return facts
 
 
 def replays(levels: list[Level]) -> list[Level]:
@@ -136,5 +215,6 @@ def replays(levels: list[Level]) -> list[Level]:
 PLANS: dict[str, Callable[[Any, Ground], list[Level]]] = {
     "baseline": lambda config, ground: [dense(config, ground)],
     "ticket": chain,
-    "supermask": chain,
+    "prune": gradual,
+    "supermask": lambda config, ground: (chain if config.supermask.method == "lth" else learned)(config, ground),
 }

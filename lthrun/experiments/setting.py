@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.config import Config, Ticket
+from lthrun.config import Config, SupermaskExperiment
 from lthrun.data import DATASETS
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
 from lthrun.experiments.levels import PLANS, Ground, Level
-from lthrun.sparsity.granularity import GRANULARITIES
+from lthrun.sections import Where
+from lthrun.sparsity import schedules
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +44,12 @@ class Setting:
         """The rewind point in steps, for an experiment that has one."""
         rewind = getattr(self.config, "rewind", None)
         return rewind.step(self.ground.epoch_steps) if rewind else None
+
+    @property
+    def where(self) -> Where:
+        """Which layers are pruned; for an experiment that prunes none, which would be."""
+        found: Where = getattr(self.config, "pruning", Where())
+        return found
 
     @property
     def epochs(self) -> int:
@@ -134,16 +140,23 @@ def check_split(config: Config, store: Store, train: list[int], valid: list[int]
 
 
 def check_masks(config: Config, classes: int) -> None:
-    """Refuse a sparsity that would empty a tensor, where that follows from its shape alone."""
-    if not isinstance(config, Ticket) or config.pruning.context == "global":
+    """Refuse layers, granularities and sparsities that do not fit the model, where that follows from its shapes."""
+    rules = getattr(config, "pruning", None)
+    if rules is None:
         return
-    from lthrun.models import prunable_shapes
+    import torch
 
-    rules = config.pruning
-    for name, shape in prunable_shapes(config.model.name, classes).items():
-        groups = math.prod(side for dim, side in enumerate(shape) if dim not in GRANULARITIES[rules.granularity])
-        if round(rules.sparsity / 100 * groups) == groups:
-            raise UserError(
-                f"pruning.sparsity: found {rules.sparsity:g}; {name} would lose all its {groups:,} groups "
-                f"(granularity {rules.granularity}): ask for less, or for pruning.context: global"
-            )
+    from lthrun import models
+    from lthrun.layers import check_patterns, prunable
+    from lthrun.sparsity import masks
+
+    with torch.device("meta"):
+        model = models.MODELS[config.model.name](classes)
+    names = prunable(model, rules)
+    check_patterns("pruning.targets", rules.targets, [name.removesuffix(".weight") for name in names])
+    if isinstance(config, SupermaskExperiment) and config.supermask.method != "lth":
+        return
+    most = max(schedules.targets(rules.schedule, rules.course))
+    for name in names:
+        target = rules.target(name.removesuffix(".weight"), most) if rules.context == "local" else 0.0
+        masks.check(name, tuple(model.get_parameter(name).shape), target, rules.granularity, rules.round_to)

@@ -1,43 +1,109 @@
-"""Supermask: is the ticket's mask any good on weights that were never trained?"""
+"""Supermask: is a mask any good on weights that were never trained?
+
+A mask is judged beside the untrained dense network and random masks of the same per-layer sparsity, all with the same
+batch-norm treatment: a single accuracy cannot tell a mask from luck.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+
+from lthrun.experiments.baseline import baseline
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import Level
 from lthrun.experiments.ticket import ticket
 from lthrun.report.statistics import judge
 from lthrun.sparsity import masks as masking
+from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage import RunDir
+from lthrun.streams import generator
 from lthrun.training import state
 from lthrun.training.engine import evaluate, recalibrate
 
+DRAWS = 20
+
 
 def supermask(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
-    """The ticket, and its mask judged on the initial weights (Zhou et al. 2019)."""
-    found = ticket(lab, levels, run_dir)
-    trained, masks = lab.end(levels[-1])
-    how = lab.config.supermask.batch_norm
-    lab.emit("judging", batch_norm=how)
-    correct = judge_mask(lab, masks, trained, how)
-    return found | {"supermask": {**judge(correct, lab.batches.valid_counts), "batch_norm": how}}
+    """Find the mask, and judge it on weights that were never trained.
+
+    With method `lth`, the ticket's mask at every level on the initial weights, or on what `rewind.kept` and
+    `rewind.pruned` make of them (Zhou et al. 2019). Else a mask that was learned for the weights as they were drawn.
+    """
+    rules, last = lab.config.supermask, levels[-1]
+    found = (ticket if rules.method == "lth" else baseline)(lab, levels, run_dir)
+    trained, masks = lab.end(last)
+    masks = {name: masks[name] for name in lab.names}
+    judged = Judge(lab, run_dir, trained, rules.batch_norm)
+    draws = DRAWS * (2 if rules.method == "bernoulli" else 1)
+    lab.emit("judging", batch_norm=rules.batch_norm, masks=draws + len(levels[1:-1]) + 2)
+    report: dict[str, Any] = {"method": rules.method, "batch_norm": rules.batch_norm, **judged("mask", masks)}
+    if rules.method == "lth":
+        earlier = [
+            {"level": level.index, "sparsity": record["sparsity"], **judged(f"level-{level.index}", lab.end(level)[1])}
+            for level, record in zip(levels[1:-1], found["records"][1:-1], strict=True)
+        ]
+        final = {"level": last.index, "sparsity": found["records"][-1]["sparsity"], **judged("mask", masks)}
+        report["levels"] = [*earlier, final]
+    else:
+        report["weights_unchanged"] = unchanged(lab, trained)
+    report["dense"] = judged("dense", {name: torch.ones_like(mask) for name, mask in masks.items()})
+    randoms = [masking.drawn(masks, generator(lab.config.seed, "mask", last.index, k)) for k in range(DRAWS)]
+    report["random"] = spread([judged(f"random-{k}", drawn) for k, drawn in enumerate(randoms)])
+    if rules.method == "bernoulli":
+        scores = lab.scores(last)
+        samples = [generator(lab.config.seed, "mask", last.index, DRAWS + k) for k in range(DRAWS)]
+        report["sampled"] = spread([judged(f"sample-{k}", supermasks.sample(scores, d)) for k, d in enumerate(samples)])
+    report["better_than_chance"] = (
+        report["balanced_accuracy_interval"][0] > 1 / lab.classes
+        and report["balanced_accuracy"] > report["random"]["balanced_accuracy"]["highest"]
+    )
+    return found | {"supermask": report}
 
 
-def judge_mask(lab: Lab, masks: Tensors, trained: Tensors, batch_norm: str) -> list[int]:
-    """Right answers per class of the masked, untrained network.
+class Judge:
+    """Judges masks on the untrained weights; what a run has judged before is not judged again.
 
     Batch norm's statistics belong to the weights they are used with, so `recalibrate` estimates them with
     the masked untrained weights by one pass of centre crops over the training set.
     """
-    model = lab.model()
-    weights = state.of_model(model)
-    masking.apply(weights, masks)
-    if batch_norm == "trained":
-        weights |= {name: trained[name] for name, _ in model.named_buffers()}
-    engine = lab.engine(masks, weights, {})
-    if batch_norm == "recalibrate":
-        recalibrate(engine.model, lab.batches.centre("train", lab.batches.batch_size), engine.autocast())
-    found = evaluate(engine.model, lab.batches.validation(), lab.classes, engine.autocast())
-    return found.correct
+
+    def __init__(self, lab: Lab, run_dir: RunDir, trained: Tensors, batch_norm: str):
+        self.lab, self.run_dir, self.batch_norm = lab, run_dir, batch_norm
+        self.buffers = {name: trained[name] for name, _ in lab.model().named_buffers()}
+        self.known = run_dir.judgements()
+
+    def __call__(self, name: str, masks: Tensors) -> dict[str, Any]:
+        """Accuracy and balanced accuracy of the masked, untrained network, with their intervals."""
+        if name not in self.known:
+            self.known[name] = self._correct(masks)
+            self.run_dir.judgement(name, self.known[name])
+        self.lab.emit("judged", name=name, done=len(self.known))
+        return judge(self.known[name], self.lab.batches.valid_counts)
+
+    def _correct(self, masks: Tensors) -> list[int]:
+        lab = self.lab
+        weights = lab.reset(state.of_model(lab.model()), masks)
+        if self.batch_norm == "trained":
+            weights |= self.buffers
+        engine = lab.engine(masks, weights, {})
+        if self.batch_norm == "recalibrate":
+            recalibrate(engine.model, lab.batches.centre("train", lab.batches.batch_size), engine.autocast())
+        return evaluate(engine.model, lab.batches.validation(), lab.classes, engine.autocast()).correct
+
+
+def spread(judgements: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and range of the accuracies of several masks."""
+    found: dict[str, Any] = {"n": len(judgements)}
+    for key in ("accuracy", "balanced_accuracy"):
+        values = [judgement[key] for judgement in judgements]
+        found[key] = {"mean": sum(values) / len(values), "lowest": min(values), "highest": max(values)}
+    return found
+
+
+def unchanged(lab: Lab, trained: Tensors) -> bool:
+    """Whether all parameters are, to the bit, what they were before training."""
+    return all(torch.equal(value, trained[name]) for name, value in lab.model().named_parameters())

@@ -7,7 +7,6 @@ from typing import Any
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import Level
-from lthrun.sparsity import masks as masking
 from lthrun.sparsity import tickets
 from lthrun.storage import RunDir
 
@@ -17,9 +16,7 @@ def ticket(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
     found = baseline(lab, levels, run_dir)
     last = levels[-1]
     masks = lab.end(last)[1]
-    start = lab.rewound(last)
-    masking.apply(start, masks)
-    made = tickets.Ticket(masks, start, {})
+    made = tickets.Ticket(masks, lab.start(last, masks), {})
     config = lab.config
     metadata = {
         "format": tickets.FORMAT,
@@ -28,6 +25,7 @@ def ticket(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
         "sparsity": repr(made.sparsity),
         "rewind_point": config.rewind.to,
         "protocol": config.pruning.protocol,
+        "pruned": config.rewind.pruned,
         "seed": str(config.seed),
         "config": run_dir.path.name.rpartition("-")[2],
     }

@@ -44,6 +44,7 @@ class Screen:
         self._epochs_left = 0
         self._started = 0.0
         self._kept: tuple[int, int] | None = None
+        self._to_judge = 0
 
     def __enter__(self) -> Screen:
         self._progress.start()
@@ -148,9 +149,14 @@ class Screen:
     def on_pruned(self, level: int, sparsity: float, target: float) -> None:
         self.say(f"  pruned to {sparsity:.2f} %", "magenta")
 
-    def on_rewound(self, level: int, step: int, epoch_steps: int) -> None:
+    def on_rewound(self, level: int, step: int, epoch_steps: int, retrain: str) -> None:
         which = "initial values" if step == 0 else f"values {point(step, epoch_steps)}"
-        self.say(f"  weights went back to their {which}: level {level} begins", "magenta")
+        said = {
+            "weights": f"weights went back to their {which}",
+            "lr": f"weights stay, the learning rate went back to its {which.replace('values', 'value')}",
+            "finetune": "weights stay, training goes on at the last learning rate",
+        }[retrain]
+        self.say(f"  {said}: level {level} begins", "magenta")
 
     def on_reused(self, level: int, key: str, replay: bool) -> None:
         what = "the way to the rewind point" if replay else f"level {level}"
@@ -168,8 +174,16 @@ class Screen:
     def on_finished_before(self, run: str) -> None:
         self.say("this run is finished; here is what it found (train again: --fresh)", "green")
 
-    def on_judging(self, batch_norm: str) -> None:
-        self.say(f"  judging the mask on untrained weights, batch norm: {batch_norm}", "magenta")
+    def on_judging(self, batch_norm: str, masks: int) -> None:
+        self._to_judge = masks
+        self.say(
+            f"  judging the mask on untrained weights, beside the dense network and random masks; "
+            f"batch norm: {batch_norm}",
+            "magenta",
+        )
+
+    def on_judged(self, name: str, done: int) -> None:
+        self.bar("judging", done, self._to_judge, f"{done} of {self._to_judge}: {name}")
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -66,13 +66,15 @@ def panel(summary: dict[str, Any]) -> Panel:
     rows = Table.grid(padding=(0, 2))
     mask = summary.get("supermask")
     if mask:
-        rows.add_row("supermask", Text(f"the mask on weights never trained, batch norm: {mask['batch_norm']}"))
-        add_accuracy(rows, summary, mask)
-        rows.add_row("", "")
-        rows.add_row("ticket", "the same mask, trained from the rewind point")
-    add_accuracy(rows, summary, summary)
+        add_supermask(rows, summary, mask)
+    if not mask or mask["method"] == "lth":
+        if mask:
+            rows.add_row("", "")
+            rows.add_row("ticket", "the same mask, trained from the rewind point")
+        add_accuracy(rows, summary, summary)
     total = sum(of for _, of in summary["levels"][-1]["layers"].values())
-    rows.add_row("sparsity", f"{summary['sparsity']:.2f} % of {total:,} prunable weights")
+    frozen = ", frozen at their initial values" if summary["differs"].get("rewind.pruned") == "frozen" else ""
+    rows.add_row("sparsity", f"{summary['sparsity']:.2f} % of {total:,} prunable weights{frozen}")
     rows.add_row(
         "training time",
         f"{clock(summary['seconds'])} on {summary['device']} in {summary['precision']}, seed {summary['seed']}",
@@ -86,6 +88,43 @@ def panel(summary: dict[str, Any]) -> Panel:
         )
     rows.add_row("everything is in", Text(summary["run_dir"], overflow="fold"))
     return Panel(rows, title=what(summary), title_align="left", expand=False, padding=(1, 2))
+
+
+def add_supermask(rows: Table, summary: dict[str, Any], mask: dict[str, Any]) -> None:
+    """A mask on untrained weights beside what it has to beat, and whether it does."""
+    rows.add_row("supermask", Text(f"{mask['method']}, on weights never trained; batch norm: {mask['batch_norm']}"))
+    if "weights_unchanged" in mask:
+        same = mask["weights_unchanged"]
+        said = "bit-identical to initialisation after training" if same else "CHANGED in training: this is a fault"
+        rows.add_row("weights", Text(said, "green" if same else "red"))
+    add_accuracy(rows, summary, mask)
+    for level in mask.get("levels", [])[:-1]:
+        rows.add_row(f"at {level['sparsity']:.2f} %", accuracies(level))
+    if "sampled" in mask:
+        rows.add_row(f"{mask['sampled']['n']} sampled masks", ranges(mask["sampled"]))
+    rows.add_row("untrained, dense", accuracies(mask["dense"]))
+    rows.add_row(f"{mask['random']['n']} random masks", ranges(mask["random"]))
+    chance = 100 / len(summary["classes"])
+    if mask["better_than_chance"]:
+        said = f"better than chance: balanced accuracy is above {chance:.0f} % and above all random masks"
+    else:
+        above = mask["balanced_accuracy_interval"][0] > chance / 100
+        missed = "not above all random masks" if above else f"its interval reaches down to chance, {chance:.0f} %"
+        said = f"not shown to be better than chance: balanced accuracy is {missed}"
+    rows.add_row("", Text(said, "green" if mask["better_than_chance"] else "yellow"))
+
+
+def accuracies(found: dict[str, Any]) -> str:
+    return f"accuracy {100 * found['accuracy']:.1f} %, balanced {100 * found['balanced_accuracy']:.1f} %"
+
+
+def ranges(found: dict[str, Any]) -> str:
+    """Mean and range of several masks."""
+    parts = []
+    for word, key in (("accuracy", "accuracy"), ("balanced", "balanced_accuracy")):
+        mean, low, high = (100 * found[key][which] for which in ("mean", "lowest", "highest"))
+        parts.append(f"{word} {mean:.1f} % ({low:.1f} to {high:.1f})")
+    return ", ".join(parts)
 
 
 def add_accuracy(rows: Table, summary: dict[str, Any], found: dict[str, Any]) -> None:
@@ -139,14 +178,11 @@ def runs_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
 
 
 def what(summary: dict[str, Any]) -> str:
-    """The experiment, with what sets it apart from the default: `ticket 1ep fasterai`."""
-    batch_norm = summary["supermask"]["batch_norm"] if "supermask" in summary else "recalibrate"
-    apart = [
-        summary["rewind_point"] != "0ep" and summary["rewind_point"],
-        summary["protocol"] != "frankle" and summary["protocol"],
-        batch_norm != "recalibrate" and f"({batch_norm})",
-    ]
-    return " ".join([summary["experiment"], *(str(word) for word in apart if word)])
+    """The experiment, with what sets it apart from its defaults: `ticket 1ep fasterai steps=5`."""
+    plain = {"rewind.to", "pruning.protocol", "supermask.method", "model.name", "data.dataset"}
+    differs = {key: value for key, value in summary["differs"].items() if key != "training.epochs"}
+    words = [str(v) if key in plain else f"{key.rpartition('.')[2]}={v}" for key, v in differs.items()]
+    return " ".join([summary["experiment"], *words[:4], *(["…"] if words[4:] else [])])
 
 
 def forecast_table(foreseen: dict[str, Any]) -> Table:
@@ -160,6 +196,36 @@ def forecast_table(foreseen: dict[str, Any]) -> Table:
     table.add_section()
     table.add_row("all", "", "", "", clock(foreseen["seconds"]), megabytes(foreseen["bytes"]))
     return table
+
+
+def names_table(title: str, key: str, names: Mapping[str, str]) -> Table:
+    """A table of names; a name is never broken, its explanation may be."""
+    table = plain_table(f"{title} ({key})", show_header=False)
+    table.add_column(no_wrap=True, style="cyan", overflow="ignore")
+    table.add_column(overflow="fold")
+    for name, about in names.items():
+        table.add_row(name, Text(about))
+    return table
+
+
+def schedule_drawing(name: str, prunings: int, moves: Sequence[float], after: Sequence[float]) -> Iterable[Any]:
+    """A schedule as a curve over progress, and the sparsity after each pruning."""
+    height = 10
+    top = max(*moves, *after, 1.0)
+    yield Text(f"{name}: sparsity in % over the progress of pruning", "bold")
+    for row in range(height, 0, -1):
+        line = "".join("█" if move / top * height >= row - 0.5 else " " for move in moves[::2])
+        yield Text(f"{top * row / height:5.1f} │{line}", "cyan")
+    yield Text(f"  0.0 └{'─' * len(moves[::2])}", "cyan")
+    yield Text("       0" + "progress".center(49) + "1", "dim")
+    yield ""
+    table = plain_table(plural(prunings, "pruning"))
+    for heading in ("pruning", "sparsity %", "of what was left %"):
+        table.add_column(heading, justify="right")
+    for k, (was, now) in enumerate(zip([0.0, *after[:-1]], after, strict=True), 1):
+        share = 100 * (now - was) / (100 - was)
+        table.add_row(str(k), f"{now:.2f}", f"{share:.2f}" if now >= was else "grows again")
+    yield table
 
 
 def data_tables(found: dict[str, Any]) -> Iterable[Any]:

@@ -6,58 +6,137 @@ what an earlier mask took.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from lthrun.errors import UserError
-from lthrun.sparsity.granularity import GRANULARITIES
+from lthrun.sparsity.granularity import n_of_m, spanned
 
 Tensors = dict[str, Tensor]
 
 
 def make(
     scores: Mapping[str, Tensor],
-    sparsity: float,
+    sparsity: float | Mapping[str, float],
     granularity: str = "weight",
     context: str = "local",
     previous: Mapping[str, Tensor] | None = None,
+    round_to: int = 1,
 ) -> Tensors:
     """The masks that prune the lowest `scores` to `sparsity` percent.
 
     Args:
         scores: one tensor per prunable tensor, of its shape.
-        sparsity: percent of the groups to remove: of each tensor (`local`) or of all together (`global`,
-            where groups are weighted by their size and the count is the one nearest to the target).
-        previous: earlier masks; what they pruned is pruned first, so masks are nested.
+        sparsity: percent of the groups to remove: of each tensor (`local`), where it may differ by name, or of all
+            together (`global`, where groups are weighted by their size and the count is the one nearest to the target).
+        granularity: what is pruned as one: a name of `GRANULARITIES`, or `n:m`.
+        previous: earlier masks. What they pruned is pruned first, so masks are nested while the sparsity does not
+            fall; where it falls, what they kept stays and the pruned groups of the highest scores come back.
+        round_to: each tensor keeps a multiple of so many groups, the one nearest to its count.
 
     Raises:
         UserError: a score is not a number, or a tensor would lose all its weights.
     """
-    dims = GRANULARITIES[granularity]
-    grouped = {}
+    targets = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
     for name, score in scores.items():
         if score.isnan().any():
             raise UserError(f"{name}: its scores are not numbers (NaN), so it cannot be pruned")
-        group = score.double().mean(dims, keepdim=True) if dims else score.double()
-        if previous is not None:
-            dead = ~(previous[name].any(dims, keepdim=True) if dims else previous[name])
-            group = group.masked_fill(dead, -torch.inf)
-        grouped[name] = group
-    pools = [[name] for name in scores] if context == "local" else [list(scores)]
+    alive = previous or {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    pattern = n_of_m(granularity)
+    if pattern:
+        return {name: in_blocks(name, scores[name], alive[name], targets[name], pattern[1]) for name in scores}
     masks: Tensors = {}
-    for pool in pools:
-        sizes = torch.cat([torch.full((grouped[n].numel(),), scores[n].numel() // grouped[n].numel()) for n in pool])
-        order = torch.cat([grouped[n].flatten() for n in pool]).argsort(stable=True).cpu()
-        keep = torch.ones(len(order), dtype=torch.bool)
-        keep[order[: nearest_count(sizes[order], sparsity)]] = False
-        for name, part in zip(pool, torch.split(keep, [grouped[n].numel() for n in pool]), strict=True):
-            masks[name] = part.view(grouped[name].shape).expand(scores[name].shape).contiguous()
+    for pool in [[name] for name in scores] if context == "local" else [list(scores)]:
+        masks |= rank(pool, scores, alive, targets[pool[0]], granularity, round_to)
     for name, mask in masks.items():
-        if not mask.any():
-            raise UserError(f"{name}: all its {mask.numel():,} weights would be pruned; ask for less sparsity")
+        if not mask.any() and granularity != "layer":
+            collapsed(name, mask.numel(), "weights", targets[name])
+    if not any(mask.any() for mask in masks.values()):
+        raise UserError("pruning.sparsity: all layers would be pruned; ask for less")
     return masks
+
+
+def check(name: str, shape: tuple[int, ...], sparsity: float, granularity: str, round_to: int) -> None:
+    """What `make` would refuse in a tensor ranked by itself, as far as it follows from the shape.
+
+    Raises:
+        UserError: the granularity is not defined for it, or it would lose all its weights.
+    """
+    pattern = n_of_m(granularity)
+    if pattern:
+        in_blocks(name, torch.zeros(1, shape[1]), torch.ones(1, shape[1], dtype=torch.bool), sparsity, pattern[1])
+        return
+    dims = spanned(granularity, name, len(shape))
+    groups = math.prod(side for dim, side in enumerate(shape) if dim not in dims)
+    if round_to == 1 and granularity != "layer" and round(sparsity / 100 * groups) == groups:
+        collapsed(name, groups, f"groups (granularity {granularity})", sparsity)
+
+
+def collapsed(name: str, count: int, what: str, sparsity: float) -> NoReturn:
+    raise UserError(
+        f"pruning.sparsity: found {sparsity:g}; layer collapse, {name} would lose all its {count:,} {what}: ask for "
+        "less there (pruning.targets), or leave it out (pruning.exclude)"
+    )
+
+
+def rank(
+    pool: Sequence[str],
+    scores: Mapping[str, Tensor],
+    alive: Mapping[str, Tensor],
+    sparsity: float,
+    granularity: str,
+    round_to: int,
+) -> Tensors:
+    """Masks of tensors that are ranked together. Groups that are pruned already come first, then by score,
+    then by index."""
+    dims = {name: spanned(granularity, name, scores[name].ndim) for name in pool}
+    grouped = {n: scores[n].double().mean(dims[n], keepdim=True) if dims[n] else scores[n].double() for n in pool}
+    living = {n: alive[n].any(dims[n], keepdim=True) if dims[n] else alive[n] for n in pool}
+    counts = [grouped[n].numel() for n in pool]
+    sizes = torch.cat([torch.full((k,), scores[n].numel() // k) for n, k in zip(pool, counts, strict=True)])
+    order = torch.cat([grouped[n].flatten() for n in pool]).argsort(stable=True).cpu()
+    order = order[torch.cat([living[n].flatten() for n in pool]).cpu()[order].argsort(stable=True)]
+    keep = torch.ones(len(order), dtype=torch.bool)
+    keep[order[: nearest_count(sizes[order], sparsity)]] = False
+    masks: Tensors = {}
+    ends = torch.tensor(counts).cumsum(0).tolist()
+    for name, count, end in zip(pool, counts, ends, strict=True):
+        part = keep[end - count : end]
+        if round_to > 1:
+            own = order[(order >= end - count) & (order < end)] - (end - count)
+            part = torch.ones(count, dtype=torch.bool)
+            part[own[: count - rounded(int(keep[end - count : end].sum()), count, round_to)]] = False
+        masks[name] = part.view(grouped[name].shape).expand(scores[name].shape).contiguous()
+    return masks
+
+
+def rounded(kept: int, count: int, multiple: int) -> int:
+    """The multiple nearest to `kept` that is at least one multiple and at most `count`; a tie goes up. A tensor that
+    is whole, or has fewer groups than one multiple, stays whole."""
+    if kept == count or count < multiple:
+        return count
+    nearest = (2 * kept + multiple) // (2 * multiple) * multiple
+    return max(multiple, min(nearest, count - count % multiple))
+
+
+def in_blocks(name: str, score: Tensor, alive: Tensor, sparsity: float, block: int) -> Tensor:
+    """The mask that removes round(sparsity / 100 · block) of every `block` consecutive input channels."""
+    if score.shape[1] % block:
+        raise UserError(
+            f"pruning.granularity: found n:{block}; {name} has {score.shape[1]} input channels, which is no multiple "
+            f"of {block}: leave it out with pruning.first=false or pruning.exclude"
+        )
+    last = score.movedim(1, -1)
+    blocks, living = (t.movedim(1, -1).reshape(-1, block).cpu() for t in (score.double(), alive))
+    order = blocks.argsort(dim=1, stable=True)
+    order = order.gather(1, living.gather(1, order).byte().argsort(dim=1, stable=True))
+    keep = torch.ones_like(blocks, dtype=torch.bool)
+    keep.scatter_(1, order[:, : round(sparsity / 100 * block)], False)
+    return keep.view(last.shape).movedim(-1, 1).contiguous()
 
 
 def nearest_count(sizes: Tensor, sparsity: float) -> int:
@@ -73,28 +152,52 @@ def nearest_count(sizes: Tensor, sparsity: float) -> int:
     return low if gap_low < gap_high or (gap_low == gap_high and low % 2 == 0) else high
 
 
+def drawn(masks: Mapping[str, Tensor], draw: torch.Generator) -> Tensors:
+    """Masks that keep as many weights of each tensor, at places drawn at random: the control of every mask."""
+    return {
+        name: mask.flatten()[torch.randperm(mask.numel(), generator=draw)].view(mask.shape)
+        for name, mask in masks.items()
+    }
+
+
 @torch.no_grad()
-def apply(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Zero the pruned weights, in place. A pruned weight becomes +0 even where it was not finite."""
+def apply(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}) -> None:
+    """Give the pruned weights the value they are held at, in place: +0, even where they were not finite, or
+    their value in `frozen`."""
     for name, mask in masks.items():
-        weights[name].masked_fill_(~mask.to(weights[name].device), 0.0)
+        pruned = ~mask.to(weights[name].device)
+        if name in frozen:
+            weights[name].copy_(torch.where(pruned, frozen[name].to(weights[name].device), weights[name]))
+        else:
+            weights[name].masked_fill_(pruned, 0.0)
 
 
 class Hold:
-    """Keeps pruned weights at zero after every step of `optimizer`, until `remove()` is called."""
+    """Keeps pruned weights at zero, or at their value in `frozen`, after every step of `optimizer`, until `remove()`
+    is called."""
 
-    def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], optimizer: torch.optim.Optimizer):
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        frozen: Mapping[str, Tensor] = {},
+    ):
+        apply(weights, masks, frozen)
         self.weights = [weights[name] for name in masks]
         with torch.no_grad():
-            self.kept = [
-                torch.ones_like(weights[name]).mul_(mask.to(weights[name].device)) for name, mask in masks.items()
+            self.kept = [torch.ones_like(weights[n]).mul_(mask.to(weights[n].device)) for n, mask in masks.items()]
+            # Multiplied and added, both are exact: a weight is one of the two, the other is zero.
+            self.added = [
+                torch.zeros_like(weights[n]).copy_(frozen[n].masked_fill(masks[n], 0.0)) for n in masks if n in frozen
             ]
-        apply(weights, masks)
         self._handle = optimizer.register_step_post_hook(lambda *_: self.apply())
 
     @torch.no_grad()
     def apply(self) -> None:
         torch._foreach_mul_(self.weights, self.kept)
+        if self.added:
+            torch._foreach_add_(self.weights, self.added)
 
     def remove(self) -> None:
         """Let the pruned weights go."""
@@ -102,25 +205,29 @@ class Hold:
 
 
 def pruned(masks: Mapping[str, Tensor]) -> float:
-    """Percent of the weights that the masks remove."""
-    kept = sum(int(mask.sum()) for mask in masks.values())
-    return 100 * (1 - kept / sum(mask.numel() for mask in masks.values()))
+    """Percent of the weights that the masks remove. Batch norm that goes with pruned filters is not counted."""
+    weights = [mask for mask in masks.values() if mask.ndim > 1]
+    return 100 * (1 - sum(int(mask.sum()) for mask in weights) / sum(mask.numel() for mask in weights))
 
 
-def zeros(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    """Per tensor, how many weights are pruned and indeed zero, and how many there are.
+@torch.no_grad()
+def zeros(
+    weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}
+) -> dict[str, list[int]]:
+    """Per tensor, how many weights are pruned and indeed at zero (or at their frozen value), and how many there are.
 
     Counted on the weights, so a revived weight does not count; one that training happened to leave at
     exactly zero is not pruned and does not count either.
     """
-    counts = {
-        name: ((weight == 0) & ~masks[name].to(weight.device)).sum() if name in masks else 0
-        for name, weight in weights.items()
-    }
-    return {name: [int(count), weights[name].numel()] for name, count in counts.items()}
+    found = {}
+    for name, weight in weights.items():
+        held = frozen[name].to(weight.device) if name in frozen else 0
+        gone = int(((weight == held) & ~masks[name].to(weight.device)).sum()) if name in masks else 0
+        found[name] = [gone, weight.numel()]
+    return found
 
 
 def sparsity(counts: Mapping[str, Sequence[int]]) -> float:
-    """Percent of all the weights counted by `zeros` that are zero."""
+    """Percent of all the weights counted by `zeros` that are pruned."""
     total = sum(n for _, n in counts.values())
     return 100 * sum(zero for zero, _ in counts.values()) / total if total else 0.0

@@ -34,6 +34,11 @@ class Ticket:
         """Percent of the prunable weights that the mask removes."""
         return masking.pruned(self.masks)
 
+    @property
+    def frozen(self) -> Tensors:
+        """Where pruned weights are not zero but frozen at their initial value (Zhou et al. 2019): these values."""
+        return {name: self.state[name] for name in self.masks} if self.metadata.get("pruned") == "frozen" else {}
+
     def apply(self, model: nn.Module) -> None:
         """Put the masked weights of the rewind point, and its buffers, into `model`, in place.
 
@@ -53,7 +58,7 @@ class Ticket:
         with torch.no_grad():
             for name, value in self.state.items():
                 own[name].copy_(value)
-        masking.apply(own, self.masks)
+        masking.apply(own, self.masks, self.frozen)
 
     def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> masking.Hold:
         """Keep the pruned weights of `model` at zero from now on: after every step of `optimizer` they
@@ -74,7 +79,7 @@ class Ticket:
         strange = [name for name in self.masks if id(weights[name]) not in held]
         if strange:
             raise UserError("this optimizer does not train these tensors of the model: " + ", ".join(strange))
-        return masking.Hold(weights, self.masks, optimizer)
+        return masking.Hold(weights, self.masks, optimizer, self.frozen)
 
     def to_tensors(self) -> Tensors:
         """The tensors of `ticket.safetensors`: `mask/NAME` (boolean) and `state/NAME`."""

@@ -5,16 +5,17 @@ Inside an epoch nothing is read back from the device: losses and counts add up t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lthrun.config import Training
+from lthrun.sections import Training
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
+from lthrun.training.optimizers import OPTIMIZERS
 
 Batch = tuple[Tensor, Tensor]
 
@@ -33,20 +34,41 @@ class Engine:
     Channels-last layout on every device: convolutions want it, and batches are gathered in it.
     """
 
-    def __init__(self, model: nn.Module, settings: Training, device: torch.device, precision: str, masks: Tensors):
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: Training,
+        device: torch.device,
+        precision: str,
+        masks: Mapping[str, Tensor],
+        frozen: Mapping[str, Tensor] = {},
+    ):
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device, self.precision, self.masks = device, precision, masks
-        self.optimizer = adamw(self.model, settings)
-        if masks:
-            masking.Hold(dict(self.model.named_parameters()), masks, self.optimizer)
+        self.device, self.precision, self.masks, self.frozen = device, precision, dict(masks), dict(frozen)
+        self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
+        self._hold = self._held()
         self._loss = torch.zeros((), device=device)
+
+    def _held(self) -> masking.Hold | None:
+        weights = dict(self.model.named_parameters())
+        return masking.Hold(weights, self.masks, self.optimizer, self.frozen) if self.masks else None
+
+    def prune(self, masks: Tensors) -> None:
+        """Go on under other masks; weights that come back come back from zero."""
+        if self._hold:
+            self._hold.remove()
+        self.masks = masks
+        self._hold = self._held()
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def step(self, batch: Batch) -> None:
-        """One step of training; the model must be in training mode."""
+    def step(self, batch: Batch, rate: float | None = None) -> None:
+        """One step of training, at a learning rate if one is given; the model must be in training mode."""
         images, labels = batch
+        if rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             loss = cross_entropy(self.model(images), labels)
@@ -59,16 +81,6 @@ class Engine:
         total = float(self._loss)
         self._loss.zero_()
         return total
-
-
-def adamw(model: nn.Module, settings: Training) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019) on weights; biases and batch norm are spared."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
 
 
 @torch.no_grad()

@@ -10,10 +10,11 @@ from typing import Any
 
 from lthrun.data.batches import Batches
 from lthrun.errors import UserError
-from lthrun.models import prunable
 from lthrun.report.statistics import accuracy, balanced_accuracy
 from lthrun.sparsity import masks as masking
 from lthrun.training.engine import Engine, evaluate
+
+Counts = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,28 @@ def epochs(
     start: int,
     first: int,
     end: int,
+    rate: Callable[[int], float],
+    measure: Callable[[], Counts],
+    before_step: Callable[[int], None],
     on_step: Callable[[int, int, int], None],
 ) -> Iterator[Record]:
     """Train from step `start` up to step `end` of a level that began at step `first`.
 
     An epoch is `batches.epoch_steps` steps counted from `first`, wherever the clock stands; the last one
-    may be shorter. Calls `on_step(level_epoch, steps done in it, its steps)`.
+    may be shorter. `rate(step)` is the learning rate and `measure()` counts the pruned weights. Calls
+    `before_step(step)`, and after it `on_step(level_epoch, steps done in its epoch, its steps)`.
 
     Raises:
         UserError: the loss is no longer a number.
     """
-    parameters = dict(engine.model.named_parameters())
-    weights = {name: parameters[name] for name in prunable(engine.model)}
     while start < end:
         level_epoch = (start - first) // batches.epoch_steps
         stop = min(first + (level_epoch + 1) * batches.epoch_steps, end)
         began = time.perf_counter()
         engine.model.train()
         for step in range(start, stop):
-            engine.step(batches.training(step))
+            before_step(step)
+            engine.step(batches.training(step), rate(step))
             on_step(level_epoch, step + 1 - start, stop - start)
         train_loss = engine.take_loss() / (stop - start)
         trained = time.perf_counter()
@@ -73,7 +77,7 @@ def epochs(
             )
         yield Record(
             level_epoch=level_epoch,
-            sparsity=masking.sparsity(masking.zeros(weights, engine.masks)),
+            sparsity=masking.sparsity(measure()),
             train_loss=train_loss,
             valid_loss=found.loss,
             accuracy=accuracy(found.correct, batches.valid_counts),

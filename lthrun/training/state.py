@@ -6,6 +6,7 @@ There is no random state among it: every draw is a function of the seed and the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +29,12 @@ def to_model(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def of_optimizer(engine: Engine) -> Tensors:
     """The optimizer's moments and step counts as `PARAMETER/KEY`."""
-    state = engine.optimizer.state
+    state: Mapping[Tensor, Mapping[str, Any]] = engine.optimizer.state
     return {
         f"{name}/{key}": value.detach().cpu().contiguous().clone()
         for name, parameter in engine.model.named_parameters()
-        for key, value in state[parameter].items()
+        for key, value in state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
     }
 
 
