@@ -60,9 +60,9 @@ def check_patterns(key: str, patterns: Iterable[str], names: Iterable[str]) -> N
             raise UserError(f"{key}: found {pattern}; no layer has such a name, they are {', '.join(known)}")
 
 
-def batch_norm_masks(model: nn.Module, masks: Tensors) -> Tensors:
-    """Masks of the batch norms that directly follow masked convolutions: γ and β of a channel whose filter is
-    pruned go with it, or the channel would still put out a constant.
+def channel_masks(model: nn.Module, masks: Tensors) -> Tensors:
+    """Masks of what goes with a pruned filter, or its channel would still put out a constant: its bias, and γ and β
+    of a batch norm that directly follows.
 
     A batch norm that stands elsewhere, as before its convolution in a DenseNet, is left alone.
     """
@@ -74,9 +74,11 @@ def batch_norm_masks(model: nn.Module, masks: Tensors) -> Tensors:
         mask = masks.get(f"{node.target}.weight") if node.op == "call_module" else None
         if mask is None or not isinstance(modules[node.target], nn.Conv2d):
             continue
+        alive = mask.flatten(1).any(1)
+        if modules[node.target].bias is not None:
+            found[f"{node.target}.bias"] = alive.clone()
         for user in node.users:
             follower = modules.get(user.target) if user.op == "call_module" else None
             if isinstance(follower, nn.BatchNorm2d) and follower.affine:
-                alive = mask.flatten(1).any(1)
                 found |= {f"{user.target}.weight": alive, f"{user.target}.bias": alive.clone()}
     return found

@@ -13,7 +13,7 @@ from torch import nn
 
 import lthrun
 from lthrun.experiments import Result, run
-from lthrun.layers import batch_norm_masks
+from lthrun.layers import channel_masks
 from lthrun.models import build
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage import LevelStore, read_tensors
@@ -161,7 +161,7 @@ def test_a_pruned_filter_takes_its_batch_norm_along(small: Callable, tmp_path: P
     assert ticket.sparsity == pytest.approx(50)
 
 
-def test_batch_norm_that_does_not_follow_is_left_alone():
+def test_a_pruned_filter_takes_its_bias_and_no_batch_norm_that_stands_before_it():
     class Before(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -170,7 +170,7 @@ def test_batch_norm_that_does_not_follow_is_left_alone():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.conv(self.norm(x))
 
-    assert batch_norm_masks(Before(), {"conv.weight": torch.zeros(4, 3, 1, 1, dtype=torch.bool)}) == {}
+    assert list(channel_masks(Before(), {"conv.weight": torch.zeros(4, 3, 1, 1, dtype=torch.bool)})) == ["conv.bias"]
 
 
 def gradual(small: Callable, out: Path, **settings: Any) -> tuple[Result, list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lthrun.data.batches import Batches
-from lthrun.layers import batch_norm_masks
+from lthrun.layers import channel_masks
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.criteria import CRITERIA, Weights
 from lthrun.sparsity.granularity import STRUCTURED
@@ -50,7 +50,7 @@ class Pruner:
         scores = self._scores(position, sparsity, trained, start, last, previous)
         masks = self._make(scores, sparsity, previous or None)
         if self.rules.granularity in STRUCTURED:
-            masks |= batch_norm_masks(self.model(), masks)
+            masks |= channel_masks(self.model(), masks)
         return masks
 
     def prune(self, engine: Engine, position: int, sparsity: float, last: Tensors) -> Tensors:

@@ -30,7 +30,7 @@ GRANULARITIES: dict[str, Granularity] = {
     "column": Granularity("The weights of a kernel's column; of a linear layer, those of one input.", (2,), (0,)),
     "channel": Granularity("The weights at one place of a filter's kernels, through all input channels.", (1,)),
     "kernel": Granularity("One filter's weights for one input channel.", (2, 3)),
-    "filter": Granularity("Everything that makes one output channel, batch norm included.", (1, 2, 3)),
+    "filter": Granularity("Everything that makes one output channel, bias and batch norm included.", (1, 2, 3)),
     "vertical_slice": Granularity("A filter's columns at one place, through all input channels.", (1, 2)),
     "horizontal_slice": Granularity("A filter's rows at one place, through all input channels.", (1, 3)),
     "shared_weight": Granularity("A weight's place, in all filters at once.", (0,)),
