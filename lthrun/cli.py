@@ -66,22 +66,22 @@ def experiment_command(name: str, about: str, keys: Mapping[str, opt.Keyed]) -> 
 experiment_command(
     "baseline",
     "Train the dense network, which is also level 0 of every ticket.",
-    opt.COMMON,
+    opt.COMMON | opt.RUNNING,
 )
 experiment_command(
     "ticket",
     "Train, prune, rewind, repeat: iterative magnitude pruning.",
-    opt.COMMON | opt.PRUNING | opt.REWINDING,
+    opt.COMMON | opt.PRUNING | opt.REWINDING | opt.RUNNING,
 )
 experiment_command(
     "prune",
     "Prune gradually during one training, without rewinding: the practitioner's alternative.",
-    opt.COMMON | opt.PRUNING,
+    opt.COMMON | opt.PRUNING | opt.RUNNING,
 )
 experiment_command(
     "supermask",
     "Find a mask, and judge it on weights that were never trained.",
-    opt.COMMON | opt.MASKING | opt.PRUNING | opt.REWINDING,
+    opt.COMMON | opt.MASKING | opt.PRUNING | opt.REWINDING | opt.RUNNING,
 )
 
 

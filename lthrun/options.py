@@ -45,6 +45,8 @@ COMMON = {
     "seed": keyed("seed", int, "Decides initialisation, data order, augmentation, random masks.", "0"),
     "epochs": keyed("training.epochs", int, "Epochs of each level.", "5"),
     "model": keyed("model.name", str, "Architecture: `lthrun list models`.", "resnet18", metavar="NAME"),
+}
+RUNNING = {
     "device": keyed("device", str, "auto is cuda:0 if there is one.", "auto", WHERE, "auto|cpu|cuda:0|…"),
     "data_dir": keyed(
         "data.dir",
@@ -133,8 +135,8 @@ Json = Annotated[
     typer.Option("--json", help="The summary as JSON on stdout, all else on stderr.", rich_help_panel=HOW),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end.", rich_help_panel=HOW)]
-DataDir = Annotated[str | None, COMMON["data_dir"].option]
-SkipUnreadable = Annotated[bool, COMMON["skip_unreadable"].option]
+DataDir = Annotated[str | None, RUNNING["data_dir"].option]
+SkipUnreadable = Annotated[bool, RUNNING["skip_unreadable"].option]
 Experiment = Annotated[
     Literal["baseline", "ticket", "prune", "supermask"] | None,
     typer.Argument(help="Whose defaults, where no config says so.", show_default="ticket"),

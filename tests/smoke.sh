@@ -9,6 +9,8 @@ run() { echo "+ lthrun $*" >&2; "$lthrun" "$@"; }
 
 run --version
 run --help > /dev/null
+run list > /dev/null
+run schedule agp > /dev/null
 run config check configs/*.yaml configs/*/*.yaml
 run config show supermask > "$out/shown.yaml"
 run config check "$out/shown.yaml"
@@ -21,6 +23,10 @@ run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --dry-run
 run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --json > "$out/summary.json"
 run ticket --config configs/smoke/rewind.yaml "${small[@]}" --steps 1
 run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --protocol fasterai
+run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --retrain lr --set training.schedule=cosine
+run prune --config configs/smoke/prune.yaml "${small[@]}"
 run supermask --config configs/smoke/supermask.yaml "${small[@]}" --steps 1
+run supermask --config configs/smoke/edge-popup.yaml "${small[@]}"
+run supermask --config configs/smoke/bernoulli.yaml "${small[@]}"
 run runs --out "$out/runs"
 echo "smoke: every command ran"

@@ -28,7 +28,7 @@ from lthrun.data.images import Images
 from lthrun.errors import UserError
 from lthrun.storage import cache_dir, lock, read_json, write_json, written_aside
 
-VERSION = 1
+VERSION = 2
 LONGEST = 4
 Progress = Callable[[int, int], None]
 

@@ -11,6 +11,7 @@ from lthrun.config import Config
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import replays
 from lthrun.experiments.setting import Emit, bring
+from lthrun.experiments.supermask import to_judge
 from lthrun.storage import KEPT_EPOCHS, LevelStore, RunDir
 from lthrun.training.engine import evaluate
 
@@ -24,7 +25,7 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
     lab = Lab(setting, levels, emit)
     per_step, per_validation = time_steps(lab)
     weights = {name: t.numel() * t.element_size() for name, t in lab.model().state_dict().items()}
-    state, masks = sum(weights.values()), sum(weights[n] for n in lab.names) // 4
+    state, bits = sum(weights.values()), sum(weights[n] for n in lab.names) // 4
     rows: list[dict[str, Any]] = []
     for level in [*replays(setting.levels), *setting.levels]:
         have = not fresh and levels.record(level.key) is not None
@@ -39,19 +40,24 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
                 "epochs": epochs,
                 "action": "take over" if have else "train",
                 "seconds": 0.0 if have else level.steps * per_step + epochs * per_validation,
-                "bytes": 0 if have else kept * state + (0 if level.is_dense else masks),
+                "bytes": 0 if have else kept * state + (0 if level.is_dense else bits),
             }
         )
     run_dir = RunDir(out / setting.run_name)
     finished = not fresh and run_dir.finished() is not None
-    own = 0 if finished else 2 * state + masks if setting.levels[-1].parent else state
+    rules: Any = getattr(config, "supermask", None)
+    masks = 0 if rules is None or finished else to_judge(rules.method, setting.levels)
+    passes = 1 + (lab.batches.n_train / lab.batches.n_valid if masks and rules.batch_norm == "recalibrate" else 0)
+    judging = masks * passes * per_validation
+    own = 0 if finished else 2 * state + bits if setting.levels[-1].parent else state
     return {
         "experiment": config.experiment,
         "run_dir": str(run_dir.path),
         "finished": finished,
         "device": str(setting.device),
         "levels": rows,
-        "seconds": sum(row["seconds"] for row in rows),
+        "judging": {"masks": masks, "seconds": judging},
+        "seconds": sum(row["seconds"] for row in rows) + judging,
         "bytes": sum(row["bytes"] for row in rows) + own,
     }
 

@@ -38,8 +38,7 @@ def supermask(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
     trained, masks = lab.end(last)
     masks = {name: masks[name] for name in lab.names}
     judged = Judge(lab, run_dir, trained, rules.batch_norm)
-    draws = DRAWS * (2 if rules.method == "bernoulli" else 1)
-    lab.emit("judging", batch_norm=rules.batch_norm, masks=draws + len(levels[1:-1]) + 2)
+    lab.emit("judging", batch_norm=rules.batch_norm, masks=to_judge(rules.method, levels))
     report: dict[str, Any] = {"method": rules.method, "batch_norm": rules.batch_norm, **judged("mask", masks)}
     if rules.method == "lth":
         earlier = [
@@ -62,6 +61,11 @@ def supermask(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
         and report["balanced_accuracy"] > report["random"]["balanced_accuracy"]["highest"]
     )
     return found | {"supermask": report}
+
+
+def to_judge(method: str, levels: Sequence[Level]) -> int:
+    """How many masks a run judges: its own at each level, the dense one, and those drawn at random."""
+    return max(1, len(levels) - 1) + 1 + DRAWS * (2 if method == "bernoulli" else 1)
 
 
 class Judge:

@@ -193,6 +193,9 @@ def forecast_table(foreseen: dict[str, Any]) -> Table:
     for row in foreseen["levels"]:
         cost = (clock(row["seconds"]), megabytes(row["bytes"])) if row["action"] == "train" else ("", "")
         table.add_row(str(row["level"]), f"{row['sparsity']:.2f}", str(row["epochs"]), row["action"], *cost)
+    judging = foreseen["judging"]
+    if judging["masks"]:
+        table.add_row("", "", "", f"judge {plural(judging['masks'], 'mask')}", clock(judging["seconds"]), "")
     table.add_section()
     table.add_row("all", "", "", "", clock(foreseen["seconds"]), megabytes(foreseen["bytes"]))
     return table

@@ -17,6 +17,9 @@ from torch.nn.utils import parametrize
 from lthrun.sparsity.masks import Tensors
 
 MARK = ".parametrizations.weight."
+# Deviation of the scores that bernoulli starts from. At 0 every weight is a coin toss, and the noise of the draws
+# drowns what there is to learn.
+SPREAD = 3.0
 
 
 class Straight(torch.autograd.Function):
@@ -65,14 +68,15 @@ class Bernoulli(nn.Module):
 
     def __init__(self, weight: Tensor, kept: int, draw: torch.Generator):
         super().__init__()
-        self.scores = nn.Parameter(torch.zeros(weight.shape))
+        self.scores = nn.Parameter(SPREAD * torch.empty(weight.shape).normal_(generator=draw))
 
     def mask(self) -> Tensor:
         return self.scores.detach() >= 0
 
     def forward(self, weight: Tensor) -> Tensor:
         chance = self.scores.sigmoid()
-        straight: Tensor = Straight.apply(chance, torch.bernoulli(chance.detach()))
+        drawn = torch.rand_like(chance) < chance.detach()
+        straight: Tensor = Straight.apply(chance, drawn.to(weight.dtype))
         return weight * straight
 
 
