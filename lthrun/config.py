@@ -124,7 +124,7 @@ LEARNED: dict[str, dict[str, dict[str, Any]]] = {
         "pruning": {"classifier": True},
     },
     "bernoulli": {
-        "training": {"optimizer": "adamw", "learning_rate": 0.1, "schedule": "cosine", "weight_decay": 0.0},
+        "training": {"optimizer": "adamw", "learning_rate": 0.3, "schedule": "cosine", "weight_decay": 0.0},
         "pruning": {"classifier": True},
     },
 }
