@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEMO := runs/demo
 
-.PHONY: help setup demo test smoke lint format schema clean
+.PHONY: help setup demo test test-slow smoke lint format schema clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ demo: $(READY)  ## Baseline, ticket, rewound ticket and supermask on the embedde
 
 test: $(READY)  ## The tests
 	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## The tests that take minutes and gigabytes: every model through the command line
+	$(BIN)/python -m pytest -m slow
 
 smoke: $(READY)  ## Every command once, through the installed lthrun
 	tests/smoke.sh $(BIN)/lthrun

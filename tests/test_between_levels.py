@@ -227,6 +227,13 @@ def test_layers_can_be_left_out_and_have_targets(small: Callable, tmp_path: Path
     assert result.summary["levels"][1]["layers"] == {"3.weight": [48, 288], "8.weight": [1, 16]}
 
 
+def test_a_dense_level_that_is_taken_over_shows_the_layers_of_this_run(small: Callable, tmp_path: Path):
+    run(small("baseline"), tmp_path)
+    result = run(small("ticket", **{"pruning.first": False, "pruning.steps": 1}), tmp_path)
+    assert result.summary["levels"][0]["reused"]
+    assert [level["layers"] for level in result.summary["levels"]] == [{"3.weight": [0, 288]}, {"3.weight": [144, 288]}]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

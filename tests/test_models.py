@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,3 +103,20 @@ def test_resnet20_shortcuts_take_every_second_pixel_and_pad_with_zeros():
     x = torch.rand(1, 16, 9, 9)
     out = block(x)
     assert out.shape == (1, 32, 5, 5) and torch.equal(out[:, :16], x[:, :, ::2, ::2]) and not out[:, 16:].any()
+
+
+QUICK = ("resnet20", "mobilenet_v3_small", "densenet121")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
+def test_each_model_is_pruned_and_rewound_through_the_command_line(name: str, lthrun: Callable, images: Path):
+    """Filters, since what goes with a filter is found by walking the model's graph."""
+    outcome = lthrun(
+        "ticket", "--model", name, "--granularity", "filter", "--steps", "1", "--epochs", "1", "--json", "--data-dir", images,
+        "--set", "data.image_size=32", "--set", "training.batch_size=40",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    summary = json.loads(outcome.out)
+    for layer, (removed, total) in summary["levels"][1]["layers"].items():
+        filters = build(name, 2, 0).get_parameter(layer).shape[0] if removed * 2 != total else 2
+        assert removed == round(filters / 2) * (total // filters), layer

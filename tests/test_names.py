@@ -38,7 +38,7 @@ CASES: list[tuple[str, str, list[str]]] = [
 def test_every_name_has_a_case_here_or_in_the_tests_of_data_and_models():
     covered = {(table, name) for table, name, _ in CASES}
     wanted = {(table, name) for table, (_, names) in TABLES.items() for name in names}
-    assert {table for table, _ in wanted - covered} == {"models", "datasets"}
+    assert {table for table, _ in wanted - covered} == {"models", "datasets"}  # test_models.py, test_datasets.py
 
 
 @pytest.mark.usefixtures("tiny_model")

@@ -36,7 +36,7 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
             {
                 "level": level.index,
                 "key": level.key,
-                "sparsity": level.sparsity,
+                "sparsity": None if level.learned == "bernoulli" else level.sparsity,
                 "epochs": epochs,
                 "action": "take over" if have else "train",
                 "seconds": 0.0 if have else level.steps * per_step + epochs * per_validation,

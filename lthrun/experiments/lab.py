@@ -83,6 +83,9 @@ class Lab:
                 with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                     record = self._train(level, emit)
         self._done.add(level.key)
+        if level.is_dense:  # it may come from a run that prunes other layers
+            model = self.model()
+            record = record | {"layers": {name: [0, model.get_parameter(name).numel()] for name in self.names}}
         return record | {"reused": reused}
 
     def end(self, level: Level) -> tuple[Tensors, Tensors]:

@@ -192,7 +192,8 @@ def forecast_table(foreseen: dict[str, Any]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in foreseen["levels"]:
         cost = (clock(row["seconds"]), megabytes(row["bytes"])) if row["action"] == "train" else ("", "")
-        table.add_row(str(row["level"]), f"{row['sparsity']:.2f}", str(row["epochs"]), row["action"], *cost)
+        sparsity = "a result" if row["sparsity"] is None else f"{row['sparsity']:.2f}"
+        table.add_row(str(row["level"]), sparsity, str(row["epochs"]), row["action"], *cost)
     judging = foreseen["judging"]
     if judging["masks"]:
         table.add_row("", "", "", f"judge {plural(judging['masks'], 'mask')}", clock(judging["seconds"]), "")

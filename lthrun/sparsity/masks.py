@@ -1,7 +1,7 @@
 """Masks: one boolean tensor per prunable tensor, true where the weight stays.
 
-A mask at s % removes exactly round(s / 100 · n) of n groups, ties broken by index, and never gives back
-what an earlier mask took.
+A mask at s % removes exactly round(s / 100 · n) of n groups, ties broken by index, and, while s does not fall, never
+gives back what an earlier mask took.
 """
 
 from __future__ import annotations
