@@ -194,6 +194,7 @@ def test_dense_sparse_dense_really_grows_again_and_ends_dense(small: Callable, t
         small, tmp_path, **{"pruning.schedule": "dsd", "pruning.steps": 4, "pruning.begin": 0, "pruning.end": 60}
     )
     assert [event["sparsity"] for event in prunings] == pytest.approx([25, 50, 25, 0], abs=0.3)
+    assert [event["grown"] for event in prunings] == [False, False, True, True]
     assert result.summary["sparsity"] == 0
     weights = read_tensors(result.run_dir / "model.safetensors")[0]
     assert all(weights[name].all() for name in NAMES), "what came back is trained again"

@@ -155,7 +155,7 @@ class Lab:
             moments = self.levels.read(level.parent.key, "optimizer") if level.continues and level.parent else {}
             last = {name: weights[name] for name in self.names} if level.prunings else {}
             if level.parent:
-                emit("pruned", level=level.index, sparsity=masking.pruned(masks), target=level.sparsity)
+                emit("pruned", level=level.index, sparsity=masking.pruned(masks), target=level.sparsity, grown=False)
                 emit("rewound", level=level.index, step=level.rewind_step, epoch_steps=self.batches.epoch_steps,
                      retrain=level.retrain)  # fmt: skip
         else:
@@ -172,8 +172,10 @@ class Lab:
         def before_step(step: int) -> None:
             nonlocal last
             if step in prunings:
+                before = masking.pruned(engine.masks)
                 last = self.pruner.prune(engine, step, prunings[step], last)
-                emit("pruned", level=level.index, sparsity=masking.pruned(engine.masks), target=prunings[step])
+                after = masking.pruned(engine.masks)
+                emit("pruned", level=level.index, sparsity=after, target=prunings[step], grown=after < before)
             torch.manual_seed(derive(self.config.seed, "noise", step))
 
         def on_step(epoch: int, done: int, of: int) -> None:

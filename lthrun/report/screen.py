@@ -146,8 +146,8 @@ class Screen:
     def on_replaying(self, step: int) -> None:
         self.say(f"  replaying level 0 up to step {step} to reach the rewind point", "cyan")
 
-    def on_pruned(self, level: int, sparsity: float, target: float) -> None:
-        self.say(f"  pruned to {sparsity:.2f} %", "magenta")
+    def on_pruned(self, level: int, sparsity: float, target: float, grown: bool) -> None:
+        self.say(f"  {'grown back' if grown else 'pruned'} to {sparsity:.2f} %", "magenta")
 
     def on_rewound(self, level: int, step: int, epoch_steps: int, retrain: str) -> None:
         which = "initial values" if step == 0 else f"values {point(step, epoch_steps)}"

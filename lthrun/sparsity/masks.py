@@ -207,7 +207,7 @@ class Hold:
 def pruned(masks: Mapping[str, Tensor]) -> float:
     """Percent of the weights that the masks remove; biases and batch norm that go with pruned filters are not."""
     weights = [mask for mask in masks.values() if mask.ndim > 1]
-    return 100 * (1 - sum(int(mask.sum()) for mask in weights) / sum(mask.numel() for mask in weights))
+    return sparsity({str(i): [int((~mask).sum()), mask.numel()] for i, mask in enumerate(weights)})
 
 
 @torch.no_grad()
