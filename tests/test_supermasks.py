@@ -17,16 +17,21 @@ from torch import nn
 from lthrun.experiments import run
 from lthrun.models import build
 from lthrun.sparsity import supermasks
+from lthrun.sparsity.masks import make
 from lthrun.sparsity.supermasks import Bernoulli, EdgePopup, Straight
 from lthrun.storage import read_tensors
 from lthrun.streams import generator
 
 
-@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99))
-def test_edge_popup_keeps_the_largest_scores_by_magnitude(out, inputs, seed):
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99), st.sampled_from([1, 3, 10**6]))
+def test_edge_popup_keeps_the_largest_scores_by_magnitude(out, inputs, seed, levels):
+    """Also where few `levels` make many ties, of which the first by index are pruned."""
     weight = torch.ones(out, inputs, 2, 2)
     kept = max(1, weight.numel() // 3)
     made = EdgePopup(weight, kept, torch.Generator().manual_seed(seed))
+    made.scores.data = (made.scores.data * levels).round() / levels
+    by_sort = make({"w": made.scores.detach().abs()}, 100 * (1 - kept / weight.numel()))["w"]
+    assert torch.equal(made.mask(), by_sort)
     mask, size = made.mask(), made.scores.detach().abs()
     assert int(mask.sum()) == kept
     assert kept == weight.numel() or size[~mask].max() <= size[mask].min()

@@ -106,7 +106,7 @@ def add_supermask(rows: Table, summary: dict[str, Any], mask: dict[str, Any]) ->
     rows.add_row(f"{mask['random']['n']} random masks", ranges(mask["random"]))
     chance = 100 / len(summary["classes"])
     if mask["better_than_chance"]:
-        said = f"better than chance: balanced accuracy is above {chance:.0f} % and above all random masks"
+        said = f"better than chance: balanced accuracy above {chance:.0f} % and above all random masks"
     else:
         above = mask["balanced_accuracy_interval"][0] > chance / 100
         missed = "not above all random masks" if above else f"its interval reaches down to chance, {chance:.0f} %"
@@ -160,7 +160,7 @@ def runs_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
     rates = sorted({f"{100 * summary['majority_rate']:.1f}" for summary in summaries})
     table = plain_table(f"Runs in {out} (accuracy in %, with 95 % interval; majority rate {' or '.join(rates)} %)")
     table.add_column("when", no_wrap=True)
-    table.add_column("what", no_wrap=True)
+    table.add_column("what", overflow="fold", min_width=14)
     for heading in ("seed", "sparsity", "accuracy"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("directory", overflow="fold")

@@ -55,7 +55,12 @@ class EdgePopup(nn.Module):
         size = self.scores.detach().abs()
         if not self.pruned:
             return torch.ones_like(size, dtype=torch.bool)
-        return size > kth_smallest(size.flatten(), self.pruned)
+        last = kth_smallest(size.flatten(), self.pruned)
+        mask = size > last
+        missing = mask.numel() - self.pruned - int(mask.sum())
+        if missing:  # scores that are equal: the first of them by index are pruned
+            mask[(size == last).nonzero()[-missing:].unbind(1)] = True
+        return mask
 
     def forward(self, weight: Tensor) -> Tensor:
         mask: Tensor = Straight.apply(self.scores.abs(), self.mask().to(weight.dtype))
