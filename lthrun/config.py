@@ -165,7 +165,8 @@ class SupermaskExperiment(Ticket):
                     else f"method {method} learns its mask and has no use for it: leave it out"
                 )
                 raise refuse(f"{name}.{key}", section(name)[key], right)
-        return tree | {name: {**own, **section(name)} for name, own in LEARNED[method].items()}
+        own = LEARNED[method]
+        return tree | {name: {**own[name], **section(name)} for name in own if isinstance(tree.get(name, {}), dict)}
 
     @model_serializer(mode="wrap")
     def _without_keys_of_other_methods(self, plain: Any) -> dict[str, Any]:

@@ -303,6 +303,11 @@ def test_a_method_that_learns_its_mask_refuses_the_keys_of_tickets(method, key):
     assert f"{key.partition('=')[0]}: found" in str(error.value) and "has no use for it" in str(error.value)
 
 
+def test_a_section_that_is_none_is_not_replaced_by_a_methods_defaults():
+    with pytest.raises(UserError, match="training: found 5; must be a section of keys"):
+        load_config(None, "supermask", ["supermask.method=edge-popup", "training=5"])
+
+
 def test_a_bernoulli_mask_refuses_a_sparsity_because_it_is_a_result():
     with pytest.raises(UserError, match=r"pruning.sparsity: found 30; the sparsity of a bernoulli mask is a result"):
         load_config(None, "supermask", options={"supermask.method": "bernoulli", "pruning.sparsity": 30})
