@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS := .venv/.peers
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-slow smoke lint format schema clean
+.PHONY: help setup demo test test-slow test-peers smoke lint format schema clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## Make the environment .venv
 
@@ -26,6 +27,13 @@ demo: $(READY)  ## Baseline, ticket, rewound ticket and supermask on the embedde
 
 test: $(READY)  ## The tests
 	$(BIN)/python -m pytest
+
+test-peers: $(PEERS)  ## The masks beside those of fasterai 0.4.1, which it installs first
+	$(BIN)/python -m pytest -m peers
+
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,peers]'
+	@touch $@
 
 test-slow: $(READY)  ## The tests that take minutes and gigabytes: every model through the command line
 	$(BIN)/python -m pytest -m slow

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from torch import nn
 
@@ -15,6 +16,9 @@ from lthrun import cli, models
 from lthrun.configfile import load_config
 from lthrun.data import synthetic
 
+# Machines are shared: a slow one is no fault.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 COUNT = 60
 SMALL = {"data.image_size": 16, "training.batch_size": 8, "training.epochs": 2}
 
