@@ -169,9 +169,10 @@ def list_names(
 
     if table is not None and table not in TABLES:
         raise UserError(f"list: found {table}; must be one of {', '.join(TABLES)}")
+    console = make_console()
     for title, (key, names) in TABLES.items():
         if table in (None, title):
-            make_console().print(names_table(title, key, names))
+            console.print(names_table(title, key, names, console.width))
 
 
 @app.command(rich_help_panel="Around them")
@@ -195,7 +196,8 @@ def schedule(
     course = config.pruning.course
     after = targets(name, course)[1:]
     moves = [SCHEDULES[name](k / 100, course) for k in range(101)]
-    make_console().print(*schedule_drawing(name, prunings(name, course), moves, after), sep="\n")
+    console = make_console()
+    console.print(*schedule_drawing(name, prunings(name, course), moves, after, console.width), sep="\n")
 
 
 def number(text: str, option: str) -> float:

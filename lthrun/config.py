@@ -168,6 +168,17 @@ class SupermaskExperiment(Ticket):
         own = LEARNED[method]
         return tree | {name: {**own[name], **section(name)} for name in own if isinstance(tree.get(name, {}), dict)}
 
+    @model_validator(mode="after")
+    def _mask_matters(self) -> SupermaskExperiment:
+        if self.rewind.pruned == "frozen" and self.rewind.kept == "rewind":
+            raise refuse(
+                "rewind.pruned",
+                "frozen",
+                "with rewind.kept: rewind, kept and pruned weights would both be the initial ones, whatever the mask: "
+                "use zero, or kept: sign_constant, shuffle or redraw",
+            )
+        return self
+
     @model_serializer(mode="wrap")
     def _without_keys_of_other_methods(self, plain: Any) -> dict[str, Any]:
         tree: dict[str, Any] = plain(self)

@@ -185,6 +185,9 @@ def explain(kind: type[BaseModel], error: Any) -> str:
         return f"{key}: unknown key; {right_key(kind, key)}"
     if error["type"] == "refused":  # it names its key itself
         return f"{key}.{error['msg']}" if key else str(error["msg"])
+    if error["type"] in ("too_short", "tuple_type"):
+        return f"{key}: found {error['input']!r}; must be a list of one or more, like [a, b]"
+    key = key.removesuffix(".[key]")
     message = error["msg"].replace("Input should be", "must be").replace("String should match", "must match")
     message = re.sub(r"a valid (\w+) instance|a valid dictionary or instance of \w+", "a section of keys", message)
     if error["type"] == "string_pattern_mismatch":

@@ -45,7 +45,11 @@ def prunable(model: nn.Module, where: Where) -> list[str]:
 
     found = [f"{name}.weight" for name in kinds if chosen(name)]
     if not found:
-        raise UserError(f"pruning.include: found {', '.join(where.include)}; no layer is left to prune")
+        key, patterns = ("exclude", where.exclude) if where.exclude else ("include", where.include)
+        raise UserError(
+            f"pruning.{key}: found {', '.join(patterns)}; no layer is left to prune (types: {', '.join(where.types)}, "
+            f"first: {where.first}, shortcuts: {where.shortcuts}, classifier: {where.classifier})"
+        )
     return found
 
 

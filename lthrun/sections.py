@@ -26,7 +26,7 @@ from lthrun.sparsity.criteria import CRITERIA
 from lthrun.sparsity.granularity import GRANULARITIES, n_of_m
 from lthrun.sparsity.measured import MEASURED
 from lthrun.sparsity.resets import KEPT, PRUNED
-from lthrun.sparsity.schedules import SCHEDULES, STEPPED, Course
+from lthrun.sparsity.schedules import SCHEDULES, STEPPED, Course, targets
 from lthrun.training.optimizers import OPTIMIZERS
 from lthrun.training.rates import RATES
 
@@ -141,10 +141,17 @@ class Training(Section):
     def warmup_steps(self, epoch_steps: int) -> int:
         return steps_of(self.warmup, epoch_steps)
 
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Training:
+        if self.warmup.endswith("ep") and steps_of(self.warmup, 1) > self.epochs:
+            raise refuse("warmup", self.warmup, f"must end within training.epochs, which is {self.epochs}")
+        return self
+
     @property
     def anneals(self) -> bool:
         """Whether the learning rate depends on the clock."""
-        return self.schedule != "constant" or int(self.warmup[:-2]) > 0
+        flat = {"constant": True, "step": not self.milestones, "cosine": self.final == 1}.get(self.schedule, False)
+        return not flat or int(self.warmup[:-2]) > 0
 
 
 class Where(Section):
@@ -171,14 +178,14 @@ class Rules(Where):
     """Percent of the prunable weights that are zero in the end."""
     initial_sparsity: Annotated[float, AfterValidator(percent)] = 0.0
     """Percent that the schedule starts from."""
-    steps: int = Field(3, ge=1)
+    steps: int = Field(3, ge=1, le=1000)
     """Number of prunings; one_shot has one, custom as many as sparsities."""
     schedule: named_in(SCHEDULES) = "iterative"  # type: ignore[valid-type]
     """How the sparsity moves from pruning to pruning; `lthrun schedule NAME` draws it."""
     sparsities: Annotated[tuple[Annotated[float, AfterValidator(percent)], ...], Field(strict=False)] = ()
     """custom: the percent of each pruning, in place of sparsity and steps."""
     targets: dict[str, Annotated[float, AfterValidator(percent)]] = {}
-    """Percent in the end for the layers of a name pattern, where it differs from sparsity."""
+    """Percent for the layers of a name pattern, where it differs from sparsity; the first pattern that fits counts."""
     criterion: named_in(CRITERIA | MEASURED) = "large_final"  # type: ignore[valid-type]
     """Scores the weights; the lowest scores are pruned."""
     batches: int = Field(8, ge=1)
@@ -198,11 +205,16 @@ class Rules(Where):
     def final_sparsity(self) -> float:
         return self.sparsities[-1] if self.sparsities else self.sparsity
 
+    @property
+    def peak(self) -> float:
+        """The highest sparsity of the schedule."""
+        return max(self.sparsities) if self.sparsities else self.sparsity
+
     def target(self, layer: str, sparsity: float) -> float:
         """The percent a layer is pruned to, when those without a target of their own are pruned to `sparsity`."""
-        for pattern, percent_in_the_end in self.targets.items():
+        for pattern, percent_at_the_peak in self.targets.items():
             if fnmatchcase(layer, pattern):
-                return percent_in_the_end * sparsity / self.final_sparsity
+                return percent_at_the_peak * sparsity / self.peak
         return sparsity
 
     @model_validator(mode="after")
@@ -215,7 +227,7 @@ class Rules(Where):
             raise refuse("initial_sparsity", f"{self.initial_sparsity:g}", "must not be above sparsity")
         if self.context == "global" and self.targets:
             raise refuse("targets", dict(self.targets), "context: global ranks all layers together: use local")
-        if self.targets and not self.final_sparsity:
+        if self.targets and not self.peak:
             raise refuse("targets", dict(self.targets), "they follow the schedule of sparsity, which is 0")
         if self.granularity == "layer" and self.context == "local":
             raise refuse("granularity", "layer", "a layer by itself is all or nothing: use context: global")
@@ -258,13 +270,23 @@ class Pruning(Rules):
             )
         if list(self.sparsities) != sorted(self.sparsities):
             raise refuse("sparsities", list(self.sparsities), "must not fall; `lthrun prune` can grow again")
+        pattern = n_of_m(self.granularity)
+        if pattern:
+            removed = [round(target / 100 * pattern[1]) for target in targets(self.schedule, self.course)]
+            if len(set(removed)) < len(removed):
+                raise refuse(
+                    "steps",
+                    self.steps,
+                    f"granularity {self.granularity} prunes whole weights of every {pattern[1]}, so that some levels "
+                    f"would be the same: use {pattern[1] - pattern[0]} or less",
+                )
         return self
 
 
 class GradualPruning(Rules):
     """During one training, without rewinding. The prunings are evenly spaced from begin to end."""
 
-    steps: int = Field(10, ge=1)
+    steps: int = Field(10, ge=1, le=1000)
     """Number of prunings; one_shot has one, custom as many as sparsities."""
     schedule: named_in(SCHEDULES) = "agp"  # type: ignore[valid-type]
     """How the sparsity moves from pruning to pruning; `lthrun schedule NAME` draws it."""
@@ -277,6 +299,8 @@ class GradualPruning(Rules):
     def _ends_after_it_begins(self) -> GradualPruning:
         if self.end < self.begin:
             raise refuse("end", f"{self.end:g}", f"must not be before begin, which is {self.begin:g}")
+        if self.schedule == "dsd" and self.steps < 2:
+            raise refuse("steps", self.steps, "dsd prunes and grows again: use 2 or more")
         return self
 
 

@@ -16,6 +16,7 @@ from lthrun.experiments import Result, run
 from lthrun.layers import channel_masks
 from lthrun.models import build
 from lthrun.sparsity.masks import Tensors
+from lthrun.sparsity.measured import MEASURED, Case, taylor
 from lthrun.storage import LevelStore, read_tensors
 from lthrun.training.engine import Engine
 
@@ -57,6 +58,9 @@ def test_what_goes_back(small: Callable, tmp_path: Path, retrain: str, monkeypat
     for name, value in ticket.state.items():
         kept = ticket.masks.get(name, torch.ones_like(value, dtype=torch.bool))
         assert torch.equal(value[kept], start[f"model/{name}"][kept]), name
+    assert ticket.metadata["retrain"] == retrain
+    events = (result.run_dir / "events.jsonl").read_text()
+    assert ('"saved"' in events) == (retrain == "weights"), "nothing is said to be saved where no level goes back"
     assert len(seen) == 18 + 12
     expected = [seen[17]] * 12 if retrain == "finetune" else seen[6:18]
     assert seen[18:] == expected
@@ -220,6 +224,73 @@ def test_gradual_pruning_of_a_run_broken_off_goes_on_to_the_same_end(small: Call
         assert (rest.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pruning.begin": 99.5, "pruning.end": 99.5},
+        {"pruning.end": 99, "pruning.schedule": "linear"},
+        {"training.batch_size": 40},
+    ],
+)
+def test_no_pruning_falls_beyond_the_end_of_the_training(small: Callable, tmp_path: Path, settings: dict[str, Any]):
+    result, _ = gradual(small, tmp_path, **{"training.epochs": 1, "pruning.steps": 2, **settings})
+    assert result.summary["sparsity"] == 50
+
+
+def test_criteria_that_see_images_see_the_pruned_network(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def listen(case: Case) -> Tensors:
+        seen.append([int((case.trained[n][~case.masks[n]] != 0).sum()) for n in case.masks])
+        return taylor(case)
+
+    monkeypatch.setitem(MEASURED, "taylor", listen)
+    gradual(small, tmp_path, **{"pruning.criterion": "taylor", "pruning.steps": 3, "pruning.batches": 2})
+    assert seen == [[], [0, 0], [0, 0]]
+
+
+def test_targets_are_reached_at_the_highest_sparsity_of_a_schedule_that_falls(small: Callable, tmp_path: Path):
+    settings = {"pruning.schedule": "custom", "pruning.sparsities": [80, 20], "pruning.targets": {"3": 40}}
+    result, _ = gradual(small, tmp_path, **settings)
+    assert result.summary["levels"][0]["layers"] == {
+        "0.weight": [round(0.2 * 108), 108],
+        "3.weight": [round(0.1 * 288), 288],
+    }
+
+
+def test_the_first_target_that_fits_counts_and_is_in_the_name(small: Callable, tmp_path: Path):
+    both = [{"3": 80, "*": 20}, {"*": 20, "3": 80}]
+    results = [run(small("ticket", **{"pruning.steps": 1, "pruning.targets": targets}), tmp_path) for targets in both]
+    removed = [result.summary["levels"][1]["layers"]["3.weight"][0] for result in results]
+    assert removed == [round(0.8 * 288), round(0.2 * 288)]
+
+
+def test_grasp_is_refused_where_torch_has_no_second_derivative(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from lthrun import models
+
+    hard = lambda classes: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardsigmoid(), nn.Flatten(), nn.LazyLinear(classes))  # noqa: E731
+    monkeypatch.setitem(models.MODELS, "resnet18", lambda classes: built(hard(classes)))
+
+    def built(model: nn.Module) -> nn.Module:
+        model(torch.rand(1, 3, 16, 16))
+        return model
+
+    with pytest.raises(lthrun.UserError, match=r"pruning.criterion: found grasp; it needs second derivatives"):
+        run(small("ticket", **{"pruning.criterion": "grasp"}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_edge_popup_refuses_to_empty_a_layer(small: Callable, tmp_path: Path):
+    with pytest.raises(
+        lthrun.UserError, match=r"pruning.sparsity: found 99; layer collapse, 8.weight would lose all its 16"
+    ):
+        run(small("supermask", **{"supermask.method": "edge-popup", "pruning.sparsity": 99}), tmp_path)
+
+
 def test_layers_can_be_left_out_and_have_targets(small: Callable, tmp_path: Path):
     result = run(
         small("ticket", **{"pruning.first": False, "pruning.classifier": True, "pruning.targets": {"8": 25}}), tmp_path
@@ -241,7 +312,10 @@ def test_a_dense_level_that_is_taken_over_shows_the_layers_of_this_run(small: Ca
         ({"pruning.include": ["9*"]}, "pruning.include: found 9*; no layer has such a name, they are 0, 3, 8"),
         ({"pruning.exclude": ["0", "3"]}, "no layer is left to prune"),
         ({"pruning.targets": {"8": 20}}, "pruning.targets: found 8; no layer has such a name, they are 0, 3"),
-        ({"pruning.granularity": "2:4"}, "0.weight has 3 input channels, which is no multiple of 4"),
+        (
+            {"pruning.granularity": "2:4", "pruning.steps": 1},
+            "0.weight has 3 input channels, which is no multiple of 4",
+        ),
         (
             {"pruning.targets": {"3": 99}, "pruning.granularity": "filter"},
             "layer collapse, 3.weight would lose all its 8",

@@ -189,8 +189,10 @@ WRONG = {
     "training.schedule=linear": "training.schedule: found 'linear'; must be one of constant, step, cosine, one_cycle",
     "training.warmup=3": "training.warmup: found 3; must be a valid string",
     "training.warmup=three": "training.warmup: found 'three'; must be like 0ep, 2ep or 200it",
+    "training.warmup=6ep": "training.warmup: found 6ep; must end within training.epochs, which is 5",
+    "pruning.steps=1001": "pruning.steps: found 1001; must be less than or equal to 1000",
     "training.final=0": "training.final: found 0; must be greater than 0",
-    "training.milestones=50": "training.milestones: found 50; must be a valid tuple",
+    "training.milestones=50": "training.milestones: found 50; must be a list of one or more, like [a, b]",
     "training.milestones=[a]": "training.milestones.0: found 'a'; must be a valid number",
     "training.gamma=1": "training.gamma: found 1; must be less than 1",
     "training.momentum=1": "training.momentum: found 1; must be less than 1",
@@ -234,6 +236,8 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(setting):
 WRONG_ELSEWHERE = {
     ("prune", "pruning.begin=100"): "pruning.begin: found 100; must be less than 100",
     ("prune", "pruning.end=10"): "pruning.end: found 10; must not be before begin, which is 20",
+    ("prune", "pruning.steps=0"): "pruning.steps: found 0; must be greater than or equal to 1",
+    ("supermask", "rewind.pruned=frozen"): "rewind.pruned: found frozen; with rewind.kept: rewind, kept and pruned",
     ("prune", "pruning.protocol=frankle"): "pruning.protocol: unknown key; it belongs to ticket and supermask",
     ("prune", "rewind.to=1ep"): "rewind: unknown key; it belongs to ticket and supermask",
     (
@@ -259,6 +263,12 @@ def test_every_key_has_a_wrong_case():
 
 
 TOGETHER = [
+    (
+        {"rewind.retrain": "lr", "training.schedule": "step", "training.milestones": []},
+        "rewind.retrain: found lr; at a",
+    ),
+    ({"rewind.retrain": "lr", "training.schedule": "cosine", "training.final": 1}, "rewind.retrain: found lr; at a"),
+    ({"pruning.granularity": "2:4"}, "pruning.steps: found 3; granularity 2:4 prunes whole weights of every 4"),
     (
         {"rewind.to": "1ep", "training.schedule": "cosine"},
         "rewind.train: found full; a level rewound into the training",

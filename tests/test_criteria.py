@@ -199,6 +199,17 @@ def test_wanda_is_magnitude_times_the_norm_of_what_the_weight_sees():
     assert torch.allclose(made["7.weight"], weight["7.weight"].abs() * features.square().sum(0).sqrt(), rtol=1e-5)
 
 
+def test_wanda_of_a_linear_layer_that_sees_pictures():
+    """ConvNeXt's linear layers see [batch, height, width, features]."""
+    model = nn.Sequential(nn.Linear(3, 2, bias=False))
+    images = torch.rand(4, 5, 6, 3)
+    here = Case(
+        ["0.weight"], model.state_dict(), {}, {}, 50.0, lambda state: model, lambda: [(images, images)], lambda *_: {}
+    )  # fmt: skip
+    expected = model[0].weight.abs() * images.reshape(-1, 3).square().sum(0).sqrt()
+    assert torch.allclose(MEASURED["wanda"](here)["0.weight"], expected)
+
+
 @pytest.mark.parametrize("name", sorted(MEASURED))
 def test_measuring_changes_nothing(name):
     here = case()

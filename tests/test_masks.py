@@ -238,6 +238,17 @@ def test_a_random_mask_keeps_as_many_in_each_layer(shape, seed):
     assert drawn["a"].shape == mask["a"].shape and int(drawn["a"].sum()) == int(mask["a"].sum())
 
 
+@given(st.sampled_from([*CONV, "2:4"]), st.integers(0, 99))
+def test_a_random_mask_of_groups_is_one_of_groups(granularity, seed):
+    made = masks.make({"a": scores_of((6, 4, 3, 3), seed)}, 50, granularity)
+    drawn = masks.drawn(made, torch.Generator().manual_seed(seed), granularity)["a"]
+    assert int(drawn.sum()) == int(made["a"].sum())
+    if granularity == "2:4":
+        assert (drawn.sum(1) == 2).all()
+    else:
+        groups(drawn, granularity)  # fails where a group is torn apart
+
+
 def test_nan_names_the_layer():
     with pytest.raises(UserError, match="layer3.weight: its scores are not numbers"):
         masks.make({"layer3.weight": torch.tensor([0.0, torch.nan]).view(2, 1, 1, 1)}, 50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,8 +88,11 @@ def test_list_names_every_name_unbroken_with_a_line_on_each(lthrun: Callable):
 def test_names_are_not_broken_in_a_narrow_terminal(lthrun: Callable, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    printed = lthrun("list", "criteria").out
-    assert all(name in printed for name in TABLES["criteria"][1])
+    for table, (_, names) in TABLES.items():
+        printed = lthrun("list", table).out.split("\n")
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in printed]
+        assert max(map(len, lines)) <= 40
+        assert all(any(line.split()[:1] == [name] for line in lines) for name in names)
 
 
 def test_list_of_an_unknown_table_names_the_tables(lthrun: Callable):
@@ -101,6 +105,13 @@ def test_schedule_draws_each(lthrun: Callable, name: str):
     outcome = lthrun("schedule", name, *(["--sparsities", "20,36,50"] if name == "custom" else []))
     assert outcome.status == 0 and outcome.out.count("█") > 20
     assert f"{name}: sparsity in %" in outcome.out
+
+
+def test_schedule_fits_a_narrow_terminal(lthrun: Callable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lthrun("schedule", "agp").out.splitlines()]
+    assert max(map(len, lines)) <= 40 and sum("│" in line for line in lines) == 10
 
 
 def test_schedule_lists_the_prunings(lthrun: Callable):

@@ -43,7 +43,9 @@ class Lab:
             self.config.seed,
             setting.device,
         )
-        self.rewind_step = setting.rewind_step
+        rewind = getattr(self.config, "rewind", None)
+        # Where a state is said to be saved: only where a level will go back to it.
+        self.rewind_step = setting.rewind_step if rewind and rewind.retrain == "weights" else None
         self.names = prunable(self.model(), setting.where)
         self.pruner = Pruner(self.config, self.names, self.model, self.batches, self.device)
         self.levels, self.emit, self.fresh = levels, emit, fresh

@@ -134,10 +134,8 @@ def gradual(config: Prune, ground: Ground) -> list[Level]:
     targets = schedules.targets(rules.schedule, rules.course)[1:]
     gaps = max(1, len(targets) - 1)
     moments = [rules.begin + (rules.end - rules.begin) * k / gaps for k in range(len(targets))]
-    # Of prunings that fall on one step the last one counts.
-    prunings = tuple(
-        {round(moment / 100 * steps): target for moment, target in zip(moments, targets, strict=True)}.items()
-    )
+    at = [min(round(moment / 100 * steps), steps - 1) for moment in moments]
+    prunings = tuple(dict(zip(at, targets, strict=True)).items())  # of those that fall on one step, the last
     mask = {"prunings": prunings, **mask_rules(rules)}
     key = name(config, ground, steps, start="initialisation", mask=mask, first=0, steps=steps)
     return [Level(0, targets[-1], 0, steps, steps, key, prunings=prunings)]
@@ -159,7 +157,7 @@ def mask_rules(rules: Rules) -> dict[str, Any]:
     if rules.round_to > 1:
         facts["round_to"] = rules.round_to
     if rules.targets:
-        facts |= {"targets": rules.targets, "of": rules.final_sparsity}
+        facts |= {"targets": list(rules.targets.items()), "of": rules.peak}  # in order: the first that fits counts
     if rules.criterion in MEASURED:
         facts["batches"] = rules.batches
     return facts
@@ -167,7 +165,8 @@ def mask_rules(rules: Rules) -> dict[str, Any]:
 
 def where(rules: Where) -> dict[str, Any]:
     """Which layers are pruned, as far as that is not the default."""
-    return rules.model_dump(mode="json", include=set(Where.model_fields), exclude_defaults=True)
+    chosen = rules.model_dump(mode="json", include=set(Where.model_fields), exclude_defaults=True)
+    return {key: sorted(value) if isinstance(value, list) else value for key, value in chosen.items()}
 
 
 def passes_through(config: Baseline, ground: Ground, level: Level, step: int) -> Level | None:

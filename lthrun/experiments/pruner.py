@@ -37,7 +37,14 @@ class Pruner:
         self.names, self.model, self.batches, self.device = names, model, batches, device
 
     def masks(
-        self, position: int, sparsity: float, trained: Tensors, start: Tensors, last: Tensors, previous: Tensors
+        self,
+        position: int,
+        sparsity: float,
+        trained: Tensors,
+        start: Tensors,
+        last: Tensors,
+        previous: Tensors,
+        alive: Tensors | None = None,
     ) -> Tensors:
         """The masks at `sparsity` percent.
 
@@ -46,8 +53,10 @@ class Pruner:
             trained, start: all parameters and buffers, now and at the rewind point.
             last: at least the prunable tensors, at the last pruning.
             previous: the masks so far; empty before the first.
+            alive: the prunable tensors as they were when last alive, by which the pruned are ranked, where sparsity
+                may fall.
         """
-        scores = self._scores(position, sparsity, trained, start, last, previous)
+        scores = self._scores(position, sparsity, trained, start, last, previous, alive or trained)
         masks = self._make(scores, sparsity, previous or None)
         if self.rules.granularity in STRUCTURED:
             masks |= channel_masks(self.model(), masks)
@@ -65,19 +74,28 @@ class Pruner:
             for name in self.names
         }
         start = state.of_model(self.model())
-        engine.prune(self.masks(position, sparsity, trained | before, start, last, engine.masks))
+        engine.prune(self.masks(position, sparsity, trained, start, last, engine.masks, before))
         return before
 
     def _scores(
-        self, position: int, sparsity: float, trained: Tensors, start: Tensors, last: Tensors, previous: Tensors
+        self,
+        position: int,
+        sparsity: float,
+        trained: Tensors,
+        start: Tensors,
+        last: Tensors,
+        previous: Tensors,
+        alive: Tensors,
     ) -> Tensors:
         name, draw = self.rules.criterion, generator(self.seed, "mask", position)
         if name in CRITERIA:
-            return {n: CRITERIA[name](Weights(trained[n], start[n], last[n], draw)) for n in self.names}
+            return {n: CRITERIA[name](Weights(alive[n], start[n], last[n], draw)) for n in self.names}
         if not self.freezes:
             masking.apply(start, previous)
         case = Case(self.names, trained, start, previous, sparsity, self._holding, self._measured_on, self._make)
-        return MEASURED[name](case)
+        scores = MEASURED[name](case)
+        # What is pruned cannot be measured; among themselves the pruned are ranked by magnitude.
+        return {n: torch.where(previous[n], scores[n], alive[n].abs()) if previous else scores[n] for n in self.names}
 
     def _make(self, scores: Tensors, sparsity: float, previous: Tensors | None) -> Tensors:
         rules = self.rules

@@ -149,13 +149,23 @@ def check_masks(config: Config, classes: int) -> None:
     from lthrun import models
     from lthrun.layers import check_patterns, prunable
     from lthrun.sparsity import masks
+    from lthrun.sparsity.measured import twice_differentiable
 
     with torch.device("meta"):
         model = models.MODELS[config.model.name](classes)
     names = prunable(model, rules)
     check_patterns("pruning.targets", rules.targets, [name.removesuffix(".weight") for name in names])
     if isinstance(config, SupermaskExperiment) and config.supermask.method != "lth":
+        for name in names if config.supermask.method == "edge-popup" else []:
+            masks.check(name, tuple(model.get_parameter(name).shape), rules.sparsity, "weight", 1)
         return
+    if rules.criterion == "grasp" and not twice_differentiable(
+        models.build(config.model.name, classes, config.seed), config.data.image_size
+    ):
+        raise UserError(
+            f"pruning.criterion: found grasp; it needs second derivatives, which PyTorch has not for all operations of "
+            f"{config.model.name}: use another criterion, or another model"
+        )
     most = max(schedules.targets(rules.schedule, rules.course))
     for name in names:
         target = rules.target(name.removesuffix(".weight"), most) if rules.context == "local" else 0.0

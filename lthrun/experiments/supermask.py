@@ -50,7 +50,9 @@ def supermask(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
     else:
         report["weights_unchanged"] = unchanged(lab, trained)
     report["dense"] = judged("dense", {name: torch.ones_like(mask) for name, mask in masks.items()})
-    randoms = [masking.drawn(masks, generator(lab.config.seed, "mask", last.index, k)) for k in range(DRAWS)]
+    granularity = lab.config.pruning.granularity
+    draws = [generator(lab.config.seed, "mask", last.index, k) for k in range(DRAWS)]
+    randoms = [masking.drawn(masks, draw, granularity) for draw in draws]
     report["random"] = spread([judged(f"random-{k}", drawn) for k, drawn in enumerate(randoms)])
     if rules.method == "bernoulli":
         scores = lab.scores(last)

@@ -25,6 +25,7 @@ def ticket(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
         "sparsity": repr(made.sparsity),
         "rewind_point": config.rewind.to,
         "protocol": config.pruning.protocol,
+        "retrain": config.rewind.retrain,
         "pruned": config.rewind.pruned,
         "seed": str(config.seed),
         "config": run_dir.path.name.rpartition("-")[2],

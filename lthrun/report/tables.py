@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -51,10 +52,10 @@ def level_table(summary: dict[str, Any]) -> Table:
 
 
 def layer_table(layers: dict[str, Sequence[int]]) -> Table:
-    table = plain_table("Zeros per layer, counted on the weights at the end", show_footer=True)
+    table = plain_table("Pruned weights per layer, counted at the end", show_footer=True)
     zero, total = (sum(column) for column in zip(*layers.values(), strict=True))
     table.add_column("layer", "all", no_wrap=True)
-    table.add_column("zeros", f"{zero:,}", justify="right")
+    table.add_column("pruned", f"{zero:,}", justify="right")
     table.add_column("of", f"{total:,}", justify="right")
     table.add_column("sparsity %", f"{100 * zero / total:.2f}", justify="right")
     for name, (count, of) in layers.items():
@@ -109,8 +110,8 @@ def add_supermask(rows: Table, summary: dict[str, Any], mask: dict[str, Any]) ->
         said = f"better than chance: balanced accuracy above {chance:.0f} % and above all random masks"
     else:
         above = mask["balanced_accuracy_interval"][0] > chance / 100
-        missed = "not above all random masks" if above else f"its interval reaches down to chance, {chance:.0f} %"
-        said = f"not shown to be better than chance: balanced accuracy is {missed}"
+        missed = "is not above all random masks" if above else f"is not above {chance:.0f} % with its whole interval"
+        said = f"not shown to be better than chance: balanced accuracy {missed}"
     rows.add_row("", Text(said, "green" if mask["better_than_chance"] else "yellow"))
 
 
@@ -202,26 +203,36 @@ def forecast_table(foreseen: dict[str, Any]) -> Table:
     return table
 
 
-def names_table(title: str, key: str, names: Mapping[str, str]) -> Table:
-    """A table of names; a name is never broken, its explanation may be."""
+def names_table(title: str, key: str, names: Mapping[str, str], width: int) -> Table:
+    """A table of names. A name is never broken: where there is no room beside it, its explanation goes below."""
     table = plain_table(f"{title} ({key})", show_header=False)
     table.add_column(no_wrap=True, style="cyan", overflow="ignore")
-    table.add_column(overflow="fold")
+    beside = width >= 80
+    if beside:
+        table.add_column(overflow="fold")
     for name, about in names.items():
-        table.add_row(name, Text(about))
+        if beside:
+            table.add_row(name, Text(about))
+        else:
+            table.add_row(name)
+            for line in textwrap.wrap(about, width - 4, break_long_words=False):
+                table.add_row(Text(f"  {line}", "default"))
     return table
 
 
-def schedule_drawing(name: str, prunings: int, moves: Sequence[float], after: Sequence[float]) -> Iterable[Any]:
-    """A schedule as a curve over progress, and the sparsity after each pruning."""
-    height = 10
+def schedule_drawing(
+    name: str, prunings: int, moves: Sequence[float], after: Sequence[float], width: int
+) -> Iterable[Any]:
+    """A schedule as a curve over progress (`moves` at equal distances), and the sparsity after each pruning."""
+    height, columns = 10, min(51, width - 8)
     top = max(*moves, *after, 1.0)
+    drawn = [moves[round(k * (len(moves) - 1) / (columns - 1))] for k in range(columns)]
     yield Text(f"{name}: sparsity in % over the progress of pruning", "bold")
     for row in range(height, 0, -1):
-        line = "".join("█" if move / top * height >= row - 0.5 else " " for move in moves[::2])
+        line = "".join("█" if move / top * height >= row - 0.5 else " " for move in drawn)
         yield Text(f"{top * row / height:5.1f} │{line}", "cyan")
-    yield Text(f"  0.0 └{'─' * len(moves[::2])}", "cyan")
-    yield Text("       0" + "progress".center(49) + "1", "dim")
+    yield Text(f"  0.0 └{'─' * columns}", "cyan")
+    yield Text("       0" + "progress".center(columns - 2) + "1", "dim")
     yield ""
     table = plain_table(plural(prunings, "pruning"))
     for heading in ("pruning", "sparsity %", "of what was left %"):

@@ -54,9 +54,9 @@ def make(
         masks |= rank(pool, scores, alive, targets[pool[0]], granularity, round_to)
     for name, mask in masks.items():
         if not mask.any() and granularity != "layer":
-            collapsed(name, mask.numel(), "weights", targets[name])
+            collapsed(name, mask.numel(), f"weights ({context} context)", targets[name])
     if not any(mask.any() for mask in masks.values()):
-        raise UserError("pruning.sparsity: all layers would be pruned; ask for less")
+        raise UserError(f"pruning.sparsity: found {max(targets.values()):g}; all layers would be pruned: ask for less")
     return masks
 
 
@@ -72,14 +72,14 @@ def check(name: str, shape: tuple[int, ...], sparsity: float, granularity: str, 
         return
     dims = spanned(granularity, name, len(shape))
     groups = math.prod(side for dim, side in enumerate(shape) if dim not in dims)
-    if round_to == 1 and granularity != "layer" and round(sparsity / 100 * groups) == groups:
+    if round_to == 1 and granularity != "layer" and round(sparsity / 100 * groups) >= groups:
         collapsed(name, groups, f"groups (granularity {granularity})", sparsity)
 
 
 def collapsed(name: str, count: int, what: str, sparsity: float) -> NoReturn:
     raise UserError(
-        f"pruning.sparsity: found {sparsity:g}; layer collapse, {name} would lose all its {count:,} {what}: ask for "
-        "less there (pruning.targets), or leave it out (pruning.exclude)"
+        f"pruning.sparsity: found {sparsity:g}; layer collapse, {name} would lose all its {count:,} {what}; ask for "
+        "less, or leave it out (pruning.exclude)"
     )
 
 
@@ -152,12 +152,20 @@ def nearest_count(sizes: Tensor, sparsity: float) -> int:
     return low if gap_low < gap_high or (gap_low == gap_high and low % 2 == 0) else high
 
 
-def drawn(masks: Mapping[str, Tensor], draw: torch.Generator) -> Tensors:
-    """Masks that keep as many weights of each tensor, at places drawn at random: the control of every mask."""
-    return {
-        name: mask.flatten()[torch.randperm(mask.numel(), generator=draw)].view(mask.shape)
-        for name, mask in masks.items()
-    }
+def drawn(masks: Mapping[str, Tensor], draw: torch.Generator, granularity: str = "weight") -> Tensors:
+    """Masks that keep as many groups of each tensor, at places drawn at random: the control of every mask."""
+    pattern = n_of_m(granularity)
+    found: Tensors = {}
+    for name, mask in masks.items():
+        if pattern:
+            noise = torch.rand(mask.shape, generator=draw)
+            found[name] = in_blocks(name, noise, torch.ones_like(mask), pruned({name: mask}), pattern[1])
+            continue
+        dims = spanned(granularity, name, mask.ndim)
+        groups = mask.any(dims, keepdim=True) if dims else mask
+        places = torch.randperm(groups.numel(), generator=draw)
+        found[name] = groups.flatten()[places].view(groups.shape).expand(mask.shape).contiguous()
+    return found
 
 
 @torch.no_grad()

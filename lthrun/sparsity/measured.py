@@ -104,6 +104,20 @@ def grasp(case: Case) -> Tensors:
     return {name: (w * h).detach().cpu() for name, w, h in zip(case.names, weights, bent, strict=True)}
 
 
+def twice_differentiable(model: nn.Module, size: int) -> bool:
+    """Whether `grasp` can be taken of a model: some operations, as MobileNetV3's hard sigmoid, have no second
+    derivative in torch. `size` is the side of the images in pixels."""
+    import torch
+
+    weights = [p for p in model.parameters() if p.requires_grad]
+    flow = torch.autograd.grad(model.train()(torch.rand(2, 3, size, size)).square().sum(), weights, create_graph=True)
+    try:
+        torch.autograd.grad(sum(g.square().sum() for g in flow), weights, allow_unused=True)  # type: ignore[arg-type]
+    except RuntimeError:
+        return False
+    return True
+
+
 def synflow(case: Case) -> Tensors:
     """|w₀ · ∂R/∂w₀| at initialisation, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).
 
@@ -134,6 +148,7 @@ def wanda(case: Case) -> Tensors:
     Sun et al. compare weights within each output; here, as with every criterion, within the tensor or over all of them.
     """
     import torch
+    from torch import nn
 
     model = case.model(case.trained).eval()
     squares: Tensors = {}
@@ -141,8 +156,8 @@ def wanda(case: Case) -> Tensors:
     def watch(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0]
-            dims = [d for d in range(x.ndim) if d != (1 if x.ndim == 4 else x.ndim - 1)]
-            squares[name] = squares.get(name, 0) + x.square().sum(dims)
+            features = 1 if isinstance(module, nn.Conv2d) else x.ndim - 1
+            squares[name] = squares.get(name, 0) + x.square().sum([d for d in range(x.ndim) if d != features])
 
         return hook
 
