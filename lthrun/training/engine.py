@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from lthrun.sections import Training
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
+from lthrun.training import convolution
 from lthrun.training.optimizers import OPTIMIZERS
 
 Batch = tuple[Tensor, Tensor]
@@ -45,6 +46,8 @@ class Engine:
     ):
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device, self.precision, self.masks, self.frozen = device, precision, dict(masks), dict(frozen)
+        if convolution.supported(device, precision):
+            convolution.use_products(self.model)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
         self._hold = self._held()
         self._loss = torch.zeros((), device=device)
