@@ -2,10 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-PEERS := .venv/.peers
 DEMO := runs/demo
+# fasterai has an environment of its own.
+PEERS := .venv-peers
+# A folder of the original Pets images for `make bench`, as --data-dir wants it; the embedded data set without.
+DATA ?=
 
-.PHONY: help setup demo test test-slow test-peers smoke lint format schema clean
+.PHONY: help setup demo test test-slow test-peers smoke bench lint format schema clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,18 +31,23 @@ demo: $(READY)  ## Baseline, ticket, rewound ticket and supermask on the embedde
 test: $(READY)  ## The tests
 	$(BIN)/python -m pytest
 
-test-peers: $(PEERS)  ## The masks beside those of fasterai 0.4.1, which it installs first
-	$(BIN)/python -m pytest -m peers
-
-$(PEERS): $(READY)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,peers]'
-	@touch $@
+test-peers: $(PEERS)/.ready  ## The masks beside those of fasterai 0.4.1, in an environment that has it
+	$(PEERS)/bin/python -m pytest -m peers
 
 test-slow: $(READY)  ## The tests that take minutes and gigabytes: every model through the command line
 	$(BIN)/python -m pytest -m slow
 
 smoke: $(READY)  ## Every command once, through the installed lthrun
 	tests/smoke.sh $(BIN)/lthrun
+
+bench: $(READY)  ## lthrun beside the floor, plain PyTorch and fasterai; DATA=DIR for your copy of Pets
+	-@$(MAKE) --no-print-directory $(PEERS)/.ready
+	$(BIN)/lthrun bench $(if $(DATA),--data-dir '$(DATA)',--set data.dataset=synthetic) --peers $(PEERS)/bin/python
+
+$(PEERS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --editable '.[dev,peers]'
+	@touch $@
 
 lint: $(READY)  ## Formatting, linting, types
 	$(BIN)/ruff format --check .
@@ -54,5 +62,5 @@ schema: $(READY)  ## Write configs/schema.json anew
 	$(BIN)/lthrun config schema > configs/schema.json
 
 clean:  ## Remove environment and caches; never runs/
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

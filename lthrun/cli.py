@@ -207,6 +207,49 @@ def number(text: str, option: str) -> float:
         raise UserError(f"{option}: found {text!r}; must be percents like 20,36,50") from None
 
 
+def bench(
+    config: opt.ConfigFile = None,
+    set: opt.Sets = [],
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each contestant.")] = 5,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training steps of a turn.", show_default="an epoch on CUDA, 12 on the CPU"),
+    ] = None,
+    peers: Annotated[
+        Path | None, typer.Option(metavar="PYTHON", help="An interpreter that has fastai and fasterai.")
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Instead: where the time of a step goes.")] = False,
+    json: opt.Json = False,
+    **typed: Any,
+) -> None:
+    from lthrun.configfile import load_config
+    from lthrun.report.benchmark import bench_tables, profile_tables
+    from lthrun.report.screen import Screen, make_console
+
+    settings = load_config(config, None, set, opt.by_key(BENCH_KEYS, typed))
+
+    def measure() -> dict[str, Any]:
+        from lthrun import bench as benchmark
+
+        if profile:
+            return benchmark.profile(settings, steps, screen)
+        return benchmark.bench(settings, rounds, steps, peers, screen)
+
+    with Screen(make_console(stderr=json)) as screen:
+        found = with_data(measure, settings.data.dataset, screen)
+    if json:
+        print_json(found)
+    else:
+        make_console().print(*(profile_tables if profile else bench_tables)(found), sep="\n")
+
+
+BENCH_KEYS = {"model": opt.COMMON["model"]} | opt.RUNNING
+about_bench = "Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."
+bench.__signature__ = opt.signature(bench, BENCH_KEYS)  # type: ignore[attr-defined]
+bench.__annotations__ = {}
+app.command(help=about_bench, rich_help_panel="Around them")(bench)
+
+
 @data_app.command()
 def prepare(
     config: opt.ConfigFile = None,
