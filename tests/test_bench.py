@@ -114,6 +114,21 @@ def test_a_contestant_that_falls_out_is_skipped_and_the_others_go_on():
     assert going.trained == [1.0, 1.0, 1.0]
 
 
+def test_a_floor_that_cannot_be_compiled_is_skipped(small: Callable, monkeypatch: pytest.MonkeyPatch):
+    def broken(*inputs: Any) -> None:
+        raise RuntimeError("no compiler\nlong story")
+
+    monkeypatch.setattr(torch, "compile", lambda model, mode: broken)
+    ready = prepare(small("baseline"), 1, quiet)
+    with ExitStack() as closing:
+        arena = entrants.Arena(ready.setting, ready.batches, None, closing)
+        stock = entrants.STOCK["channels_last, compiled"]
+        floor = entrants.floor(arena, "floor", stock, "float32")
+        compete([floor], rounds=1, steps=1, emit=quiet)
+    assert floor.skipped == "RuntimeError: no compiler"
+    assert not torch.backends.cudnn.benchmark
+
+
 def test_medians_and_spread_by_hand():
     assert spread([5.0, 1.0, 3.0]) == {"median": 3.0, "lowest": 1.0, "highest": 5.0}
     assert spread([4.0, 1.0, 2.0, 9.0]) == {"median": 3.0, "lowest": 1.0, "highest": 9.0}

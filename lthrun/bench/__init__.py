@@ -37,7 +37,7 @@ class Ready:
             "environment": environment(self.setting.device),
             "processor": processor(self.setting.device),
             "device": str(self.setting.device),
-            "tf32": torch.backends.cudnn.allow_tf32 if self.setting.device.type == "cuda" else None,
+            "cudnn_float32": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
             "model": config.model.name,
             "dataset": config.data.dataset,
             "image_size": config.data.image_size,

@@ -100,13 +100,16 @@ def floor(arena: Arena, name: str, stock: Stock, precision: str) -> Contestant:
 
     def fastest(action: Callable[[], None]) -> float:
         """With cuDNN trying its algorithms, whatever lthrun does."""
+        chosen = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
         try:
-            with torch.backends.cudnn.flags(benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32):
-                return timed(device, action)
+            return timed(device, action)
         except Exception as error:  # a compiler may be missing, or fail on a model, in any way
             if not stock.compiled or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise Absent(f"{type(error).__name__}: {error}".strip().splitlines()[0]) from error
+        finally:
+            torch.backends.cudnn.benchmark = chosen
 
     def train(count: int) -> float:
         model.train()

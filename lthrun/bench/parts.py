@@ -124,7 +124,7 @@ def on_device(parts: Parts, steps: int, seconds: float) -> dict[str, float]:
     cycles = int(4e9 * seconds)  # longer than the host takes for a step, at any clock rate
     spent = dict.fromkeys(PARTS, 0.0)
     for _ in range(steps):
-        marks = [torch.Event("cuda", enable_timing=True) for _ in range(len(PARTS) + 1)]
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(PARTS) + 1)]  # type: ignore[no-untyped-call]
         torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
         marks[0].record()
         for part, mark in zip(PARTS.values(), marks[1:], strict=True):
