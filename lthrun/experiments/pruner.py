@@ -56,7 +56,17 @@ class Pruner:
             alive: the prunable tensors as they were when last alive, by which the pruned are ranked, where sparsity
                 may fall.
         """
-        scores = self._scores(position, sparsity, trained, start, last, previous, alive or trained)
+        alive, name = alive or trained, self.rules.criterion
+        draw = generator(self.seed, "mask", position)
+        if name in CRITERIA:
+            scores = {n: CRITERIA[name](Weights(alive[n], start[n], last[n], draw)) for n in self.names}
+        else:
+            if not self.freezes:
+                masking.apply(start, previous)
+            case = Case(self.names, trained, start, previous, sparsity, self._holding, self._measured_on, self._make)
+            scores = MEASURED[name](case)
+            # What is pruned cannot be measured; among themselves the pruned are ranked by magnitude.
+            scores |= {n: torch.where(previous[n], scores[n], alive[n].abs()) for n in self.names if previous}
         masks = self._make(scores, sparsity, previous or None)
         if self.rules.granularity in STRUCTURED:
             masks |= channel_masks(self.model(), masks)
@@ -76,26 +86,6 @@ class Pruner:
         start = state.of_model(self.model())
         engine.prune(self.masks(position, sparsity, trained, start, last, engine.masks, before))
         return before
-
-    def _scores(
-        self,
-        position: int,
-        sparsity: float,
-        trained: Tensors,
-        start: Tensors,
-        last: Tensors,
-        previous: Tensors,
-        alive: Tensors,
-    ) -> Tensors:
-        name, draw = self.rules.criterion, generator(self.seed, "mask", position)
-        if name in CRITERIA:
-            return {n: CRITERIA[name](Weights(alive[n], start[n], last[n], draw)) for n in self.names}
-        if not self.freezes:
-            masking.apply(start, previous)
-        case = Case(self.names, trained, start, previous, sparsity, self._holding, self._measured_on, self._make)
-        scores = MEASURED[name](case)
-        # What is pruned cannot be measured; among themselves the pruned are ranked by magnitude.
-        return {n: torch.where(previous[n], scores[n], alive[n].abs()) if previous else scores[n] for n in self.names}
 
     def _make(self, scores: Tensors, sparsity: float, previous: Tensors | None) -> Tensors:
         rules = self.rules
