@@ -204,6 +204,23 @@ def test_dense_sparse_dense_really_grows_again_and_ends_dense(small: Callable, t
     assert all(weights[name].all() for name in NAMES), "what came back is trained again"
 
 
+def test_filters_that_grow_again_learn_again(small: Callable, tmp_path: Path):
+    result, _ = gradual(
+        small,
+        tmp_path,
+        **{
+            "pruning.schedule": "dsd",
+            "pruning.steps": 4,
+            "pruning.begin": 0,
+            "pruning.end": 60,
+            "pruning.granularity": "filter",
+        },
+    )
+    weights = read_tensors(result.run_dir / "model.safetensors")[0]
+    assert all(weights[f"{norm}.weight"].all() for norm in (1, 4)), "γ"
+    assert all(weights[name].flatten(1).any(1).all() for name in NAMES)
+
+
 def test_gradual_pruning_of_a_run_broken_off_goes_on_to_the_same_end(small: Callable, tmp_path: Path):
     """With a criterion that looks back at the last pruning."""
     settings = {"pruning.criterion": "updating_movement", "pruning.schedule": "dsd", "pruning.steps": 7}

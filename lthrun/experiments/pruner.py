@@ -84,7 +84,16 @@ class Pruner:
             for name in self.names
         }
         start = state.of_model(self.model())
-        engine.prune(self.masks(position, sparsity, trained, start, last, engine.masks, before))
+        gone = engine.masks
+        masks = self.masks(position, sparsity, trained, start, last, gone, before)
+        engine.prune(masks)
+        if self.rules.granularity in STRUCTURED and gone:
+            # A channel that comes back as zero would put out zero and get no gradient, for ever: it comes back with the
+            # weights that it had, and with batch norm as initialised.
+            for name, mask in masks.items():
+                back = (mask & ~gone[name]).to(self.device)
+                with torch.no_grad():
+                    engine.model.get_parameter(name)[back] = before.get(name, start[name]).to(self.device)[back]
         return before
 
     def _make(self, scores: Tensors, sparsity: float, previous: Tensors | None) -> Tensors:
