@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, model_serializer, model_validator
 
 from lthrun.models import SMALLEST
 from lthrun.sections import (
+    LARGEST_SEED,
     Data,
     GradualPruning,
     Model,
@@ -29,7 +30,7 @@ class Baseline(Section):
     """Train the dense network."""
 
     experiment: Literal["baseline"] = "baseline"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Decides initialisation, data order, augmentation and random masks."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")
     """auto: cuda:0 if there is one, else cpu."""

@@ -15,27 +15,60 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lthrun.config import CONFIGS, Config
-from lthrun.errors import UserError
+from lthrun.errors import UserError, cut
+
+LARGEST = 100_000  # bytes of a config; the longest that comes with lthrun has 3,000
+DEEPEST = 20
+SHOWN = 10
 
 
 class Loader(yaml.SafeLoader):
     """Safe YAML in which 1e-3 is a number, as everybody expects (YAML 1.1 asks for 1.0e-3), 2:4 is a text
-    and not 124 (as in YAML 1.1, which counts in sixties), and no key may stand twice."""
+    and not 124 (as in YAML 1.1, which counts in sixties), and no key may stand twice.
+
+    A config is a small tree of names, texts and numbers. What YAML has beyond that is refused as soon as it is
+    met, since it can make a few bytes large (aliases) or something else (tags), and nothing here needs it.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        fault = ""
+        if isinstance(event, yaml.AliasEvent):
+            fault = "aliases (*name) are not read: write it out"
+        elif getattr(event, "anchor", None) is not None:
+            fault = "anchors (&name) are not read: leave it out"
+        elif getattr(event, "tag", None) is not None:
+            fault = f"tags are not read: found {cut(event.tag)}, leave it out"
+        elif self.depth > DEEPEST:
+            fault = f"sections in sections, more than {DEEPEST} deep"
+        if fault:
+            raise yaml.composer.ComposerError(None, None, fault, event.start_mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} stands twice", key.start_mark
-                    )
-                seen.add(key.value)
+            fault = ""
+            if not isinstance(key, yaml.ScalarNode):
+                fault = f"a key must be a name, found a {key.id}"
+            elif not key.tag.endswith(":str"):
+                fault = f"a key must be a name, found {cut(key.value)}: put it in quotes"
+            elif key.value in seen:
+                fault = f"key {cut(repr(key.value))} stands twice"
+            if fault:
+                raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -64,7 +97,7 @@ def load_config(
     where = "" if source is None else f"{source}: "
     found = tree.setdefault("experiment", experiment or "ticket")
     if not isinstance(found, str) or found not in CONFIGS:
-        raise UserError(f"{where}experiment: found {found!r}; must be one of {', '.join(CONFIGS)}")
+        raise UserError(f"{where}experiment: found {cut(repr(found))}; must be one of {', '.join(CONFIGS)}")
     if experiment and found != experiment:
         raise UserError(
             f"{where}experiment: found {found}; this is not a config of `lthrun {experiment}`: use `lthrun {found}`"
@@ -72,8 +105,8 @@ def load_config(
     for setting in sets:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise UserError(f"--set: found {setting!r}; must be section.key=value, e.g. training.epochs=2")
-        put(tree, key.strip(), parse(text, f"--set {setting}"))
+            raise UserError(f"--set: found {cut(repr(setting))}; must be section.key=value, e.g. training.epochs=2")
+        put(tree, key.strip(), parse(text, f"--set {cut(setting)}"))
     for key, value in (options or {}).items():
         put(tree, key, value)
     if tree["experiment"] != found:
@@ -82,16 +115,24 @@ def load_config(
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise UserError(where + "; ".join(explain(kind, e) for e in error.errors())) from None
+        faults = error.errors()
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise UserError(where + "; ".join(explain(kind, e) for e in faults[:SHOWN]) + more) from None
 
 
 def read(source: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file, or in the shipped config of that name."""
     path = locate(source)
     try:
-        text = path.read_text("utf-8")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise UserError(f"{source}: found more than {LARGEST:,} bytes; a config is a short text, of at most that")
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{source}: cannot be read as UTF-8 text: {error}") from None
+        utf16 = isinstance(error, UnicodeDecodeError) and error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
+        why = "it is UTF-16 text: save it as UTF-8" if utf16 else getattr(error, "strerror", None) or error
+        raise UserError(f"{source}: cannot be read as UTF-8 text: {why}") from None
     tree = parse(text, str(source))
     if tree is None:
         return {}
@@ -109,13 +150,18 @@ def shipped() -> Path:
 def locate(source: str | Path) -> Path:
     """An existing file, or a shipped config: `ticket`, `smoke/ticket` or `configs/smoke/ticket.yaml`."""
     path = Path(source)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+        if path.exists() and str(source):
+            raise UserError(f"--config {source}: found {'a directory' if path.is_dir() else 'no regular file'}")
+    except OSError as error:
+        raise UserError(f"--config {cut(str(source))}: cannot be read: {error.strerror}") from None
     name = str(source).removeprefix("configs/").removesuffix(".yaml")
     known = {p.relative_to(shipped()).with_suffix("").as_posix(): p for p in sorted(shipped().rglob("*.yaml"))}
     if name in known:
         return known[name]
-    raise UserError(f"--config: found no file {source}; shipped with lthrun are {', '.join(known)}")
+    raise UserError(f"--config: found no file {cut(str(source))}; shipped with lthrun are {', '.join(known)}")
 
 
 def parse(text: str, where: str) -> Any:
@@ -124,7 +170,7 @@ def parse(text: str, where: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        what = getattr(error, "problem", None) or str(error).splitlines()[0].partition(";")[0]
         raise UserError(f"{where}:{place} not valid YAML: {what}") from None
 
 
@@ -180,13 +226,15 @@ def key_paths(kind: type[BaseModel], prefix: str = "") -> list[str]:
 
 def explain(kind: type[BaseModel], error: Any) -> str:
     """One validation error in one line: the key, what stood there, what would be right."""
-    key = ".".join(map(str, error["loc"]))
+    key = cut(".".join(map(str, error["loc"])))
     if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {right_key(kind, key)}"
+        return f"{key or repr(key)}: unknown key; {right_key(kind, key)}"
     if error["type"] == "refused":  # it names its key itself
         return f"{key}.{error['msg']}" if key else str(error["msg"])
+    value = error["input"]
+    found = cut(repr(value) if isinstance(value, str) else value)
     if error["type"] in ("too_short", "tuple_type"):
-        return f"{key}: found {error['input']!r}; must be a list of one or more, like [a, b]"
+        return f"{key}: found {found}; must be a list of one or more, like [a, b]"
     key = key.removesuffix(".[key]")
     message = error["msg"].replace("Input should be", "must be").replace("String should match", "must match")
     message = re.sub(r"a valid (\w+) instance|a valid dictionary or instance of \w+", "a section of keys", message)
@@ -196,7 +244,7 @@ def explain(kind: type[BaseModel], error: Any) -> str:
             "training.warmup": "must be like 0ep, 2ep or 200it",
             "device": "must be auto, cpu, cuda or cuda:N",
         }[key]
-    return f"{key}: found {error['input']!r}; {message}" if key else message
+    return f"{key}: found {found}; {message}" if key else message
 
 
 def right_key(kind: type[BaseModel], key: str) -> str:

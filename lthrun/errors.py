@@ -4,9 +4,26 @@
 class UserError(Exception):
     """A mistake the user can mend: shown as one line, exit status 2.
 
-    The message names the key, option or file, what was found there, and what would be right.
+    The message names the key, option or file, what was found there, and what would be right. Names and values in
+    it come from files that anybody may have written: what cannot be printed (a newline, an escape sequence for the
+    terminal, half a character) is shown escaped.
     """
+
+    def __init__(self, message: str):
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class MissingData(UserError):
     """The data set is nowhere on this machine (and could be downloaded)."""
+
+
+LONGEST = 200
+
+
+def cut(found: object) -> str:
+    """What was found, short enough for a message."""
+    try:
+        text = found if isinstance(found, str) else repr(found)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from lthrun.data import DATASETS
+from lthrun.errors import cut
 from lthrun.models import MODELS
 from lthrun.sparsity.criteria import CRITERIA
 from lthrun.sparsity.granularity import GRANULARITIES, n_of_m
@@ -61,7 +62,9 @@ def percent(value: float) -> float:
 
 def refuse(key: str, found: Any, right: str) -> PydanticCustomError:
     """A check of several keys has failed: `key` says which one to change."""
-    return PydanticCustomError("refused", "{key}: found {found}; {right}", {"key": key, "found": found, "right": right})
+    return PydanticCustomError(
+        "refused", "{key}: found {found}; {right}", {"key": key, "found": cut(found), "right": right}
+    )
 
 
 def decays(values: tuple[float, float]) -> tuple[float, float]:
@@ -76,20 +79,24 @@ class Section(BaseModel):
     )
 
 
+MOST = 1_000_000  # epochs, images, batches: more is a slip of the hand
+LARGEST_SEED = 2**63 - 1
+
+
 class Data(Section):
     dataset: named_in(DATASETS) = "pets"  # type: ignore[valid-type]
     """pets: Oxford-IIIT Pet. cifar10: CIFAR-10 with its own split. folder: dir/<class>/<image>. synthetic: drawn
     faces, no download."""
     labels: Literal["species", "breed"] = "species"
     """Of pets: cats against dogs, or the breeds by file name (37 in the whole set)."""
-    dir: str | None = None
+    dir: Annotated[str, Field(min_length=1)] | None = None
     """An existing copy of the images (pets: DIR/images or DIR/oxford-iiit-pet/images; cifar10:
     DIR/cifar-10-batches-py; folder: DIR/<class>/<image>); null: lthrun's own."""
     image_size: int = Field(64, ge=16, le=512)
     """Side of the square the model sees, in pixels."""
     validation: float = Field(20.0, gt=0, lt=100)
     """Share of the images held out for validation, in percent; cifar10 holds out its own 10,000."""
-    split_seed: int = Field(42, ge=0)
+    split_seed: int = Field(42, ge=0, le=LARGEST_SEED)
     """Draws the validation images; apart from `seed`, so that replicates share one split."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, rather than stop."""
@@ -111,9 +118,9 @@ def steps_of(point: str, epoch_steps: int) -> int:
 class Training(Section):
     """Weight decay acts on weights, never on biases and batch norm."""
 
-    epochs: int = Field(5, ge=1)
+    epochs: int = Field(5, ge=1, le=MOST)
     """Epochs of each level."""
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(64, ge=2, le=MOST)
     """Images per step; the last incomplete batch of an epoch is dropped."""
     optimizer: named_in(OPTIMIZERS) = "adamw"  # type: ignore[valid-type]
     """adamw: Adam, weight decay apart from the gradient (Loshchilov & Hutter 2019). sgd: with momentum."""
@@ -188,13 +195,13 @@ class Rules(Where):
     """Percent for the layers of a name pattern, where it differs from sparsity; the first pattern that fits counts."""
     criterion: named_in(CRITERIA | MEASURED) = "large_final"  # type: ignore[valid-type]
     """Scores the weights; the lowest scores are pruned."""
-    batches: int = Field(8, ge=1)
+    batches: int = Field(8, ge=1, le=MOST)
     """Training batches that a criterion which has to see images is measured on."""
     granularity: named_in(GRANULARITIES, or_n_of_m=True) = "weight"  # type: ignore[valid-type]
     """What is pruned as one; or n:m, n weights of every m along the input channels staying."""
     context: Literal["local", "global"] = "local"
     """local: each tensor reaches the sparsity by itself; global: all tensors are ranked together."""
-    round_to: int = Field(1, ge=1)
+    round_to: int = Field(1, ge=1, le=MOST)
     """Each tensor keeps a multiple of so many groups."""
 
     @property
