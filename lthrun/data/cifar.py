@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from lthrun.data.folder import in_folder
-from lthrun.data.images import Images
+from lthrun.data.images import FAILURES, Images, given
 from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock, new_folder
 
@@ -36,7 +36,7 @@ def images(settings: Data) -> Images:
         MissingData: lthrun has no copy yet.
         UserError: the folder given holds no copy, or a damaged one.
     """
-    root = home() if settings.dir is None else Path(settings.dir).expanduser()
+    root = home() if settings.dir is None else given(settings.dir)
     made = home() / f"png-{VERSION}"
     if settings.dir is not None and not (root / LAYOUT).is_dir():
         raise UserError(f"--data-dir {settings.dir}: found no {root / LAYOUT}; name the folder that holds {LAYOUT}/")
@@ -84,7 +84,7 @@ def download() -> None:
     with lock(home() / ".lock"):
         try:
             CIFAR10(str(home()), download=True)
-        except (OSError, RuntimeError) as error:
+        except FAILURES as error:
             raise UserError(
                 f"data: the download of CIFAR-10 failed ({error}); try again, or fetch it yourself and use --data-dir"
             ) from None

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.data.images import Images
+from lthrun.data.images import Images, given
 from lthrun.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,16 +26,19 @@ def images(settings: Data) -> Images:
             "data.dir: found null; data.dataset: folder needs the folder that holds a folder of images for each "
             "class: name it with --data-dir DIR"
         )
-    return in_folder("folder", Path(settings.dir).expanduser())
+    return in_folder("folder", given(settings.dir))
 
 
 def in_folder(name: str, root: Path) -> Images:
     """The images below the folders in `root`, whose sorted names are the classes.
 
-    Hidden files and folders and files of another suffix are passed over; a link to a folder is followed for a
-    class, not further down.
+    Hidden files and folders and files of another suffix are passed over. A link to a folder is followed for a
+    class, not further down, so that links in a circle come to an end.
     """
     try:
+        if not root.is_dir():
+            there = "is a file" if root.is_file() else "No such file or directory"
+            raise UserError(f"data.dir: {root} cannot be read: {there}; must be a folder of class folders")
         root = root.resolve()
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         found = [below(folder) for folder in folders]

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import tarfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+
+from lthrun.errors import UserError
+
+FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError)
+"""What a download and its unpacking end with: no network, a wrong sum, an archive that is damaged or would lead
+out of its folder."""
 
 
 @dataclass(frozen=True)
@@ -25,3 +33,11 @@ class Images:
     def names(self) -> list[str]:
         """The paths relative to `folder`, with forward slashes: what an image is called in the store and the split."""
         return [path.relative_to(self.folder).as_posix() for path in self.paths]
+
+
+def given(folder: str) -> Path:
+    """`data.dir` as a path; ~ is the home directory."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"data.dir: found {folder}; {error}") from None

@@ -6,10 +6,11 @@ names are the breed and a number; those of cat breeds start with an upper-case l
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.data.images import Images
+from lthrun.data.images import FAILURES, Images, given
 from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock
 
@@ -36,7 +37,7 @@ def images(settings: Data) -> Images:
                 "name a copy with --data-dir DIR, or use the embedded set with --set data.dataset=synthetic"
             )
         return in_folder("pets", folder, settings.labels)
-    root = Path(settings.dir).expanduser()
+    root = given(settings.dir)
     for folder in (root / "images", root / "oxford-iiit-pet" / "images"):
         if folder.is_dir():
             return in_folder("pets", folder, settings.labels)
@@ -97,9 +98,11 @@ def download() -> None:
     with lock(home() / ".lock"):
         if (home() / "complete").exists():
             return
+        # Where both folders are there torchvision takes the set for whole, even if unpacking was cut short.
+        shutil.rmtree(home() / "oxford-iiit-pet" / "annotations", ignore_errors=True)
         try:
             OxfordIIITPet(str(home()), download=True)
-        except (OSError, RuntimeError) as error:
+        except FAILURES as error:
             raise UserError(
                 f"data: the download of Oxford-IIIT Pet failed ({error}); "
                 "try again, or fetch it yourself and use --data-dir"

@@ -4,7 +4,7 @@ An image is kept with its shorter side `size` pixels and its longer side in prop
 middle of anything longer), as rows of RGB pixels; images follow one another without gaps. The store is
 made again when the files, the size or `VERSION` change.
 
-Files are read by their content, whatever their suffix. What is transparent shows white; 16-bit grey is scaled to
+Files are read by their content, whatever their suffix, if it is one of `FORMATS`. What is transparent shows white; 16-bit grey is scaled to
 8 bits; of several frames or pages the first is taken. Pixels are taken as they are stored: an orientation in the
 EXIF data is not applied, as torchvision's data sets do not apply it.
 """
@@ -14,6 +14,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lthrun.data.images import Images
-from lthrun.errors import UserError
+from lthrun.errors import UserError, cut
 from lthrun.storage import cache_dir, lock, read_json, write_json, written_aside
 
 VERSION = 2
 LONGEST = 4
+PIXELS = 80_000_000  # of an image: 8,944 × 8,944; a file of a few kilobytes can promise gigabytes
+BYTES = 500_000_000  # of an image file
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")  # Pillow knows more, and runs Ghostscript for one of them
 Progress = Callable[[int, int], None]
 
 
@@ -136,8 +141,8 @@ def stamp(images: Images, size: int) -> str:
     seen = hashlib.sha256(repr((VERSION, size)).encode())
     for name, path in zip(images.names, images.paths, strict=True):
         try:
-            stat = path.stat()
-            seen.update(repr((name, stat.st_size, stat.st_mtime_ns)).encode())
+            facts = path.stat()
+            seen.update(repr((name, facts.st_size, facts.st_mtime_ns)).encode())
         except OSError:  # a dangling link; decoding will say so
             seen.update(repr(name).encode())
     return seen.hexdigest()[:16]
@@ -149,7 +154,8 @@ def build(images: Images, size: int, where: Path, skip_unreadable: bool, progres
     pixels = where / f"pixels-{made}.bin"
     columns: dict[str, list[Any]] = {"names": [], "labels": [], "digests": [], "heights": [], "widths": []}
     unreadable: dict[str, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool, written_aside(pixels) as file:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, written_aside(pixels) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's: what matters is refused, and listed
         decoded = pool.map(lambda path: decode(path, size), images.paths)
         for i, (name, label, result) in enumerate(zip(images.names, images.labels, decoded, strict=True)):
             if isinstance(result, str):
@@ -180,9 +186,16 @@ def build(images: Images, size: int, where: Path, skip_unreadable: bool, progres
 def decode(path: Path, size: int) -> tuple[str, int, int, bytes] | str:
     """Digest, height, width and RGB bytes of an image, or why it cannot be read."""
     try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # a pipe or a device would be read for ever
+            return "not a file"
+        if facts.st_size > BYTES:
+            return f"found {facts.st_size:,} bytes; must be at most {BYTES:,}"
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             wide, high = image.size
+            if wide * high > PIXELS:
+                return f"found {wide} x {high} pixels; must be at most {PIXELS:,}"
             # The decoder itself halves the image as often as it can and stays above the size.
             image.draft("RGB", (size, size))
             rgb = to_rgb(image)
@@ -191,6 +204,8 @@ def decode(path: Path, size: int) -> tuple[str, int, int, bytes] | str:
         down = min(rgb.height, LONGEST * rgb.width)
         left, top = (rgb.width - across) / 2, (rgb.height - down) / 2
         small = rgb.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + across, top + down))
+    except UnidentifiedImageError:
+        return f"no image that is read, which are {', '.join(FORMATS)}"
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return hashlib.sha256(content).hexdigest()[:32], height, width, small.tobytes()
@@ -231,9 +246,9 @@ def describe(store: Store, validation: float, split_seed: int) -> dict[str, Any]
 
 
 def complain(unreadable: dict[str, str], total: int) -> None:
-    shown = list(unreadable)[:20]
+    shown = [cut(name) for name in unreadable][:20]
     more = f" and {len(unreadable) - len(shown)} more" if len(unreadable) > len(shown) else ""
     raise UserError(
         f"data: {len(unreadable)} of {total} images cannot be read: {', '.join(shown)}{more}; "
-        "mend or remove them, or leave them out with --skip-unreadable"
+        f"the first: {cut(next(iter(unreadable.values())))}; mend or remove them, or leave them out with --skip-unreadable"
     )
