@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import filelock
 import platformdirs
 
-from lthrun.errors import UserError
+from lthrun.errors import UserError, cut
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,12 +155,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise OSError("a directory, a pipe or a device")
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file: {error}") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: not a readable safetensors file: {cut(str(error))}") from None
 
 
 class LevelStore:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lthrun.errors import UserError
+from lthrun.errors import UserError, cut
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
 
@@ -43,7 +43,7 @@ class Ticket:
         """Put the masked weights of the rewind point, and its buffers, into `model`, in place.
 
         Raises:
-            UserError: names or shapes differ; all of them are named and nothing was changed.
+            UserError: names, shapes or kinds of numbers differ; all are named and nothing was changed.
         """
         own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         faults = [f"{name} is missing in the model" for name in self.state.keys() - own.keys()]
@@ -52,6 +52,11 @@ class Ticket:
             f"{name} is {tuple(own[name].shape)} in the model, {tuple(value.shape)} in the ticket"
             for name, value in self.state.items()
             if name in own and own[name].shape != value.shape
+        ]
+        faults += [
+            f"{name} is {own[name].dtype} in the model, {value.dtype} in the ticket"
+            for name, value in self.state.items()
+            if name in own and own[name].is_floating_point() != value.is_floating_point()
         ]
         if faults:
             raise UserError("the ticket does not fit this model: " + "; ".join(sorted(faults)))
@@ -96,9 +101,14 @@ class Ticket:
         state = {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")}
         if not masks or not state:
             raise UserError(f"{where}: not a ticket (it has no mask/… and state/… tensors)")
+        strange = sorted(tensors.keys() - {f"mask/{name}" for name in masks} - {f"state/{name}" for name in state})
+        if strange:
+            raise UserError(f"{where}: a ticket has mask/… and state/… tensors alone; found {cut(', '.join(strange))}")
         if metadata.get("format") != FORMAT:
             raise UserError(f"{where}: ticket format {metadata.get('format')}; this lthrun reads format {FORMAT}")
         for name, mask in masks.items():
             if mask.dtype != torch.bool or name not in state or state[name].shape != mask.shape:
-                raise UserError(f"{where}: mask/{name} must be boolean and of the shape of state/{name}")
+                raise UserError(f"{where}: mask/{cut(name)} must be boolean and of the shape of state/{cut(name)}")
+            if mask.numel() == 0 or mask.view(torch.uint8).max() > 1:
+                raise UserError(f"{where}: mask/{cut(name)} must hold zeros and ones, and at least one of them")
         return cls(masks, state, dict(metadata))
