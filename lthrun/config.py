@@ -156,7 +156,7 @@ class SupermaskExperiment(Ticket):
             raise refuse(
                 "supermask.weights", section("supermask")["weights"], "of method lth, rewind.kept chooses the weights"
             )
-        if method not in LEARNED:
+        if not isinstance(method, str) or method not in LEARNED:
             return tree
         for name, keys in of_lth_only(method).items():
             for key in keys & set(section(name)):

@@ -4,9 +4,9 @@ An image is kept with its shorter side `size` pixels and its longer side in prop
 middle of anything longer), as rows of RGB pixels; images follow one another without gaps. The store is
 made again when the files, the size or `VERSION` change.
 
-Files are read by their content, whatever their suffix, if it is one of `FORMATS`. What is transparent shows white; 16-bit grey is scaled to
-8 bits; of several frames or pages the first is taken. Pixels are taken as they are stored: an orientation in the
-EXIF data is not applied, as torchvision's data sets do not apply it.
+Files are read by their content, whatever their suffix, if it is one of `FORMATS`. What is transparent shows white;
+16-bit grey is scaled to 8 bits; of several frames or pages the first is taken. Pixels are taken as they are stored:
+an orientation in the EXIF data is not applied, as torchvision's data sets do not apply it.
 """
 
 from __future__ import annotations
@@ -206,6 +206,8 @@ def decode(path: Path, size: int) -> tuple[str, int, int, bytes] | str:
         small = rgb.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + across, top + down))
     except UnidentifiedImageError:
         return f"no image that is read, which are {', '.join(FORMATS)}"
+    except Image.DecompressionBombError:
+        return f"more than {PIXELS:,} pixels"
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return hashlib.sha256(content).hexdigest()[:32], height, width, small.tobytes()
@@ -250,5 +252,6 @@ def complain(unreadable: dict[str, str], total: int) -> None:
     more = f" and {len(unreadable) - len(shown)} more" if len(unreadable) > len(shown) else ""
     raise UserError(
         f"data: {len(unreadable)} of {total} images cannot be read: {', '.join(shown)}{more}; "
-        f"the first: {cut(next(iter(unreadable.values())))}; mend or remove them, or leave them out with --skip-unreadable"
+        f"the first: {cut(next(iter(unreadable.values())))}; "
+        "mend or remove them, or leave them out with --skip-unreadable"
     )
