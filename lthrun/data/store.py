@@ -168,8 +168,9 @@ def build(images: Images, size: int, where: Path, skip_unreadable: bool, progres
             progress(i + 1, len(images.paths))
         if unreadable and not skip_unreadable:
             complain(unreadable, len(images.paths))
-        if Counter(columns["labels"]).keys() != Counter(images.labels).keys():
-            raise UserError(f"{images.folder}: no image of one class can be read")
+        lost = sorted(set(images.labels) - set(columns["labels"]))
+        if lost:
+            raise UserError(f"{images.folder}: no image of one class can be read: {images.classes[lost[0]]}")
     total = pixels.stat().st_size
     write_json(
         where / "index.json",
