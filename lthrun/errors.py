@@ -10,7 +10,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+        super().__init__(printable(message))
 
 
 class MissingData(UserError):
@@ -18,6 +18,11 @@ class MissingData(UserError):
 
 
 LONGEST = 200
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what would move a terminal's cursor, or worse, escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def cut(found: object) -> str:

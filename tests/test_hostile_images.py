@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,17 @@ def test_links_out_of_the_folder_are_followed_and_a_circle_comes_to_an_end(own: 
         *(f"dog/{i}.png" for i in range(4)),
         "fox/far.png",
     ]
+
+
+def test_names_neither_colour_nor_move_what_data_info_shows(own: Path, lthrun: Callable):
+    for name in ("[red]fox", "own\x1b[2J\nX"):
+        for i in range(4):
+            png(own / name / f"[bold]{i}\x1b[31m.png", 20 + i)
+        (own / name / "[dim]\x1b[31m\n.png").write_bytes(b"")
+    shown = lthrun("data", "info", "--set", "data.dataset=folder", "--data-dir", own)
+    assert shown.status == 0 and "\x1b" not in shown.out
+    for words in (" [red]fox ", r" own\x1b[2J\nX ", r"  [red]fox/[dim]\x1b[31m\n.png: no image that is read"):
+        assert words in shown.out
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

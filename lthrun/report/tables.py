@@ -12,6 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from lthrun.errors import printable
+
 
 def closing(summary: dict[str, Any]) -> Iterable[Any]:
     """The table of levels, sparsity per layer, and the panel."""
@@ -250,7 +252,7 @@ def data_tables(found: dict[str, Any]) -> Iterable[Any]:
     for heading in ("all", "train", "valid"):
         table.add_column(heading, justify="right")
     for name in found["classes"]:
-        table.add_row(name, *(f"{found[side][name]:,}" for side in ("classes", "train", "valid")))
+        table.add_row(Text(printable(name)), *(f"{found[side][name]:,}" for side in ("classes", "train", "valid")))
     table.add_row("images", *(f"{found[side]:,}" for side in ("images", "n_train", "n_valid")))
     table.add_row("majority rate", "", "", f"{100 * found['majority_rate']:.1f} %" if found["n_valid"] else "–")
     yield table
@@ -259,7 +261,7 @@ def data_tables(found: dict[str, Any]) -> Iterable[Any]:
     yield f"byte-identical: {copies} files in {groups}, each kept on one side of the split"
     yield f"unreadable: {len(found['unreadable'])}"
     for name, why in found["unreadable"].items():
-        yield Text(f"  {name}: {why}")
+        yield Text(printable(f"  {name}: {why}"))
     yield Text(f"store: {megabytes(found['bytes'])} at {found['image_size']} px in {found['store']}", overflow="fold")
 
 
