@@ -157,6 +157,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise OSError("a directory, a pipe or a device")
+        path.open("rb").close()  # says why, where the library says that there is no such file
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:

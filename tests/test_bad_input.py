@@ -167,6 +167,7 @@ FOLDERS: dict[str, tuple[list[str], str]] = {
     "a file": ([*PETS, "@misspelt.yaml"], "misspelt.yaml: found neither"),
     "empty name": ([*PETS, ""], "data.dir: found ''; String should have at least 1 character"),
     "nobody's home": ([*PETS, "~nobody_of_that_name"], "data.dir: found ~nobody_of_that_name; Could not determine"),
+    "long name": ([*PETS, "x" * 300], "cannot be read: File name too long"),
     "no images": ([*PETS, "@no images"], "holds no images"),
     "cats only": ([*PETS, "@cats"], "all 6 images are of one class, cat"),
     "one dog": ([*PETS, "@one dog"], "data.validation: found 20; there is no dog among the"),

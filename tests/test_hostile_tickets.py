@@ -114,6 +114,15 @@ def test_what_is_no_file_is_refused(tmp_path: Path):
         lthrun.load_ticket(huge)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_said_to_be_so(tmp_path: Path):
+    for name, load in (("t.safetensors", lthrun.load_ticket), ("c.yaml", lthrun.load_config)):
+        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).chmod(0)
+        with pytest.raises(lthrun.UserError, match=f"{name}: .*Permission denied"):
+            load(tmp_path / name)
+
+
 def test_a_name_is_never_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "t.safetensors"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from lthrun.data.folder import in_folder
-from lthrun.data.images import FAILURES, Images, given
+from lthrun.data.images import FAILURES, Images, given, is_folder
 from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock, new_folder
 
@@ -38,9 +38,9 @@ def images(settings: Data) -> Images:
     """
     root = home() if settings.dir is None else given(settings.dir)
     made = home() / f"png-{VERSION}"
-    if settings.dir is not None and not (root / LAYOUT).is_dir():
+    if settings.dir is not None and not is_folder(root / LAYOUT):
         raise UserError(f"--data-dir {settings.dir}: found no {root / LAYOUT}; name the folder that holds {LAYOUT}/")
-    if not made.exists() and not (root / LAYOUT).is_dir():
+    if not made.exists() and not is_folder(root / LAYOUT):
         raise MissingData(f"data: CIFAR-10 is not on this machine; {REMEDY}")
     with new_folder(made) as folder:
         if folder is not None:

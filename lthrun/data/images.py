@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from lthrun.errors import UserError
+from lthrun.errors import UserError, cut
 
 FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError)
 """What a download and its unpacking end with: no network, a wrong sum, an archive that is damaged or would lead
@@ -41,3 +41,10 @@ def given(folder: str) -> Path:
         return Path(folder).expanduser()
     except RuntimeError as error:
         raise UserError(f"data.dir: found {folder}; {error}") from None
+
+
+def is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # it may not be looked at, or no file can have that name
+        raise UserError(f"data.dir: {cut(str(path))} cannot be read: {error.strerror}") from None

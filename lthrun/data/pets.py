@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.data.images import FAILURES, Images, given
+from lthrun.data.images import FAILURES, Images, given, is_folder
 from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock
 
@@ -39,7 +39,7 @@ def images(settings: Data) -> Images:
         return in_folder("pets", folder, settings.labels)
     root = given(settings.dir)
     for folder in (root / "images", root / "oxford-iiit-pet" / "images"):
-        if folder.is_dir():
+        if is_folder(folder):
             return in_folder("pets", folder, settings.labels)
     raise UserError(
         f"--data-dir {settings.dir}: found neither {root / 'images'} nor {root / 'oxford-iiit-pet' / 'images'}; "
