@@ -9,20 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_serializer, model_validator
 
+from lthrun.fields import LARGEST_SEED, Section, refuse
 from lthrun.models import SMALLEST
-from lthrun.sections import (
-    LARGEST_SEED,
-    Data,
-    GradualPruning,
-    Model,
-    Pruning,
-    Rewind,
-    Section,
-    Supermask,
-    Training,
-    Where,
-    refuse,
-)
+from lthrun.sections import Data, GradualPruning, Model, Pruning, Rewind, Supermask, Training, Where
 from lthrun.sparsity.granularity import STRUCTURED
 
 
