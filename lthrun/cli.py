@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from lthrun import __version__
+from lthrun import __version__, around
 from lthrun import options as opt
-from lthrun.errors import MissingData, UserError
+from lthrun.around import print_json, with_data
+from lthrun.errors import UserError
 
-if TYPE_CHECKING:
-    from lthrun.report.screen import Screen
-
-T = TypeVar("T")
 app = typer.Typer(
     name="lthrun",
     help="Does this sparse network really train as well as the dense one?\n\n"
@@ -30,10 +26,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-data_app = typer.Typer(no_args_is_help=True, help="Find, download and inspect the images.")
-config_app = typer.Typer(no_args_is_help=True, help="Show, check and describe experiment configs.")
-app.add_typer(data_app, name="data", rich_help_panel="Around them")
-app.add_typer(config_app, name="config", rich_help_panel="Around them")
 
 
 @app.callback(invoke_without_command=True)
@@ -85,6 +77,9 @@ experiment_command(
 )
 
 
+app.add_typer(around.app)
+
+
 def experiment(
     name: str,
     source: str | None,
@@ -122,221 +117,6 @@ def experiment(
         screen.close(result.summary)
     if as_json:
         print_json(result.summary)
-
-
-def with_data(action: Callable[[], T], dataset: str, screen: Screen) -> T:
-    """Do it; where the data set is missing and a person is at the terminal, offer the download first."""
-    try:
-        return action()
-    except MissingData:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise
-        from lthrun.data import DOWNLOADS
-
-        download = DOWNLOADS[dataset]
-        with screen.paused():
-            question = f"{download.title} is not on this machine. Download it now ({download.size})?"
-            if not typer.confirm(question, err=True):
-                raise
-            download.fetch()
-        return action()
-
-
-@app.command(rich_help_panel="Around them")
-def runs(out: opt.Out = Path("runs"), json: opt.Json = False) -> None:
-    """The runs so far, oldest first."""
-    from lthrun.report.screen import make_console
-    from lthrun.report.tables import runs_table
-    from lthrun.storage import finished_runs
-
-    found = finished_runs(out)
-    if json:
-        print_json(found)
-    elif found:
-        make_console().print(runs_table(found, str(out)))
-    else:
-        print(f"no finished runs in {out}")
-
-
-@app.command("list", rich_help_panel="Around them")
-def list_names(
-    table: Annotated[str | None, typer.Argument(help="One table only, e.g. criteria.", show_default="all")] = None,
-) -> None:
-    """Every name a config can choose, with one line on each."""
-    from lthrun.names import TABLES
-    from lthrun.report.screen import make_console
-    from lthrun.report.tables import names_table
-
-    if table is not None and table not in TABLES:
-        raise UserError(f"list: found {table}; must be one of {', '.join(TABLES)}")
-    console = make_console()
-    for title, (key, names) in TABLES.items():
-        if table in (None, title):
-            console.print(names_table(title, key, names, console.width))
-
-
-@app.command(rich_help_panel="Around them")
-def schedule(
-    name: Annotated[str, typer.Argument(help="One of `lthrun list schedules`.")],
-    sparsity: Annotated[float, typer.Option(help="Percent in the end.")] = 50.0,
-    initial_sparsity: Annotated[float, typer.Option(help="Percent at the start.")] = 0.0,
-    steps: Annotated[int, typer.Option(help="Number of prunings.")] = 3,
-    sparsities: Annotated[str, typer.Option(help="The percents of custom, e.g. 20,36,50.")] = "",
-) -> None:
-    """Draw a schedule, and list the sparsity after each pruning."""
-    from lthrun.configfile import load_config
-    from lthrun.report.screen import make_console
-    from lthrun.report.tables import schedule_drawing
-    from lthrun.sparsity.schedules import SCHEDULES, prunings, targets
-
-    keys = {"schedule": name, "sparsity": sparsity, "initial_sparsity": initial_sparsity, "steps": steps}
-    if sparsities:
-        keys["sparsities"] = [number(text, "--sparsities") for text in sparsities.split(",")]
-    config: Any = load_config(None, "prune", options={f"pruning.{key}": value for key, value in keys.items()})
-    course = config.pruning.course
-    after = targets(name, course)[1:]
-    moves = [SCHEDULES[name](k / 100, course) for k in range(101)]
-    console = make_console()
-    console.print(*schedule_drawing(name, prunings(name, course), moves, after, console.width), sep="\n")
-
-
-def number(text: str, option: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"{option}: found {text!r}; must be percents like 20,36,50") from None
-
-
-def bench(
-    config: opt.ConfigFile = None,
-    set: opt.Sets = [],
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each contestant.")] = 5,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Training steps of a turn.", show_default="an epoch on CUDA, 12 on the CPU"),
-    ] = None,
-    peers: Annotated[
-        Path | None, typer.Option(metavar="PYTHON", help="An interpreter that has fastai and fasterai.")
-    ] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Instead: where the time of a step goes.")] = False,
-    json: opt.Json = False,
-    **typed: Any,
-) -> None:
-    from lthrun.configfile import load_config
-    from lthrun.report.benchmark import bench_tables, profile_tables
-    from lthrun.report.screen import Screen, make_console
-
-    settings = load_config(config, None, set, opt.by_key(BENCH_KEYS, typed))
-
-    def measure() -> dict[str, Any]:
-        from lthrun import bench as benchmark
-
-        if profile:
-            return benchmark.profile(settings, steps, screen)
-        return benchmark.bench(settings, rounds, steps, peers, screen)
-
-    with Screen(make_console(stderr=json)) as screen:
-        found = with_data(measure, settings.data.dataset, screen)
-    if json:
-        print_json(found)
-    else:
-        make_console().print(*(profile_tables if profile else bench_tables)(found), sep="\n")
-
-
-BENCH_KEYS = {"model": opt.COMMON["model"]} | opt.RUNNING
-about_bench = "Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."
-bench.__signature__ = opt.signature(bench, BENCH_KEYS)  # type: ignore[attr-defined]
-bench.__annotations__ = {}
-app.command(help=about_bench, rich_help_panel="Around them")(bench)
-
-
-@data_app.command()
-def prepare(
-    config: opt.ConfigFile = None,
-    set: opt.Sets = [],
-    data_dir: opt.DataDir = None,
-    skip_unreadable: opt.SkipUnreadable = False,
-    quiet: opt.Quiet = False,
-) -> None:
-    """Find the images, or download them, and decode them into the store."""
-    data_command(config, set, data_dir, skip_unreadable, True, False, quiet)
-
-
-@data_app.command()
-def info(
-    config: opt.ConfigFile = None, set: opt.Sets = [], data_dir: opt.DataDir = None, json: opt.Json = False
-) -> None:
-    """Counts, classes, split, majority rate, duplicates and unreadable files."""
-    data_command(config, set, data_dir, False, False, json, False)
-
-
-def data_command(
-    source: str | None,
-    sets: list[str],
-    data_dir: str | None,
-    skip: bool,
-    download: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    from lthrun.configfile import load_config
-    from lthrun.data import DATASETS, DOWNLOADS
-    from lthrun.data.store import describe, open_store
-    from lthrun.report.screen import Screen, make_console
-    from lthrun.report.tables import data_tables
-
-    options = {"data.dir": data_dir, "data.skip_unreadable": skip or None}
-    settings = load_config(source, None, sets, {key: value for key, value in options.items() if value is not None}).data
-    with Screen(make_console(stderr=as_json), quiet) as screen:
-        screen("busy", doing=f"finding the images ({settings.dataset})")
-        try:
-            images = DATASETS[settings.dataset](settings)
-        except MissingData:
-            if not download:
-                raise
-            with screen.paused():
-                DOWNLOADS[settings.dataset].fetch()
-            images = DATASETS[settings.dataset](settings)
-        store = open_store(
-            images,
-            settings.image_size,
-            settings.skip_unreadable or not download,  # `info` is there to list what cannot be read
-            lambda done, of: screen("decoding", done=done, of=of),
-        )
-    found = describe(store, settings.validation, settings.split_seed)
-    if as_json:
-        print_json(found)
-    elif not quiet:
-        make_console().print(*data_tables(found), sep="\n")
-
-
-@config_app.command()
-def show(experiment: opt.Experiment = None, config: opt.ConfigFile = None, set: opt.Sets = []) -> None:
-    """The resolved YAML: defaults, file and settings put together."""
-    from lthrun.configfile import dump, load_config
-
-    print(dump(load_config(config, experiment, set)), end="")
-
-
-@config_app.command()
-def check(files: Annotated[list[str], typer.Argument(metavar="FILE…", help="YAML configs.")]) -> None:
-    """Validate configs, and run nothing."""
-    from lthrun.configfile import load_config
-
-    for file in files:
-        print(f"{file}: a valid {load_config(file).experiment} config")
-
-
-@config_app.command()
-def schema() -> None:
-    """The JSON Schema by which editors complete and check the YAML."""
-    from lthrun.config import schema
-
-    print_json(schema())
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1))
 
 
 def main() -> None:
