@@ -48,7 +48,7 @@ def runs(out: opt.Out = Path("runs"), json: opt.Json = False) -> None:
     """The runs so far, oldest first."""
     from lthrun.report.screen import make_console
     from lthrun.report.tables import runs_table
-    from lthrun.storage import finished_runs
+    from lthrun.rundir import finished_runs
 
     found = finished_runs(out)
     if json:

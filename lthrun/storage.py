@@ -1,27 +1,20 @@
-"""The one module that writes. What is read back is written aside, flushed, and renamed.
+"""The one module that writes. What is read back is written aside, flushed, and renamed, and its folder flushed.
 
-The output root holds run directories and `levels/`, the trained levels that runs share:
-
-    OUT/ticket-s0-1a2b3c4d/    one run: config, environment, metrics, events, summary, tensors
-    OUT/levels/KEY/            one finished level; level.json is its record
-    OUT/levels/KEY.part/       one being trained, with its checkpoint
-    OUT/levels/KEY.lock        held while a level is trained or read
-
-The keep rule: a finished level keeps its end state. Level 0 also keeps the states after its first
-`KEPT_EPOCHS` epochs, any of which can become a rewind point. Level 0 and the levels of the fasterai
-protocol, which goes on with it, keep the optimizer's state at their end. A checkpoint goes when its
-level is finished.
+Tensor files carry a digest of themselves, so that damage is found when they are read. What lies in an output root
+is said in lthrun.levelstore and lthrun.rundir.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import filelock
 import platformdirs
@@ -32,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
-KEPT_EPOCHS = 10
 
 
 def cache_dir() -> Path:
@@ -44,8 +36,8 @@ def cache_dir() -> Path:
 def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock file `path`; a lock whose process has died does not block.
 
-    Calls `waiting` once if another process holds it. A folder that holds nothing but its lock in the end, because
-    what it was made for was refused, goes away again.
+    Calls `waiting` once if another process holds it. What killed processes left half-written beside the lock goes
+    away; so does, in the end, a folder that holds nothing but its lock because what it was made for was refused.
     """
     make_dir(path.parent)
     held = filelock.FileLock(path)
@@ -55,12 +47,28 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
         waiting()
         held.acquire()
     try:
+        clear_asides(path.parent)
         yield
     finally:
         held.release()
         with suppress(OSError):
             if list(path.parent.iterdir()) == [path]:
                 shutil.rmtree(path.parent)
+
+
+@contextmanager
+def lock_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path`, and whether it could be had."""
+    held = filelock.FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        held.release()
 
 
 def make_dir(path: Path) -> None:
@@ -73,16 +81,55 @@ def make_dir(path: Path) -> None:
 @contextmanager
 def written_aside(path: Path) -> Iterator[BinaryIO]:
     """A file that appears at `path`, whole, when the block ends well; else nothing is left."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = aside_of(path)
     make_dir(path.parent)
     try:
         with aside.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        move(aside, path)
+    except OSError as error:
+        name_file(error, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def aside_of(path: Path) -> Path:
+    """Where this process makes what shall appear at `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def clear_asides(folder: Path) -> None:
+    """Remove what killed processes left half-written; the lock that guards the folder must be held."""
+    for path in folder.glob(".*.[0-9]*"):
+        remove(path)
+
+
+def move(path: Path, to: Path) -> None:
+    """Rename, and flush the folder, so that the new name survives a power failure."""
+    path.replace(to)
+    folder = os.open(to.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot flush a folder
+            raise
+    finally:
+        os.close(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def name_file(error: OSError, path: Path) -> NoReturn:
+    """Raise the error again with the file's name: that of a failed write knows none."""
+    raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
@@ -95,13 +142,13 @@ def new_folder(path: Path) -> Iterator[Path | None]:
         if path.exists():
             yield None
             return
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside = aside_of(path)
         make_dir(aside)
         try:
             yield aside
-            aside.rename(path)
+            move(aside, path)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            remove(aside)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -123,31 +170,70 @@ def read_json(path: Path) -> Any:
 
 def append_json_line(path: Path, value: Any) -> None:
     """A line at the end of a file; what a cut-off write has left there stays a line of its own."""
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        name_file(error, path)
+
+
+DIGEST = "blake2b"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """A safetensors file of contiguous CPU tensors; equal contents give equal bytes."""
+    """A safetensors file of contiguous CPU tensors, with a digest of it all; equal contents give equal bytes."""
     from safetensors.torch import save
 
     data = save(dict(tensors), dict(metadata))
-    # The library writes metadata in random order: sort the header (8 bytes of length, JSON padded to 8).
     length = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:length]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
+    header, content = json.loads(data[8:length]), memoryview(data)[length:]
+    seen = begun(header)
+    seen.update(content)
+    header.setdefault("__metadata__", {})[DIGEST] = seen.hexdigest()
+    # The library writes metadata in random order: sort the header (8 bytes of length, JSON padded to 8).
+    text = json.dumps(header, sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
     with written_aside(path) as file:
-        file.write(len(header).to_bytes(8, "little"))
-        file.write(header)
-        file.write(memoryview(data)[length:])
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        file.write(content)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file.
+def begun(header: dict[str, Any]) -> hashlib.blake2b:
+    """The digest of a safetensors file up to its tensors; the digest itself is not part of it."""
+    metadata = {key: value for key, value in header.get("__metadata__", {}).items() if key != DIGEST}
+    text = json.dumps({**header, "__metadata__": metadata}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16)
+
+
+def intact(path: Path) -> bool:
+    """Whether a safetensors file is one, and its digest that of its content; older files have no digest."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt"):
+            pass  # the header is in order
+    except SafetensorError:
+        return False
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        promised = header.get("__metadata__", {}).get(DIGEST)
+        if promised is None:
+            return True
+        seen = begun(header)
+        while part := file.read(1 << 20):
+            seen.update(part)
+    return bool(seen.hexdigest() == promised)
+
+
+def read_tensors(path: Path, check: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; `check` compares its digest.
 
     Raises:
         UserError: there is no such file, or it is damaged.
@@ -159,145 +245,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             raise OSError("a directory, a pipe or a device")
         path.open("rb").close()  # says why, where the library says that there is no such file
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            if check and not intact(path):
+                raise UserError(f"{path}: damaged; its content is not what was written")
+            metadata = file.metadata() or {}
+            metadata.pop(DIGEST, None)
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{path}: not a readable safetensors file: {cut(str(error))}") from None
 
 
-class LevelStore:
-    """The trained levels under one output root, each found by its key."""
-
-    def __init__(self, out: Path):
-        self.root = out / "levels"
-
-    def record(self, key: str) -> dict[str, Any] | None:
-        """level.json of a finished level, or None; a level with a file missing or cut short is not finished."""
-        self._recover(key)
-        record = read_json(self.root / key / "level.json")
-        if not isinstance(record, dict) or "files" not in record:
-            return None
-        return record if record["files"].items() <= sizes(self.root / key).items() else None
-
-    def lock(self, key: str, waiting: Callable[[], None] = lambda: None) -> Any:
-        return lock(self.root / f"{key}.lock", waiting)
-
-    def read(self, key: str, name: str) -> dict[str, Tensor]:
-        """The tensors of one file of a finished level: `end`, `optimizer` or `epoch-K`."""
-        return read_tensors(self.root / key / f"{name}.safetensors")[0]
-
-    def write(self, key: str, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = {}) -> None:
-        """One file of a level being trained."""
-        write_tensors(self.root / f"{key}.part" / f"{name}.safetensors", tensors, metadata)
-
-    def checkpoint(
-        self, key: str, damaged: Callable[[], None] = lambda: None
-    ) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """Where the training of a level can go on, or None; calls `damaged` if that cannot be read."""
-        path = self.root / f"{key}.part" / "checkpoint.safetensors"
-        if not path.exists():
-            return None
-        try:
-            return read_tensors(path)
-        except UserError:
-            damaged()
-            return None
-
-    def discard(self, key: str) -> None:
-        """Forget the unfinished training of a level."""
-        shutil.rmtree(self.root / f"{key}.part", ignore_errors=True)
-
-    def finish(self, key: str, record: Mapping[str, Any]) -> None:
-        """Turn the level being trained into the finished one, replacing an earlier one."""
-        part, final, old = (self.root / f"{key}{suffix}" for suffix in (".part", "", ".old"))
-        files = {name: size for name, size in sizes(part).items() if name != "checkpoint.safetensors"}
-        write_json(part / "level.json", {**record, "files": files})
-        shutil.rmtree(old, ignore_errors=True)
-        if final.exists():
-            final.rename(old)
-        part.rename(final)
-        # Only now, so that at no moment there is neither a checkpoint nor a finished level.
-        for leftover in (final / "checkpoint.safetensors", *final.glob(".*")):
-            leftover.unlink(missing_ok=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-    def _recover(self, key: str) -> None:
-        """Undo a replacement that was cut short between its two renames."""
-        final, old = self.root / key, self.root / f"{key}.old"
-        if old.exists() and not final.exists():
-            old.rename(final)
-
-
 def sizes(folder: Path) -> dict[str, int]:
     """The bytes of each tensor file in a folder."""
     return {path.name: path.stat().st_size for path in sorted(folder.glob("*.safetensors"))}
-
-
-class RunDir:
-    """One run's directory. Made when the run starts, locked while it runs."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def lock(self, waiting: Callable[[], None]) -> Any:
-        return lock(self.path / ".lock", waiting)
-
-    def start(self, config: str, environment: Mapping[str, Any], fresh: bool) -> None:
-        """Begin to write the run down; what was judged before is kept unless the run starts `fresh`."""
-        for name in ("metrics.jsonl", "events.jsonl", *(["judgements.jsonl"] if fresh else [])):
-            (self.path / name).unlink(missing_ok=True)
-        write_text(self.path / "config.yaml", config)
-        write_json(self.path / "environment.json", environment)
-
-    def metric(self, record: Mapping[str, Any]) -> None:
-        append_json_line(self.path / "metrics.jsonl", record)
-
-    def event(self, record: Mapping[str, Any]) -> None:
-        append_json_line(self.path / "events.jsonl", record)
-
-    def judgement(self, name: str, correct: list[int]) -> None:
-        append_json_line(self.path / "judgements.jsonl", {"name": name, "correct": correct})
-
-    def judgements(self) -> dict[str, list[int]]:
-        """Right answers per class of the masks judged so far, by name; a torn line is passed over."""
-        found = {}
-        with suppress(OSError):
-            for line in (self.path / "judgements.jsonl").read_text("utf-8").splitlines():
-                with suppress(ValueError):
-                    judgement = json.loads(line)
-                    found[judgement["name"]] = judgement["correct"]
-        return found
-
-    def write(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-        """`model` or `ticket`, as safetensors."""
-        write_tensors(self.path / f"{name}.safetensors", tensors, metadata)
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        write_json(self.path / "summary.json", summary)
-
-    def finished(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """Summary and metrics of a finished run, or None if anything of it is missing or damaged."""
-        summary = read_summary(self.path)
-        try:
-            metrics = [json.loads(line) for line in (self.path / "metrics.jsonl").read_text("utf-8").splitlines()]
-        except (OSError, ValueError):
-            return None
-        if summary is None or len(metrics) != summary["epochs"] or summary["files"] != sizes(self.path):
-            return None
-        return summary, metrics
-
-
-def read_summary(run_dir: Path) -> dict[str, Any] | None:
-    """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
-    summary = read_json(run_dir / "summary.json")
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT or "files" not in summary:
-        return None
-    return {**summary, "run_dir": str(run_dir)}
-
-
-def finished_runs(out: Path) -> list[dict[str, Any]]:
-    """The summaries under an output root, oldest first, each with `finished` (seconds since 1970)."""
-    found = [(path.stat().st_mtime, read_summary(path.parent)) for path in out.glob("*/summary.json")]
-    summaries = [{**summary, "finished": when} for when, summary in found if summary is not None]
-    return sorted(summaries, key=lambda summary: float(summary["finished"]))

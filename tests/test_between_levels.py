@@ -14,10 +14,11 @@ from torch import nn
 import lthrun
 from lthrun.experiments import Result, run
 from lthrun.layers import channel_masks
+from lthrun.levelstore import LevelStore
 from lthrun.models import build
 from lthrun.sparsity.masks import Tensors
 from lthrun.sparsity.measured import MEASURED, Case, taylor
-from lthrun.storage import LevelStore, read_tensors
+from lthrun.storage import read_tensors
 from lthrun.training.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("tiny_model")

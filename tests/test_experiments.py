@@ -17,9 +17,10 @@ from lthrun.experiments import Result, run
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import Ground, chain
 from lthrun.experiments.setting import bring
+from lthrun.levelstore import LevelStore
 from lthrun.models import build
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage import LevelStore, read_tensors
+from lthrun.storage import read_tensors
 from lthrun.training.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("tiny_model")

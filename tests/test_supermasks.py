@@ -179,7 +179,7 @@ def test_a_random_masks_judgement_is_that_of_a_plain_network(small: Callable, tm
     """The dense control again by plain PyTorch: batch norm's statistics as cumulative averages of centre crops."""
     from lthrun.experiments.lab import Lab
     from lthrun.experiments.setting import bring
-    from lthrun.storage import LevelStore
+    from lthrun.levelstore import LevelStore
 
     config = small("supermask", **{"pruning.steps": 1})
     result = run(config, tmp_path)

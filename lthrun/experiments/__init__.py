@@ -9,7 +9,8 @@ from typing import Any
 
 from lthrun.config import Config
 from lthrun.experiments.setting import bring
-from lthrun.storage import LevelStore, RunDir
+from lthrun.levelstore import LevelStore
+from lthrun.rundir import RunDir
 
 
 @dataclass(frozen=True)

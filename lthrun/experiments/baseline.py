@@ -6,7 +6,7 @@ from typing import Any
 
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import Level
-from lthrun.storage import RunDir
+from lthrun.rundir import RunDir
 
 
 def baseline(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:

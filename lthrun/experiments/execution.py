@@ -19,8 +19,10 @@ from lthrun.experiments.lab import Lab
 from lthrun.experiments.setting import Emit, Setting
 from lthrun.experiments.supermask import supermask
 from lthrun.experiments.ticket import ticket
+from lthrun.levelstore import LevelStore
 from lthrun.report.statistics import judge, wilson
-from lthrun.storage import FORMAT, LevelStore, RunDir, sizes
+from lthrun.rundir import RunDir
+from lthrun.storage import FORMAT, sizes
 
 EXPERIMENTS = {"baseline": baseline, "ticket": ticket, "prune": baseline, "supermask": supermask}
 EVENTS = {"saved", "pruned", "rewound", "reused", "resumed", "replaying", "judging", "finished"}

@@ -12,7 +12,8 @@ from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import replays
 from lthrun.experiments.setting import Emit, bring
 from lthrun.experiments.supermask import to_judge
-from lthrun.storage import KEPT_EPOCHS, LevelStore, RunDir
+from lthrun.levelstore import KEPT_EPOCHS, LevelStore
+from lthrun.rundir import RunDir
 from lthrun.training.engine import evaluate
 
 TRIAL_STEPS = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +15,15 @@ from lthrun.experiments.levels import Level
 from lthrun.experiments.pruner import Pruner
 from lthrun.experiments.setting import Emit, Setting
 from lthrun.layers import prunable
+from lthrun.levelstore import KEPT_EPOCHS, LevelStore
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import resets, supermasks
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage import FORMAT, KEPT_EPOCHS, LevelStore
+from lthrun.storage import FORMAT
 from lthrun.streams import derive, generator
 from lthrun.training import state
 from lthrun.training.engine import Engine
-from lthrun.training.loop import Record, epochs
+from lthrun.training.loop import epochs
 from lthrun.training.rates import rate
 
 
@@ -31,7 +33,9 @@ class Lab:
     `emit(kind, **facts)` is told of everything as it happens.
     """
 
-    def __init__(self, setting: Setting, levels: LevelStore, emit: Emit, fresh: bool = False):
+    def __init__(
+        self, setting: Setting, levels: LevelStore, emit: Emit, fresh: bool = False, checkpoint_every: int | None = None
+    ):
         self.config: Any = setting.config
         self.device, self.precision = setting.device, setting.ground.precision
         self.classes = len(setting.store.classes)
@@ -48,7 +52,7 @@ class Lab:
         self.rewind_step = setting.rewind_step if rewind and rewind.retrain == "weights" else None
         self.names = prunable(self.model(), setting.where)
         self.pruner = Pruner(self.config, self.names, self.model, self.batches, self.device)
-        self.levels, self.emit, self.fresh = levels, emit, fresh
+        self.levels, self.emit, self.fresh, self.checkpoint_every = levels, emit, fresh, checkpoint_every
         self._done: set[str] = set()
 
     def model(self) -> torch.nn.Module:
@@ -72,10 +76,9 @@ class Lab:
         with self.levels.lock(level.key, lambda: self.emit("waiting", level=level.index, key=level.key)):
             if level.is_dense and self.rewind_step == 0:
                 emit("saved", step=0, epoch_steps=self.batches.epoch_steps)
-            record = None if self.fresh else self.levels.record(level.key)
+            record = None if self.fresh else self.levels.take_over(level.key, self._damaged(level, "result"))
             reused = record is not None
             if record is not None:
-                self.levels.discard(level.key)  # what an interrupted --fresh has left
                 self.emit("reused", level=level.index, key=level.key, replay=replay)
                 self._tell(level, record["epochs"], emit)
             else:
@@ -149,7 +152,7 @@ class Lab:
         return self.pruner.masks(level.index, level.sparsity, trained, start, last, previous)
 
     def _train(self, level: Level, emit: Emit) -> dict[str, Any]:
-        found = None if self.fresh else self.levels.checkpoint(level.key, lambda: emit("damaged", level=level.index))
+        found = None if self.fresh else self.levels.checkpoint(level.key, self._damaged(level, "checkpoint"))
         if found is None:
             self.levels.discard(level.key)
             masks, at, records = self.mask(level), level.first, []
@@ -166,9 +169,13 @@ class Lab:
                 state.under(part, tensors) for part in ("mask", "model", "optimizer", "last")
             )
             at, records = int(metadata["step"]), json.loads(metadata["epochs"])
-            emit("resumed", level=level.index, level_epoch=len(records))
+            within = (at - level.first) % self.batches.epoch_steps
+            emit("resumed", level=level.index, level_epoch=len(records), steps=within)
             self._tell(level, records, emit)
         engine = self.engine(masks, weights, moments, level)
+        spent = 0.0
+        if found is not None and within:
+            engine.loss, spent = tensors["loss"].to(self.device), float(metadata["seconds"])
         prunings = dict(level.prunings)
 
         def before_step(step: int) -> None:
@@ -180,17 +187,20 @@ class Lab:
                 emit("pruned", level=level.index, sparsity=after, target=prunings[step], grown=after < before)
             torch.manual_seed(derive(self.config.seed, "noise", step))
 
-        def on_step(epoch: int, done: int, of: int) -> None:
+        def on_step(epoch: int, done: int, of: int, seconds: float) -> None:
+            step = level.first + epoch * self.batches.epoch_steps + done
+            if self.checkpoint_every and step % self.checkpoint_every == 0 and done < of:
+                self._save(level, engine, step, records, last, seconds)
             emit("step", level=level.index, level_epoch=epoch, done=done, of=of, images=self.batches.batch_size)
 
         measure = self._measure(engine, level)
         trained = epochs(
-            engine, self.batches, at, level.first, level.end, self._rate(level), measure, before_step, on_step
+            engine, self.batches, at, level.first, level.end, self._rate(level), measure, before_step, on_step, spent
         )
         for record in trained:
             records.append(record.to_dict())
             if record.step < level.end:
-                self._save(level, engine, record, records, last)
+                self._save(level, engine, record.step, records, last)
             else:
                 result = self._finish(level, engine, records, measure())
             self._tell(level, records[-1:], emit)
@@ -255,13 +265,28 @@ class Lab:
             if level.is_dense and record["step"] == self.rewind_step:
                 emit("saved", step=record["step"], epoch_steps=self.batches.epoch_steps)
 
-    def _save(self, level: Level, engine: Engine, record: Record, records: list[dict[str, Any]], last: Tensors) -> None:
-        """The checkpoint after an epoch and, in level 0, a possible rewind point."""
+    def _damaged(self, level: Level, what: str) -> Callable[[Path], None]:
+        return lambda aside: self.emit("damaged", level=level.index, what=what, aside=str(aside))
+
+    def _save(
+        self,
+        level: Level,
+        engine: Engine,
+        step: int,
+        records: list[dict[str, Any]],
+        last: Tensors,
+        seconds: float = 0.0,
+    ) -> None:
+        """The checkpoint at a step and, at the end of an epoch of level 0, a possible rewind point.
+
+        Within an epoch its loss so far and the `seconds` it took belong to it.
+        """
         model = state.prefixed("model", state.of_model(engine.model))
-        metadata = {"step": str(record.step), "epochs": json.dumps(records)}
-        if level.is_dense and record.level_epoch < KEPT_EPOCHS:
-            self.levels.write(level.key, f"epoch-{record.level_epoch + 1}", model)
+        metadata = {"step": str(step), "epochs": json.dumps(records), "seconds": repr(seconds)}
+        epoch, within = divmod(step - level.first, self.batches.epoch_steps)
+        if level.is_dense and not within and epoch <= KEPT_EPOCHS:
+            self.levels.write(level.key, f"epoch-{epoch}", model)
         parts = {"mask": engine.masks, "optimizer": state.of_optimizer(engine), "last": last}
         for part, tensors in parts.items():
             model |= state.prefixed(part, tensors)
-        self.levels.write(level.key, "checkpoint", model, metadata)
+        self.levels.save(level.key, model | {"loss": engine.loss.cpu()}, metadata)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lthrun.config import Baseline, Prune, SupermaskExperiment, Ticket
+from lthrun.levelstore import KEPT_EPOCHS
 from lthrun.sections import Rules, Training, Where
 from lthrun.sparsity import schedules
 from lthrun.sparsity.measured import MEASURED
-from lthrun.storage import FORMAT, KEPT_EPOCHS
+from lthrun.storage import FORMAT
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import Level
 from lthrun.experiments.ticket import ticket
 from lthrun.report.statistics import judge
+from lthrun.rundir import RunDir
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage import RunDir
 from lthrun.streams import generator
 from lthrun.training import state
 from lthrun.training.engine import evaluate, recalibrate

@@ -7,8 +7,8 @@ from typing import Any
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import Level
+from lthrun.rundir import RunDir
 from lthrun.sparsity import tickets
-from lthrun.storage import RunDir
 
 
 def ticket(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:

@@ -162,11 +162,13 @@ class Screen:
         what = "the way to the rewind point" if replay else f"level {level}"
         self.say(f"  {what} was trained before and is taken over (levels/{key})", "green")
 
-    def on_resumed(self, level: int, level_epoch: int) -> None:
-        self.say(f"  level {level} goes on after {plural(level_epoch, 'epoch')} trained before", "green")
+    def on_resumed(self, level: int, level_epoch: int, steps: int) -> None:
+        more = f" and {plural(steps, 'step')}" if steps else ""
+        self.say(f"  level {level} goes on after {plural(level_epoch, 'epoch')}{more} trained before", "green")
 
-    def on_damaged(self, level: int) -> None:
-        self.say(f"  the checkpoint of level {level} is damaged: the level begins anew", "yellow")
+    def on_damaged(self, level: int, what: str, aside: str) -> None:
+        instead = {"checkpoint": "it goes on from the one before, or begins anew", "result": "it is trained again"}
+        self.say(f"  the {what} of level {level} is damaged and set aside as {aside}: {instead[what]}", "yellow")
 
     def on_waiting(self, **what: Any) -> None:
         self.say("  waiting: another process is working on the same thing", "yellow")

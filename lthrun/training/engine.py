@@ -32,7 +32,8 @@ class Evaluation:
 class Engine:
     """A model with its optimizer and masks on a device.
 
-    Channels-last layout on every device: convolutions want it, and batches are gathered in it.
+    Channels-last layout on every device: convolutions want it, and batches are gathered in it. `loss` is the sum over
+    the steps since `take_loss`.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Engine:
             convolution.use_products(self.model)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
         self._hold = self._held()
-        self._loss = torch.zeros((), device=device)
+        self.loss = torch.zeros((), device=device)
 
     def _held(self) -> masking.Hold | None:
         weights = dict(self.model.named_parameters())
@@ -77,12 +78,12 @@ class Engine:
             loss = cross_entropy(self.model(images), labels)
         torch.autograd.backward(loss)
         self.optimizer.step()
-        self._loss += loss.detach()
+        self.loss += loss.detach()
 
     def take_loss(self) -> float:
         """The sum of the losses of the steps since the last call."""
-        total = float(self._loss)
-        self._loss.zero_()
+        total = float(self.loss)
+        self.loss.zero_()
         return total
 
 

@@ -47,33 +47,36 @@ def epochs(
     rate: Callable[[int], float],
     measure: Callable[[], Counts],
     before_step: Callable[[int], None],
-    on_step: Callable[[int, int, int], None],
+    on_step: Callable[[int, int, int, float], None],
+    spent: float = 0.0,
 ) -> Iterator[Record]:
     """Train from step `start` up to step `end` of a level that began at step `first`.
 
     An epoch is `batches.epoch_steps` steps counted from `first`, wherever the clock stands; the last one
     may be shorter. `rate(step)` is the learning rate and `measure()` counts the pruned weights. Calls
-    `before_step(step)`, and after it `on_step(level_epoch, steps done in its epoch, its steps)`.
+    `before_step(step)`, and after it `on_step(level_epoch, steps done in its epoch, its steps, its seconds)`.
+    Where `start` lies within an epoch, the loss so far is in the engine, and `spent` is the seconds it took.
 
     Raises:
         UserError: the loss is no longer a number.
     """
     while start < end:
         level_epoch = (start - first) // batches.epoch_steps
-        stop = min(first + (level_epoch + 1) * batches.epoch_steps, end)
-        began = time.perf_counter()
+        opened = first + level_epoch * batches.epoch_steps
+        stop = min(opened + batches.epoch_steps, end)
+        began = time.perf_counter() - spent
         engine.model.train()
         for step in range(start, stop):
             before_step(step)
             engine.step(batches.training(step), rate(step))
-            on_step(level_epoch, step + 1 - start, stop - start)
-        train_loss = engine.take_loss() / (stop - start)
+            on_step(level_epoch, step + 1 - opened, stop - opened, time.perf_counter() - began)
+        train_loss = engine.take_loss() / (stop - opened)
         trained = time.perf_counter()
         found = evaluate(engine.model, batches.validation(), len(batches.valid_counts), engine.autocast())
         if not math.isfinite(train_loss + found.loss):
             raise UserError(
                 f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level "
-                f"(steps {start} to {stop}); lower the learning rate or training.weight_decay"
+                f"(steps {opened} to {stop}); lower the learning rate or training.weight_decay"
             )
         yield Record(
             level_epoch=level_epoch,
@@ -83,9 +86,9 @@ def epochs(
             accuracy=accuracy(found.correct, batches.valid_counts),
             balanced_accuracy=balanced_accuracy(found.correct, batches.valid_counts),
             seconds=time.perf_counter() - began,
-            images_per_second=(stop - start) * batches.batch_size / (trained - began),
+            images_per_second=(stop - opened) * batches.batch_size / (trained - began),
             time=time.time(),
             step=stop,
             correct=found.correct,
         )
-        start = stop
+        start, spent = stop, 0.0

@@ -1,0 +1,108 @@
+"""Run directories: what one run leaves.
+
+    OUT/ticket-s0-1a2b3c4d/    one run: config, environment, metrics, events, summary, tensors
+
+Made when the run starts, locked while it runs. What it was told and found is written as it comes; summary.json is
+written last, so that where it lies the run is finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lthrun.errors import UserError
+from lthrun.storage import FORMAT, append_json_line, lock, read_json, sizes, write_json, write_tensors, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RunDir:
+    """One run's directory."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def lock(self, waiting: Callable[[], None]) -> Any:
+        return lock(self.path / ".lock", waiting)
+
+    def start(self, config: str, environment: Mapping[str, Any], fresh: bool) -> None:
+        """Begin to write the run down; what happened and was judged before is kept unless the run starts `fresh`."""
+        for name in ("metrics.jsonl", *(["events.jsonl", "judgements.jsonl"] if fresh else [])):
+            (self.path / name).unlink(missing_ok=True)
+        write_text(self.path / "config.yaml", config)
+        write_json(self.path / "environment.json", {"format": FORMAT, **environment})
+
+    def check_format(self) -> None:
+        """Refuse a directory that another version has written."""
+        found = other_format(self.path)
+        if found is not None:
+            raise UserError(
+                f"{self.path}: written in format {found}, and this lthrun reads {FORMAT}: use the version that "
+                "environment.json names, or another --out"
+            )
+
+    def metric(self, record: Mapping[str, Any]) -> None:
+        append_json_line(self.path / "metrics.jsonl", record)
+
+    def event(self, record: Mapping[str, Any]) -> None:
+        append_json_line(self.path / "events.jsonl", record)
+
+    def judgement(self, name: str, correct: list[int]) -> None:
+        append_json_line(self.path / "judgements.jsonl", {"name": name, "correct": correct})
+
+    def judgements(self) -> dict[str, list[int]]:
+        """Right answers per class of the masks judged so far, by name; a torn line is passed over."""
+        found = {}
+        with suppress(OSError):
+            for line in (self.path / "judgements.jsonl").read_text("utf-8").splitlines():
+                with suppress(ValueError):
+                    judgement = json.loads(line)
+                    found[judgement["name"]] = judgement["correct"]
+        return found
+
+    def write(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """`model` or `ticket`, as safetensors."""
+        write_tensors(self.path / f"{name}.safetensors", tensors, metadata)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        write_json(self.path / "summary.json", summary)
+
+    def finished(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+        """Summary and metrics of a finished run, or None if anything of it is missing or damaged."""
+        summary = read_summary(self.path)
+        try:
+            metrics = [json.loads(line) for line in (self.path / "metrics.jsonl").read_text("utf-8").splitlines()]
+        except (OSError, ValueError):
+            return None
+        if summary is None or len(metrics) != summary["epochs"] or summary["files"] != sizes(self.path):
+            return None
+        return summary, metrics
+
+
+def read_summary(run_dir: Path) -> dict[str, Any] | None:
+    """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
+    summary = read_json(run_dir / "summary.json")
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT or "files" not in summary:
+        return None
+    return {**summary, "run_dir": str(run_dir)}
+
+
+def other_format(run_dir: Path) -> Any:
+    """The format of a run directory that this version does not read; None of one that it does."""
+    for name in ("summary.json", "environment.json"):
+        value = read_json(run_dir / name)
+        if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
+            return value["format"]
+    return None
+
+
+def finished_runs(out: Path) -> list[dict[str, Any]]:
+    """The summaries under an output root, oldest first, each with `finished` (seconds since 1970)."""
+    found = [(path.stat().st_mtime, read_summary(path.parent)) for path in out.glob("*/summary.json")]
+    summaries = [{**summary, "finished": when} for when, summary in found if summary is not None]
+    return sorted(summaries, key=lambda summary: float(summary["finished"]))
