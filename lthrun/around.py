@@ -23,6 +23,8 @@ data_app = typer.Typer(no_args_is_help=True, help="Find, download and inspect th
 config_app = typer.Typer(no_args_is_help=True, help="Show, check and describe experiment configs.")
 app.add_typer(data_app, name="data", rich_help_panel=PANEL)
 app.add_typer(config_app, name="config", rich_help_panel=PANEL)
+runs_app = typer.Typer(invoke_without_command=True)
+app.add_typer(runs_app, name="runs", rich_help_panel=PANEL)
 
 
 def with_data(action: Callable[[], T], dataset: str, screen: Screen) -> T:
@@ -43,20 +45,55 @@ def with_data(action: Callable[[], T], dataset: str, screen: Screen) -> T:
         return action()
 
 
-@app.command(rich_help_panel=PANEL)
-def runs(out: opt.Out = Path("runs"), json: opt.Json = False) -> None:
-    """The runs so far, oldest first."""
+@runs_app.callback()
+def runs(context: typer.Context, out: opt.Out = Path("runs"), json: opt.Json = False) -> None:
+    """The runs so far, oldest first; `clean` frees disk."""
     from lthrun.report.screen import make_console
     from lthrun.report.tables import runs_table
-    from lthrun.rundir import finished_runs
+    from lthrun.rundir import finished_runs, other_format
 
+    context.obj = out
+    if context.invoked_subcommand:
+        return
     found = finished_runs(out)
+    foreign = [path.parent.name for path in sorted(out.glob("*/summary.json")) if other_format(path.parent) is not None]
+    if foreign:
+        said = f"not shown, because another version of lthrun wrote them: {', '.join(foreign)}"
+        print(f"lthrun: {said}; use the version that environment.json names", file=sys.stderr)
     if json:
         print_json(found)
     elif found:
         make_console().print(runs_table(found, str(out)))
     else:
         print(f"no finished runs in {out}")
+
+
+@runs_app.command()
+def clean(
+    context: typer.Context,
+    keep: Annotated[
+        list[str], typer.Option(metavar="RUN", help="Keep the levels of this run only. Repeatable.", show_default="all")
+    ] = [],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Root of the runs.", show_default="runs")] = None,
+) -> None:
+    """Show what no run needs (levels, unfinished ones, damaged files), and remove it. Run directories stay."""
+    from lthrun.cleaning import leftovers, sweep
+    from lthrun.report.screen import make_console
+    from lthrun.report.tables import leftovers_table, megabytes
+
+    root = out or context.obj
+    found = leftovers(root, keep)
+    if not found:
+        print(f"nothing to remove in {root}")
+        return
+    make_console().print(leftovers_table(found, str(root)))
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            print("nothing was removed: --yes removes it")
+            return
+        typer.confirm("Remove this?", abort=True)
+    print(f"{megabytes(sweep(root, found))} freed")
 
 
 @app.command("list", rich_help_panel=PANEL)

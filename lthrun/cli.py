@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +18,9 @@ from lthrun import __version__, around
 from lthrun import options as opt
 from lthrun.around import print_json, with_data
 from lthrun.errors import UserError
+
+if TYPE_CHECKING:
+    from lthrun.report.screen import Screen
 
 app = typer.Typer(
     name="lthrun",
@@ -42,13 +49,14 @@ def experiment_command(name: str, about: str, keys: Mapping[str, opt.Keyed]) -> 
         config: opt.ConfigFile = None,
         set: opt.Sets = [],
         fresh: opt.Fresh = False,
+        checkpoint_every: opt.CheckpointEvery = None,
         dry_run: opt.DryRun = False,
         out: opt.Out = Path("runs"),
         json: opt.Json = False,
         quiet: opt.Quiet = False,
         **typed: Any,
     ) -> None:
-        experiment(name, config, set, opt.by_key(keys, typed), out, fresh, dry_run, json, quiet)
+        experiment(name, config, set, opt.by_key(keys, typed), out, fresh, checkpoint_every, dry_run, json, quiet)
 
     command.__signature__ = opt.signature(command, keys)  # type: ignore[attr-defined]
     command.__annotations__ = {}
@@ -87,6 +95,7 @@ def experiment(
     options: dict[str, Any],
     out: Path,
     fresh: bool,
+    checkpoint_every: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -109,20 +118,57 @@ def experiment(
             else:
                 screen.forecast(foreseen)
             return
-        try:
-            result = with_data(lambda: run(config, out, fresh, screen), config.data.dataset, screen)
-        except KeyboardInterrupt:
-            screen.interrupted(fresh)
-            raise
+        with interruptible(screen, fresh):
+            go = partial(run, config, out, fresh, screen, checkpoint_every)
+            result = with_data(go, config.data.dataset, screen)
         screen.close(result.summary)
     if as_json:
         print_json(result.summary)
 
 
+@app.command(rich_help_panel="Experiments")
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory: `lthrun runs` lists them.")],
+    checkpoint_every: opt.CheckpointEvery = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Go on with a run that was stopped, as it was started."""
+    from lthrun import experiments
+    from lthrun.report.screen import Screen, make_console
+
+    dataset = experiments.config_of(run).data.dataset
+    with Screen(make_console(stderr=json), quiet) as screen:
+        with interruptible(screen):
+            result = with_data(lambda: experiments.resume(run, screen, checkpoint_every), dataset, screen)
+        screen.close(result.summary)
+    if json:
+        print_json(result.summary)
+
+
+@contextmanager
+def interruptible(screen: Screen, fresh: bool = False) -> Iterator[None]:
+    """Say what was kept when the run is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        screen.interrupted(fresh)
+        raise
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a run as Ctrl-C does, but for the exit status."""
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def main() -> None:
-    """The `lthrun` command. Exit status: 0 done, 2 the user can mend it, 130 interrupted, 1 anything else."""
+    """The `lthrun` command. Exit status: 0 done, 2 the user can mend it, 130 interrupted, 143 terminated, 1 else."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         status = app(standalone_mode=False)
     except UserError as error:
@@ -133,8 +179,10 @@ def main() -> None:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         fail(f"{error.filename or 'the disk'}: {error.strerror}")
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        sys.exit(143 if isinstance(error.__cause__ or error, Terminated) else 130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -118,6 +118,16 @@ Sets = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Overrule a config key. Repeatable.", rich_help_panel=WHAT),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train this run's levels anew.", rich_help_panel=WHAT)]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Also write a checkpoint every N steps.",
+        show_default="each epoch",
+        rich_help_panel=WHERE,
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(

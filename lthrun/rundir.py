@@ -101,6 +101,13 @@ def other_format(run_dir: Path) -> Any:
     return None
 
 
+def level_keys(run_dir: Path) -> set[str]:
+    """The names of the levels that a run needs, as far as its directory tells."""
+    environment, summary = (read_json(run_dir / name) for name in ("environment.json", "summary.json"))
+    keys = set(environment.get("levels", [])) if isinstance(environment, dict) else set()
+    return keys | ({level["key"] for level in summary.get("levels", [])} if isinstance(summary, dict) else set())
+
+
 def finished_runs(out: Path) -> list[dict[str, Any]]:
     """The summaries under an output root, oldest first, each with `finished` (seconds since 1970)."""
     found = [(path.stat().st_mtime, read_summary(path.parent)) for path in out.glob("*/summary.json")]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lthrun.config import Config
-from lthrun.experiments.setting import bring
+from lthrun.configfile import load_config
+from lthrun.errors import UserError
+from lthrun.experiments.setting import Setting, bring
 from lthrun.levelstore import LevelStore
 from lthrun.rundir import RunDir
 
@@ -27,6 +29,7 @@ def run(
     out: str | Path = "runs",
     fresh: bool = False,
     emit: Callable[..., None] = lambda *_, **__: None,
+    checkpoint_every: int | None = None,
 ) -> Result:
     """Run an experiment, going on where an earlier run with these settings stopped.
 
@@ -35,12 +38,44 @@ def run(
         out: root of run directories and of the levels they share.
         fresh: train this run's levels anew.
         emit: called as `emit(kind, **facts)` with everything that happens.
+        checkpoint_every: steps between checkpoints within an epoch; there is one after every epoch in any case.
 
     Raises:
         UserError: data, device or settings do not allow it; the message says what would.
     """
     setting = bring(config, emit)
-    run_dir = RunDir(Path(out) / setting.run_name)
+    return carry_on(setting, Path(out), fresh, emit, checkpoint_every)
+
+
+def resume(run_path: Path, emit: Callable[..., None], checkpoint_every: int | None = None) -> Result:
+    """Go on with a run as it was started, from the config that lies in its directory.
+
+    Raises:
+        UserError: that is no run directory, or its settings mean another run by now.
+    """
+    setting = bring(config_of(run_path), emit)
+    place = run_path.resolve()
+    if setting.run_name != place.name:
+        raise UserError(
+            f"{run_path}: its config now means the run {setting.run_name}, because the images have changed or the "
+            f"directory was renamed: rename it back, or start anew with --config {run_path}/config.yaml"
+        )
+    return carry_on(setting, place.parent, False, emit, checkpoint_every)
+
+
+def config_of(run_path: Path) -> Config:
+    """The config that a run was started with."""
+    RunDir(run_path).check_format()
+    if not (run_path / "config.yaml").is_file():
+        raise UserError(f"{run_path}: not a run directory, there is no config.yaml in it; `lthrun runs` lists them")
+    return load_config(run_path / "config.yaml")
+
+
+def carry_on(
+    setting: Setting, out: Path, fresh: bool, emit: Callable[..., None], checkpoint_every: int | None
+) -> Result:
+    run_dir = RunDir(out / setting.run_name)
+    run_dir.check_format()
     with run_dir.lock(lambda: emit("waiting", run=str(run_dir.path))):
         finished = None if fresh else run_dir.finished()
         if finished is not None:
@@ -48,5 +83,5 @@ def run(
             return Result(*finished, run_dir.path)
         from lthrun.experiments.execution import carry_out
 
-        summary, metrics = carry_out(setting, run_dir, LevelStore(Path(out)), fresh, emit)
+        summary, metrics = carry_out(setting, run_dir, LevelStore(out), fresh, emit, checkpoint_every)
         return Result(summary, metrics, run_dir.path)

@@ -16,6 +16,8 @@ from lthrun.configfile import differences, dump
 from lthrun.errors import UserError
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.lab import Lab
+from lthrun.experiments.levels import replays
+from lthrun.experiments.room import check_room
 from lthrun.experiments.setting import Emit, Setting
 from lthrun.experiments.supermask import supermask
 from lthrun.experiments.ticket import ticket
@@ -25,14 +27,14 @@ from lthrun.rundir import RunDir
 from lthrun.storage import FORMAT, sizes
 
 EXPERIMENTS = {"baseline": baseline, "ticket": ticket, "prune": baseline, "supermask": supermask}
-EVENTS = {"saved", "pruned", "rewound", "reused", "resumed", "replaying", "judging", "finished"}
+EVENTS = {"started", "damaged", "saved", "pruned", "rewound", "reused", "resumed", "replaying", "judging", "finished"}
 MEASURED = (
     "sparsity", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "images_per_second", "time"
 )  # fmt: skip
 
 
 def carry_out(
-    setting: Setting, run_dir: RunDir, levels: LevelStore, fresh: bool, emit: Emit
+    setting: Setting, run_dir: RunDir, levels: LevelStore, fresh: bool, emit: Emit, checkpoint_every: int | None = None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The summary, and one record per epoch; both are in the run directory as well."""
     metrics: list[dict[str, Any]] = []
@@ -46,9 +48,11 @@ def carry_out(
             run_dir.event({"event": kind, **facts, "time": time.time()})
         emit(kind, **facts)
 
-    run_dir.start(dump(setting.resolved), environment(setting.device), fresh)
-    lab = Lab(setting, levels, record, fresh)
-    emit(
+    lab = Lab(setting, levels, record, fresh, checkpoint_every)
+    check_room(setting, lab, run_dir)
+    keys = [level.key for level in (*replays(setting.levels), *setting.levels)]
+    run_dir.start(dump(setting.resolved), {**environment(setting.device), "levels": keys}, fresh)
+    record(
         "started",
         experiment=setting.config.experiment,
         levels=len(setting.levels),

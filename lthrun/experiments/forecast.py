@@ -10,9 +10,10 @@ from typing import Any
 from lthrun.config import Config
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import replays
+from lthrun.experiments.room import level_bytes, run_bytes
 from lthrun.experiments.setting import Emit, bring
 from lthrun.experiments.supermask import to_judge
-from lthrun.levelstore import KEPT_EPOCHS, LevelStore
+from lthrun.levelstore import LevelStore
 from lthrun.rundir import RunDir
 from lthrun.training.engine import evaluate
 
@@ -25,14 +26,10 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
     levels = LevelStore(out)
     lab = Lab(setting, levels, emit)
     per_step, per_validation = time_steps(lab)
-    weights = {name: t.numel() * t.element_size() for name, t in lab.model().state_dict().items()}
-    state, bits = sum(weights.values()), sum(weights[n] for n in lab.names) // 4
     rows: list[dict[str, Any]] = []
     for level in [*replays(setting.levels), *setting.levels]:
         have = not fresh and levels.record(level.key) is not None
         epochs = level.epochs(lab.batches.epoch_steps)
-        kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.is_dense else 0)
-        kept += 1 if level.learned else 0
         rows.append(
             {
                 "level": level.index,
@@ -41,7 +38,7 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
                 "epochs": epochs,
                 "action": "take over" if have else "train",
                 "seconds": 0.0 if have else level.steps * per_step + epochs * per_validation,
-                "bytes": 0 if have else kept * state + (0 if level.is_dense else bits),
+                "bytes": 0 if have else level_bytes(level, lab),
             }
         )
     run_dir = RunDir(out / setting.run_name)
@@ -50,7 +47,7 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
     masks = 0 if rules is None or finished else to_judge(rules.method, setting.levels)
     passes = 1 + (lab.batches.n_train / lab.batches.n_valid if masks and rules.batch_norm == "recalibrate" else 0)
     judging = masks * passes * per_validation
-    own = 0 if finished else 2 * state + bits if setting.levels[-1].parent else state
+    own = 0 if finished else run_bytes(setting.levels, lab)
     return {
         "experiment": config.experiment,
         "run_dir": str(run_dir.path),

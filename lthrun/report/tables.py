@@ -180,6 +180,14 @@ def runs_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
     return table
 
 
+def leftovers_table(found: Sequence[tuple[str, str, int]], out: str) -> Table:
+    """What `lthrun runs clean` would remove: name, why, bytes."""
+    table = plain_table(f"Needed by no run that is kept, in {out}/levels", show_header=False)
+    for name, why, size in [*found, ("all", "", sum(size for _, _, size in found))]:
+        table.add_row(Text(name), why, megabytes(size))
+    return table
+
+
 def what(summary: dict[str, Any]) -> str:
     """The experiment, with what sets it apart from its defaults: `ticket 1ep fasterai steps=5`."""
     plain = {"rewind.to", "pruning.protocol", "supermask.method", "model.name", "data.dataset"}

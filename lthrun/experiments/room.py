@@ -1,0 +1,55 @@
+"""How much disk a run needs, known before anything is trained."""
+
+from __future__ import annotations
+
+import shutil
+
+from lthrun.errors import UserError
+from lthrun.experiments.lab import Lab
+from lthrun.experiments.levels import Level, replays
+from lthrun.experiments.setting import Setting
+from lthrun.levelstore import KEPT_EPOCHS
+from lthrun.rundir import RunDir
+
+# Checkpoints of a level in training: two that are kept and the one that is being written.
+CHECKPOINTS, STATES_IN_CHECKPOINT = 3, 3
+
+
+def model_bytes(lab: Lab) -> tuple[int, int]:
+    """Bytes of all parameters and buffers, and of the masks."""
+    weights = {name: t.numel() * t.element_size() for name, t in lab.model().state_dict().items()}
+    return sum(weights.values()), sum(weights[name] for name in lab.names) // 4
+
+
+def level_bytes(level: Level, lab: Lab) -> int:
+    """What a finished level keeps."""
+    state, bits = model_bytes(lab)
+    epochs = level.epochs(lab.batches.epoch_steps)
+    kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.is_dense else 0)
+    kept += 1 if level.learned else 0
+    return kept * state + (0 if level.is_dense else bits)
+
+
+def run_bytes(levels: list[Level], lab: Lab) -> int:
+    """What a run directory keeps."""
+    state, bits = model_bytes(lab)
+    return 2 * state + bits if levels[-1].parent else state
+
+
+def check_room(setting: Setting, lab: Lab, run_dir: RunDir) -> None:
+    """Refuse a run that would fill the disk.
+
+    Raises:
+        UserError: what the run will write does not fit.
+    """
+    wanted = [*replays(setting.levels), *setting.levels]
+    missing = [level for level in wanted if lab.fresh or lab.levels.record(level.key) is None]
+    needed = run_bytes(setting.levels, lab) + sum(level_bytes(level, lab) for level in missing)
+    if missing:
+        needed += CHECKPOINTS * STATES_IN_CHECKPOINT * model_bytes(lab)[0]
+    free = shutil.disk_usage(run_dir.path).free
+    if free < needed:
+        raise UserError(
+            f"--out {run_dir.path.parent}: {free / 1e6:,.0f} MB are free and the run may need {needed / 1e6:,.0f} MB: "
+            "free some, e.g. with `lthrun runs clean`, or choose another --out"
+        )
