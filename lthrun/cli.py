@@ -151,13 +151,13 @@ def interruptible(screen: Screen, fresh: bool = False) -> Iterator[None]:
     """Say what was kept when the run is interrupted."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         screen.interrupted(fresh)
         raise
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a run as Ctrl-C does, but for the exit status."""
+class Terminated(BaseException):
+    """SIGTERM: ends a run as Ctrl-C does, but for the exit status. (Of a KeyboardInterrupt Typer makes status 130.)"""
 
 
 def terminate(number: int, frame: FrameType | None) -> None:
@@ -179,8 +179,10 @@ def main() -> None:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         fail(f"{error.filename or 'the disk'}: {error.strerror}")
-    except (KeyboardInterrupt, typer.Abort) as error:
-        sys.exit(143 if isinstance(error.__cause__ or error, Terminated) else 130)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Terminated:
+        sys.exit(143)
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(status if isinstance(status, int) else 0)
