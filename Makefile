@@ -8,7 +8,7 @@ PEERS := .venv-peers
 # A folder of the original Pets images for `make bench`, as --data-dir wants it; the embedded data set without.
 DATA ?=
 
-.PHONY: help setup demo test test-slow test-peers smoke bench lint format schema clean
+.PHONY: help setup demo test test-slow test-chaos test-peers smoke bench lint format schema clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ test-peers: $(PEERS)/.ready  ## The masks beside those of fasterai 0.4.1, in an 
 
 test-slow: $(READY)  ## The tests that take minutes and gigabytes: every model through the command line
 	$(BIN)/python -m pytest -m slow
+
+test-chaos: $(READY)  ## A run killed a hundred times at random moments, and resumed each time: minutes
+	$(BIN)/python -m pytest -m chaos
 
 smoke: $(READY)  ## Every command once, through the installed lthrun
 	tests/smoke.sh $(BIN)/lthrun
