@@ -17,7 +17,7 @@ import typer
 from lthrun import __version__, around
 from lthrun import options as opt
 from lthrun.around import print_json, with_data
-from lthrun.errors import UserError
+from lthrun.errors import UserError, printable
 
 if TYPE_CHECKING:
     from lthrun.report.screen import Screen
@@ -191,5 +191,5 @@ def main() -> None:
 def fail(message: str) -> None:
     """One line on stderr, exit status 2. There is no message where help was shown for want of a command."""
     if message:
-        print("lthrun: " + " ".join(message.split()), file=sys.stderr)
+        print(f"lthrun: {printable(message)}", file=sys.stderr)
     sys.exit(2)

@@ -84,10 +84,17 @@ class RunDir:
         return summary, metrics
 
 
+# What a summary must hold to be one.
+TOLD = {
+    "experiment", "differs", "seed", "majority_rate", "accuracy", "accuracy_interval", "sparsity", "epochs", "levels",
+    "files",
+}  # fmt: skip
+
+
 def read_summary(run_dir: Path) -> dict[str, Any] | None:
     """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
     summary = read_json(run_dir / "summary.json")
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT or "files" not in summary:
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT or not summary.keys() >= TOLD:
         return None
     return {**summary, "run_dir": str(run_dir)}
 

@@ -29,7 +29,11 @@ FORMAT = 1
 
 def cache_dir() -> Path:
     """Where data, drawn images and stores live: `LTHRUN_CACHE`, or the user's cache directory."""
-    return Path(os.environ.get("LTHRUN_CACHE") or platformdirs.user_cache_dir("lthrun")).expanduser()
+    place = Path(os.environ.get("LTHRUN_CACHE") or platformdirs.user_cache_dir("lthrun"))
+    try:
+        return place.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"LTHRUN_CACHE: found {place}; {error}") from None
 
 
 @contextmanager
@@ -164,7 +168,7 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file, or None where there is no (whole) one."""
     try:
         return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -239,3 +239,30 @@ def test_a_run_of_the_first_format_is_shown_and_one_of_another_named(lthrun: Cal
     (run_dir / "summary.json").write_text(json.dumps({**summary, "format": 99}))
     shown = lthrun("runs", "--out", "out")
     assert shown.status == 0 and "another version of lthrun wrote them: ticket-s0-" in shown.err
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 200_000, '{"format": 1, "files": {}}', '{"format": 1, "files": []}', "null", '"text"', "{"]
+)
+def test_a_summary_that_is_none_is_passed_over(lthrun: Callable, tmp_path: Path, content: str):
+    for name in ("[bold]x", "plain"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "summary.json").write_text(content)
+    outcome = lthrun("runs")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "no finished runs in runs\n", "")
+
+
+@pytest.mark.parametrize("content", ['{"files": []}', '{"files": {}}', "[" * 200_000])
+@pytest.mark.usefixtures("tiny_model")
+def test_a_level_record_that_is_none_is_set_aside(small: Callable, tmp_path: Path, content: str):
+    first = run(small("baseline"), tmp_path)
+    level = tmp_path / "levels" / first.summary["levels"][0]["key"]
+    (level / "level.json").write_text(content)
+    (first.run_dir / "summary.json").unlink()
+    assert not run(small("baseline"), tmp_path).summary["levels"][0]["reused"]
+
+
+def test_a_cache_that_cannot_be_is_named(lthrun: Callable, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LTHRUN_CACHE", "~nobody-by-this-name/x")
+    outcome = lthrun("data", "info", "--set", "data.dataset=synthetic")
+    assert outcome.status == 2 and outcome.err.startswith("lthrun: LTHRUN_CACHE: found ~nobody-by-this-name/x")

@@ -171,11 +171,11 @@ def runs_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
         found = summary.get("supermask") or summary
         table.add_row(
             f"{datetime.fromtimestamp(summary['finished']):%d %b %H:%M}",
-            what(summary),
+            Text(what(summary)),
             str(summary["seed"]),
             f"{summary['sparsity']:.2f} %",
             with_interval(found["accuracy"], found["accuracy_interval"]),
-            summary["run_dir"].rpartition("/")[2],
+            Text(printable(summary["run_dir"].rpartition("/")[2])),
         )
     return table
 
