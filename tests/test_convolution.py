@@ -30,8 +30,9 @@ def gradients(conv: nn.Module, x: Tensor, pull: Tensor, dtype: torch.dtype) -> l
     st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 5]), st.integers(1, 2),
     st.integers(1, 6), st.integers(1, 6), st.integers(0, 99),
 )  # fmt: skip
-def test_products_are_as_exact_as_torchs_convolution(batch, inputs, out, kernel, stride, height, width, seed):
-    """Against float64: in bfloat16 both are off by roundings, the product by no more than torch's."""
+def test_products_are_the_convolution_rounded(batch, inputs, out, kernel, stride, height, width, seed):
+    """Against float64. (torch's own weight gradient is no measure here: of a picture of one pixel, oneDNN's bfloat16
+    leaves what the filter never meets as it finds it in memory, now and then NaN.)"""
     torch.manual_seed(seed)
     conv = nn.Conv2d(inputs, out, kernel, stride, kernel // 2, bias=False).to(memory_format=torch.channels_last)
     conv.weight.data = conv.weight.data.bfloat16().float()
@@ -40,12 +41,10 @@ def test_products_are_as_exact_as_torchs_convolution(batch, inputs, out, kernel,
     exact = nn.Conv2d(inputs, out, kernel, stride, kernel // 2, bias=False).double()
     exact.load_state_dict(conv.state_dict())
     right = gradients(exact, x, pull, torch.float64)
-    stock = gradients(conv, x, pull, torch.bfloat16)
     convolution.use_products(conv)
     assert "_conv_forward" in conv.__dict__
-    for a, b, reference in zip(gradients(conv, x, pull, torch.bfloat16), stock, right, strict=True):
-        size = reference.norm() + 1e-6
-        assert (a - reference).norm() / size <= (b - reference).norm() / size + 2**-8
+    for found, reference in zip(gradients(conv, x, pull, torch.bfloat16), right, strict=True):
+        assert (found - reference).norm() <= 2**-7 * reference.norm() + 1e-6
 
 
 def test_the_gradients_of_resnet18_are_as_near_to_float32s_as_torchs(monkeypatch: pytest.MonkeyPatch):
