@@ -125,7 +125,7 @@ def schedule(
     from lthrun.configfile import load_config
     from lthrun.report.screen import make_console
     from lthrun.report.tables import schedule_drawing
-    from lthrun.sparsity.schedules import SCHEDULES, prunings, targets
+    from lthrun.sparsity.schedules import SCHEDULES, targets
 
     keys = {"schedule": name, "sparsity": sparsity, "initial_sparsity": initial_sparsity, "steps": steps}
     if sparsities:
@@ -135,7 +135,7 @@ def schedule(
     after = targets(name, course)[1:]
     moves = [SCHEDULES[name](k / 100, course) for k in range(101)]
     console = make_console()
-    console.print(*schedule_drawing(name, prunings(name, course), moves, after, console.width), sep="\n")
+    console.print(*schedule_drawing(name, moves, after, console.width), sep="\n")
 
 
 def number(text: str, option: str) -> float:
@@ -183,9 +183,7 @@ def bench(
 
 BENCH_KEYS = {"model": opt.COMMON["model"]} | opt.RUNNING
 about_bench = "Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."
-bench.__signature__ = opt.signature(bench, BENCH_KEYS)  # type: ignore[attr-defined]
-bench.__annotations__ = {}
-app.command(help=about_bench, rich_help_panel=PANEL)(bench)
+app.command(help=about_bench, rich_help_panel=PANEL)(opt.with_keys(bench, BENCH_KEYS))
 
 
 @data_app.command()

@@ -58,9 +58,7 @@ def experiment_command(name: str, about: str, keys: Mapping[str, opt.Keyed]) -> 
     ) -> None:
         experiment(name, config, set, opt.by_key(keys, typed), out, fresh, checkpoint_every, dry_run, json, quiet)
 
-    command.__signature__ = opt.signature(command, keys)  # type: ignore[attr-defined]
-    command.__annotations__ = {}
-    app.command(name, help=about, rich_help_panel="Experiments")(command)
+    app.command(name, help=about, rich_help_panel="Experiments")(opt.with_keys(command, keys))
 
 
 experiment_command(

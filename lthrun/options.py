@@ -1,6 +1,6 @@
 """The options that commands share, each written once. An option left out is None: the config decides.
 
-The experiments' options stand for config keys; `signature` makes a command's parameters of them, for Typer to read.
+The experiments' options stand for config keys; `with_keys` makes a command's parameters of them, for Typer to read.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ Experiment = Annotated[
 ]
 
 
-def signature(function: Callable[..., None], keys: Mapping[str, Keyed]) -> inspect.Signature:
-    """The parameters of `function`, its `**keys` replaced by the options of `keys`, which come third."""
+def with_keys(function: Callable[..., None], keys: Mapping[str, Keyed]) -> Callable[..., None]:
+    """`function` as Typer is to see it: its `**typed` replaced by the options of `keys`, which come third."""
     only = inspect.Parameter.KEYWORD_ONLY
     own = [
         parameter.replace(kind=only)
@@ -165,7 +165,9 @@ def signature(function: Callable[..., None], keys: Mapping[str, Keyed]) -> inspe
         inspect.Parameter(name, only, default=None, annotation=Annotated[k.kind | None, k.option])
         for name, k in keys.items()
     ]
-    return inspect.Signature([*own[:2], *options, *own[2:]])
+    function.__signature__ = inspect.Signature([*own[:2], *options, *own[2:]])  # type: ignore[attr-defined]
+    function.__annotations__ = {}
+    return function
 
 
 def by_key(keys: Mapping[str, Keyed], typed: Mapping[str, Any]) -> dict[str, Any]:

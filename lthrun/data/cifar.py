@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from lthrun.data.folder import in_folder
-from lthrun.data.images import FAILURES, Images, given, is_folder
+from lthrun.data.images import Images, fetching, given, is_folder
 from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock, new_folder
 
@@ -81,10 +81,5 @@ def download() -> None:
     """
     from torchvision.datasets import CIFAR10
 
-    with lock(home() / ".lock"):
-        try:
-            CIFAR10(str(home()), download=True)
-        except FAILURES as error:
-            raise UserError(
-                f"data: the download of CIFAR-10 failed ({error}); try again, or fetch it yourself and use --data-dir"
-            ) from None
+    with lock(home() / ".lock"), fetching("CIFAR-10"):
+        CIFAR10(str(home()), download=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -33,6 +35,17 @@ class Images:
     def names(self) -> list[str]:
         """The paths relative to `folder`, with forward slashes: what an image is called in the store and the split."""
         return [path.relative_to(self.folder).as_posix() for path in self.paths]
+
+
+@contextmanager
+def fetching(title: str) -> Iterator[None]:
+    """What goes wrong with a download is said in one line."""
+    try:
+        yield
+    except FAILURES as error:
+        raise UserError(
+            f"data: the download of {title} failed ({error}); try again, or fetch it yourself and use --data-dir"
+        ) from None
 
 
 def given(folder: str) -> Path:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.data.images import FAILURES, Images, given, is_folder
+from lthrun.data.images import Images, fetching, given, is_folder
 from lthrun.errors import MissingData, UserError
 from lthrun.storage import cache_dir, lock
 
@@ -100,11 +100,6 @@ def download() -> None:
             return
         # Where both folders are there torchvision takes the set for whole, even if unpacking was cut short.
         shutil.rmtree(home() / "oxford-iiit-pet" / "annotations", ignore_errors=True)
-        try:
+        with fetching("Oxford-IIIT Pet"):
             OxfordIIITPet(str(home()), download=True)
-        except FAILURES as error:
-            raise UserError(
-                f"data: the download of Oxford-IIIT Pet failed ({error}); "
-                "try again, or fetch it yourself and use --data-dir"
-            ) from None
         (home() / "complete").touch()

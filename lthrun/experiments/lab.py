@@ -50,7 +50,9 @@ class Lab:
         rewind = getattr(self.config, "rewind", None)
         # Where a state is said to be saved: only where a level will go back to it.
         self.rewind_step = setting.rewind_step if rewind and rewind.retrain == "weights" else None
-        self.names = prunable(self.model(), setting.where)
+        model = self.model()
+        self.names = prunable(model, setting.where)
+        self.sizes = {name: t.numel() * t.element_size() for name, t in model.state_dict().items()}
         self.pruner = Pruner(self.config, self.names, self.model, self.batches, self.device)
         self.levels, self.emit, self.fresh, self.checkpoint_every = levels, emit, fresh, checkpoint_every
         self._done: set[str] = set()

@@ -17,8 +17,7 @@ CHECKPOINTS, STATES_IN_CHECKPOINT = 3, 3
 
 def model_bytes(lab: Lab) -> tuple[int, int]:
     """Bytes of all parameters and buffers, and of the masks."""
-    weights = {name: t.numel() * t.element_size() for name, t in lab.model().state_dict().items()}
-    return sum(weights.values()), sum(weights[name] for name in lab.names) // 4
+    return sum(lab.sizes.values()), sum(lab.sizes[name] for name in lab.names) // 4
 
 
 def level_bytes(level: Level, lab: Lab) -> int:

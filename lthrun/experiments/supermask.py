@@ -39,13 +39,14 @@ def supermask(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
     masks = {name: masks[name] for name in lab.names}
     judged = Judge(lab, run_dir, trained, rules.batch_norm)
     lab.emit("judging", batch_norm=rules.batch_norm, masks=to_judge(rules.method, levels))
-    report: dict[str, Any] = {"method": rules.method, "batch_norm": rules.batch_norm, **judged("mask", masks)}
+    own = judged("mask", masks)
+    report: dict[str, Any] = {"method": rules.method, "batch_norm": rules.batch_norm, **own}
     if rules.method == "lth":
         earlier = [
             {"level": level.index, "sparsity": record["sparsity"], **judged(f"level-{level.index}", lab.end(level)[1])}
             for level, record in zip(levels[1:-1], found["records"][1:-1], strict=True)
         ]
-        final = {"level": last.index, "sparsity": found["records"][-1]["sparsity"], **judged("mask", masks)}
+        final = {"level": last.index, "sparsity": found["records"][-1]["sparsity"], **own}
         report["levels"] = [*earlier, final]
     else:
         report["weights_unchanged"] = unchanged(lab, trained)

@@ -230,9 +230,7 @@ def names_table(title: str, key: str, names: Mapping[str, str], width: int) -> T
     return table
 
 
-def schedule_drawing(
-    name: str, prunings: int, moves: Sequence[float], after: Sequence[float], width: int
-) -> Iterable[Any]:
+def schedule_drawing(name: str, moves: Sequence[float], after: Sequence[float], width: int) -> Iterable[Any]:
     """A schedule as a curve over progress (`moves` at equal distances), and the sparsity after each pruning."""
     height, columns = 10, min(51, width - 8)
     top = max(*moves, *after, 1.0)
@@ -244,7 +242,7 @@ def schedule_drawing(
     yield Text(f"  0.0 └{'─' * columns}", "cyan")
     yield Text("       0" + "progress".center(columns - 2) + "1", "dim")
     yield ""
-    table = plain_table(plural(prunings, "pruning"))
+    table = plain_table(plural(len(after), "pruning"))
     for heading in ("pruning", "sparsity %", "of what was left %"):
         table.add_column(heading, justify="right")
     for k, (was, now) in enumerate(zip([0.0, *after[:-1]], after, strict=True), 1):
