@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -73,6 +74,18 @@ def lock_if_free(path: Path) -> Iterator[bool]:
         yield True
     finally:
         held.release()
+
+
+@contextmanager
+def mark(folder: Path) -> Iterator[Path]:
+    """An empty file in `folder`, for as long as the block lasts: who sees it, sees this folder."""
+    make_dir(folder)
+    path = folder / f".shared-{secrets.token_hex(8)}"
+    path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def make_dir(path: Path) -> None:

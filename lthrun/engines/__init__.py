@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 from lthrun.engines.board import Board, Tell
 from lthrun.engines.local import local
+from lthrun.engines.on_ray import on_ray
 from lthrun.experiments.tasks import Job, Task
 
 Engine = Callable[[Sequence[Task], Job, "int | None", Tell, Callable[..., None]], dict[str, str]]
-ENGINES: dict[str, Engine] = {"local": local}
+ENGINES: dict[str, Engine] = {"local": local, "ray": on_ray}
 
 __all__ = ["ENGINES", "Board", "Engine", "Tell"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from lthrun.experiments.tasks import Task
 
 Tell = Callable[..., None]
 """Called as `tell("task", task=…, found=…)` or `tell("task_failed", task=…, why=…)` when a task has ended."""
+RETRIES = 2
 
 
 class Board:
@@ -19,6 +21,7 @@ class Board:
         self._tasks = {task.key: task for task in tasks}
         self._unmet = {task.key: set(task.needs) & self._tasks.keys() for task in tasks}
         self._under_way: set[str] = set()
+        self._lost: Counter[str] = Counter()
         self._tell = tell
         self.failures: dict[str, str] = {}
 
@@ -42,10 +45,14 @@ class Board:
             unmet.discard(task.key)
         self._tell("task", task=task, found=found)
 
-    def again(self, task: Task) -> None:
-        """Put back a task whose worker was lost; what it had trained up to its last checkpoint is kept."""
-        self._under_way.discard(task.key)
-        self._unmet[task.key] = set()
+    def lost(self, task: Task) -> None:
+        """Put back a task whose worker was lost, `RETRIES` times; what it trained up to its last checkpoint is kept."""
+        self._lost[task.key] += 1
+        if self._lost[task.key] > RETRIES:
+            self.failed(task, "its process was killed again and again, as when memory runs out: lower --jobs")
+        else:
+            self._under_way.discard(task.key)
+            self._unmet[task.key] = set()
 
     def failed(self, task: Task, error: BaseException | str) -> None:
         """Say why; what needs it cannot be done either."""

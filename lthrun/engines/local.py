@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +16,6 @@ from lthrun.experiments.tasks import Job, Task, Worker
 
 # Processes that share a GPU: a small network leaves most of it idle. More bring less each and take memory.
 ON_A_GPU = 4
-RETRIES = 2
 
 
 def local(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: Callable[..., None]) -> dict[str, str]:
@@ -26,14 +24,22 @@ def local(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: C
     Returns:
         Why each task failed that did, by key.
     """
-    on_gpu = any(task.config.device.startswith("cuda") for task in tasks)
-    at_once = min(jobs or (ON_A_GPU if on_gpu else 1), len(tasks))
+    at_once = as_many(tasks, jobs)
     board = Board(tasks, tell)
     if at_once <= 1:
         one_by_one(board, Worker(job, emit))
     else:
         several(board, job, at_once)
     return board.failures
+
+
+def on_gpu(tasks: Sequence[Task]) -> bool:
+    return any(task.config.device.startswith("cuda") for task in tasks)
+
+
+def as_many(tasks: Sequence[Task], jobs: int | None) -> int:
+    """How many at once, on one machine."""
+    return min(jobs or (ON_A_GPU if on_gpu(tasks) else 1), len(tasks))
 
 
 def one_by_one(board: Board, worker: Worker) -> None:
@@ -49,16 +55,11 @@ def one_by_one(board: Board, worker: Worker) -> None:
 def several(board: Board, job: Job, at_once: int) -> None:
     """Processes that share the device. Masks, weights and random draws are each process's own."""
     threads = max(1, (os.cpu_count() or 1) // at_once)
-    lost: Counter[str] = Counter()
     while board.open:
         pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), begin, (job, threads))
         try:
             for task in until_broken(board, pool, at_once):
-                lost[task.key] += 1
-                if lost[task.key] > RETRIES:
-                    board.failed(task, "its process was killed again and again, as when memory runs out: lower --jobs")
-                else:
-                    board.again(task)
+                board.lost(task)
         except BaseException:  # Ctrl-C and SIGTERM too: nothing goes on behind the user's back
             for process in (pool._processes or {}).values():
                 process.terminate()

@@ -9,7 +9,7 @@ from lthrun.config import Compare
 from lthrun.configfile import differences
 from lthrun.engines import ENGINES
 from lthrun.experiments.arms import ARMS, Piece
-from lthrun.experiments.levels import Level
+from lthrun.experiments.levels import Ground, Level
 from lthrun.experiments.setting import Emit, Setting
 from lthrun.experiments.stability import layers, overlap
 from lthrun.experiments.tasks import Job, Task, graph
@@ -26,13 +26,17 @@ LINE = (
 )  # fmt: skip
 
 
-def tasks(made: Made) -> list[Task]:
+def tasks(made: Made, ground: Ground) -> list[Task]:
     """The graph of a study's levels."""
     return graph(
-        Task(piece.config, piece.level, f"{arm}, seed {seed}" + (f", {piece.sparsity:g} %" if piece.sparsity else ""))
+        Task(piece.config, piece.level, about(arm, seed, piece), ground)
         for (arm, seed), found in made.items()
         for piece in found
     )
+
+
+def about(arm: str, seed: int, piece: Piece) -> str:
+    return f"{arm}, seed {seed}" + (f", {piece.sparsity:g} %" if piece.sparsity else "")
 
 
 def compare(

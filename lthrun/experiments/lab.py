@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,13 @@ class Lab:
             supermasks.draw_weights(model, prunable(model, self.config.pruning), kind.weights, share, draw)
         return model
 
-    def obtain(self, level: Level, replay: bool = False) -> dict[str, Any]:
+    def obtain(self, level: Level, replay: bool = False, done: Iterable[str] = ()) -> dict[str, Any]:
         """The level's record, trained now or taken over; its epochs are emitted either way.
 
-        A `replay` only reaches a rewind point, so its epochs are not part of the run.
+        A `replay` only reaches a rewind point, so its epochs are not part of the run. `done` are keys of levels that
+        were obtained already, elsewhere.
         """
+        self._done.update(done)
         emit = self._emit_steps if replay else self.emit
         if level.origin and level.origin.key not in self._done:
             self.obtain(level.origin, replay=True)

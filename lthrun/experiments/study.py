@@ -31,7 +31,7 @@ def conduct(
     """
     study: Any = setting.resolved
     made = pieces(study, setting.ground)
-    todo = tasks(made)
+    todo = tasks(made, setting.ground)
 
     def record(kind: str, **facts: Any) -> None:
         if kind in EVENTS:

@@ -6,6 +6,7 @@ common is one task, and an engine (lthrun.engines) may hand the tasks to any num
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lthrun.config import Config
 from lthrun.errors import UserError
-from lthrun.experiments.levels import Level
+from lthrun.experiments.levels import Ground, Level
 from lthrun.experiments.setting import Setting, bring
 from lthrun.levelstore import LevelStore
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """A level to be obtained by the rules of `config`; `about` says in words what it is."""
+    """A level to be obtained by the rules of `config`, on the `ground` on which it was named; `about` says in words
+    what it is."""
 
     config: Config
     level: Level
     about: str
+    ground: Ground
 
     @property
     def key(self) -> str:
@@ -76,12 +79,12 @@ class Worker:
         """What is known of the level once it is finished: `reused`, `seconds`, `accuracy` (0 to 1), `sparsity`.
 
         Raises:
-            UserError: its training did not come to an end.
+            UserError: its training did not come to an end, or this machine would train another level.
         """
         import torch
 
         try:
-            record = self._at_home(task).obtain(task.level)
+            record = self._at_home(task).obtain(task.level, done=task.needs)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"device: {task.config.device} is out of memory; lower --jobs or training.batch_size"
@@ -100,6 +103,11 @@ class Worker:
         if self._lab is None or self._lab.config != task.config:
             if self._base is None or home(self._base.config) != home(task.config):
                 self._base = bring(task.config, self.emit)
+            if self._base.ground != task.ground:
+                raise UserError(
+                    f"data: {platform.node()} has other images, or another device, than the machine that named the "
+                    "levels: give all of them the same copy with --data-dir"
+                )
             setting = replace(self._base, config=task.config, levels=[task.level])
             levels = LevelStore(self.job.out)
             self._lab = Lab(setting, levels, self.emit, self.job.fresh, self.job.checkpoint_every)

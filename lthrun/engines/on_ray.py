@@ -1,0 +1,168 @@
+"""The engine of many machines: worker processes of a Ray cluster, which share the output root.
+
+A worker is an actor and not a bare Ray task, since it stays: it keeps PyTorch, the images and its share of a GPU from
+one level to the next, where Ray would start a process anew for every task that uses a GPU. What Ray would retry by
+itself is then done here, on the board. Workers fetch nothing from each other: a level is found, locked and left under
+the output root, so none is trained twice, whichever machine wants it. Ray is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lthrun import __version__
+from lthrun.engines.board import RETRIES, Board, Tell, reason
+from lthrun.engines.local import ON_A_GPU, as_many, on_gpu
+from lthrun.errors import UserError
+from lthrun.experiments.tasks import Job, Task, Worker
+from lthrun.storage import mark
+
+
+def on_ray(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: Callable[..., None]) -> dict[str, str]:
+    """On a Ray cluster, as many at once as it has places; on one of this machine's own where there is none.
+
+    The cluster is that of RAY_ADDRESS, or one that `ray start` made here. A place is a CPU, on GPUs also a quarter of
+    one; of the own cluster there are `jobs`.
+
+    Returns:
+        Why each task failed that did, by key.
+
+    Raises:
+        UserError: Ray is not installed, cannot be reached, or a machine of it cannot do this work.
+    """
+    if not tasks:
+        return {}
+    ray, share = load(), 1 / ON_A_GPU if on_gpu(tasks) else 0.0
+    numbered = next((task.config.device for task in tasks if task.config.device not in ("cpu", "cuda:0")), None)
+    if numbered:
+        raise UserError(f"device: found {numbered}; Ray gives each worker a GPU, which it sees as cuda:0: use cuda")
+    job = Job(job.out.resolve(), job.fresh, job.checkpoint_every)
+    board = Board(tasks, tell)
+    emit("busy", doing="starting Ray")
+    with connected(ray, as_many(tasks, jobs)), mark(job.out) as shared:
+        places = places_of(ray, share)
+        if not any(places):
+            raise UserError("--engine ray: no machine of the Ray cluster has a GPU: use --device cpu, or add one")
+        at_once = min(jobs or sum(places), len(tasks))
+        threads = max(1, (os.cpu_count() or 1) // min(at_once, max(places)))
+        kind = ray.remote(num_cpus=1, num_gpus=share)(Hand)
+        finish(ray, board, at_once, lambda: kind.remote(job, shared, threads, versions()))
+    return board.failures
+
+
+def load() -> Any:
+    """Ray, told before it is imported to report to nobody, and to leave a machine without GPUs in peace."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine ray: Ray is not installed: pip install 'lthrun[ray]'") from None
+    return ray
+
+
+@contextmanager
+def connected(ray: Any, places: int) -> Iterator[None]:
+    """A connection to the cluster there is, or a cluster of `places` CPUs; in the end nothing of this run goes on."""
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        try:
+            ray.init(num_cpus=places, **quiet)
+        except ValueError:  # so Ray says that there is a cluster, with CPUs of its own
+            ray.init(**quiet)
+        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own in its place
+        yield
+    except ConnectionError as error:
+        raise UserError(f"--engine ray: the Ray cluster cannot be reached: {reason(error)}") from None
+    finally:
+        ray.shutdown()
+
+
+def places_of(ray: Any, share: float) -> list[int]:
+    """How many workers each machine of the cluster has room for; `share` is what each takes of a GPU."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [int(machine.get("CPU", 0)) for machine in machines]
+    gpus = [int(machine.get("GPU", 0) / share) if share else cpu for machine, cpu in zip(machines, cpus, strict=True)]
+    return [min(both) for both in zip(cpus, gpus, strict=True)]
+
+
+def finish(ray: Any, board: Board, at_once: int, hire: Callable[[], Any]) -> None:
+    """Do all tasks with `at_once` workers. One gets a task only once it is up: a task never waits for room."""
+    starting: dict[Any, Any] = {}
+    running: dict[Any, tuple[Any, Task]] = {}
+    idle: list[Any] = []
+    hired = lost = 0
+    while board.open:
+        while hired < at_once:
+            hand = hire()
+            starting[hand.begin.remote()] = hand
+            hired += 1
+        while idle and (task := board.take()):
+            hand = idle.pop()
+            running[hand.do.remote(task)] = (hand, task)
+        (ended,), _ = ray.wait([*starting, *running], num_returns=1)
+        try:
+            found = ray.get(ended)
+        except ray.exceptions.RayError as error:
+            hired -= 1
+            if ended in running:
+                board.lost(running.pop(ended)[1])
+            else:
+                del starting[ended]
+                lost += 1
+                if lost > RETRIES:
+                    raise UserError(f"--engine ray: workers end before they have begun: {reason(error)}") from None
+            continue
+        if ended in starting:
+            if found:
+                raise UserError(found)
+            idle.append(starting.pop(ended))
+            continue
+        hand, task = running.pop(ended)
+        idle.append(hand)
+        if isinstance(found, str):
+            board.failed(task, found)
+        else:
+            board.done(task, found)
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on, and no level's name says."""
+    import torch
+
+    return {"lthrun": __version__, "torch": torch.__version__}
+
+
+class Hand:
+    """A worker process of the cluster."""
+
+    def __init__(self, job: Job, shared: Path, threads: int, expected: dict[str, str]):
+        self.job, self.shared, self.threads, self.expected = job, shared, threads, expected
+
+    def begin(self) -> str:
+        """Get ready; why this machine cannot do the work, if it cannot."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        if not self.shared.exists():
+            return (
+                f"--out {self.job.out}: {platform.node()} does not see it; all machines of the Ray cluster need it "
+                "under the same path, e.g. on NFS"
+            )
+        if versions() != self.expected:
+            return f"--engine ray: {platform.node()} has {versions()}, and this machine {self.expected}"
+        self.worker = Worker(self.job)
+        return ""
+
+    def do(self, task: Task) -> dict[str, Any] | str:
+        """What the worker found, or why it failed: errors are told in words, since they may not survive the way."""
+        try:
+            return self.worker(task)
+        except Exception as error:
+            return reason(error)
