@@ -5,22 +5,18 @@ from __future__ import annotations
 import errno
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from lthrun import __version__, around
+from lthrun import __version__, around, sweeping
 from lthrun import options as opt
 from lthrun.around import print_json, with_data
 from lthrun.errors import UserError, printable
-
-if TYPE_CHECKING:
-    from lthrun.report.screen import Screen
+from lthrun.stopping import Terminated, interruptible, terminate
 
 app = typer.Typer(
     name="lthrun",
@@ -93,6 +89,7 @@ experiment_command(
 )
 
 
+app.add_typer(sweeping.app)
 app.add_typer(around.app)
 
 
@@ -113,7 +110,7 @@ def experiment(
     from lthrun.report.screen import Screen, make_console
 
     config = load_config(source, name, sets, options)
-    check_engine(how["engine"])
+    opt.check_engine(how["engine"])
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: found a file; must be a directory")
     with Screen(make_console(stderr=as_json), quiet) as screen:
@@ -131,13 +128,6 @@ def experiment(
             result = with_data(go, config.data.dataset, screen)
         screen.close(result.summary)
     told(result.summary, as_json)
-
-
-def check_engine(name: str) -> None:
-    from lthrun.engines import ENGINES
-
-    if name not in ENGINES:
-        raise UserError(f"--engine: found {name}; must be one of {', '.join(ENGINES)}")
 
 
 def told(summary: dict[str, Any], as_json: bool) -> None:
@@ -163,7 +153,7 @@ def resume(
     from lthrun import experiments
     from lthrun.report.screen import Screen, make_console
 
-    check_engine(engine)
+    opt.check_engine(engine)
     dataset = experiments.config_of(run).data.dataset
     with Screen(make_console(stderr=json), quiet) as screen:
         with interruptible(screen):
@@ -171,24 +161,6 @@ def resume(
             result = with_data(go, dataset, screen)
         screen.close(result.summary)
     told(result.summary, json)
-
-
-@contextmanager
-def interruptible(screen: Screen, fresh: bool = False) -> Iterator[None]:
-    """Say what was kept when the run is interrupted."""
-    try:
-        yield
-    except (KeyboardInterrupt, Terminated):
-        screen.interrupted(fresh)
-        raise
-
-
-class Terminated(BaseException):
-    """SIGTERM: ends a run as Ctrl-C does, but for the exit status. (Of a KeyboardInterrupt Typer makes status 130.)"""
-
-
-def terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def main() -> None:

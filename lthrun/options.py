@@ -140,13 +140,21 @@ ENGINE = {
     "jobs": typer.Option(
         min=1,
         help="Levels trained at once.",
-        show_default="1 on a CPU, 4 on a GPU",
+        show_default="1 on a CPU, 4 on a GPU; all places of a Ray cluster",
         metavar="N",
         rich_help_panel=WHERE,
     ),
 }
 Engine = Annotated[str, ENGINE["engine"]]
 Jobs = Annotated[int | None, ENGINE["jobs"]]
+
+
+def check_engine(name: str) -> None:
+    from lthrun.engines import ENGINES
+
+    if name not in ENGINES:
+        raise UserError(f"--engine: found {name}; must be one of {', '.join(ENGINES)}")
+
 
 ConfigFile = Annotated[
     str | None,

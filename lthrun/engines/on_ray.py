@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def on_ray(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: 
         at_once = min(jobs or sum(places), len(tasks))
         threads = max(1, (os.cpu_count() or 1) // min(at_once, max(places)))
         kind = ray.remote(num_cpus=1, num_gpus=share)(Hand)
-        finish(ray, board, at_once, lambda: kind.remote(job, shared, threads, versions()))
+        finish(board, at_once, lambda: kind.remote(job, shared, threads, versions()))
     return board.failures
 
 
@@ -92,44 +93,46 @@ def places_of(ray: Any, share: float) -> list[int]:
     return [min(both) for both in zip(cpus, gpus, strict=True)]
 
 
-def finish(ray: Any, board: Board, at_once: int, hire: Callable[[], Any]) -> None:
+def finish(board: Board, at_once: int, hire: Callable[[], Any]) -> None:
     """Do all tasks with `at_once` workers. One gets a task only once it is up: a task never waits for room."""
-    starting: dict[Any, Any] = {}
-    running: dict[Any, tuple[Any, Task]] = {}
+    starting: dict[Future[Any], Any] = {}
+    running: dict[Future[Any], tuple[Any, Task]] = {}
     idle: list[Any] = []
-    hired = lost = 0
+    stillborn = 0
     while board.open:
-        while hired < at_once:
+        while len(starting) + len(running) + len(idle) < at_once:
             hand = hire()
-            starting[hand.begin.remote()] = hand
-            hired += 1
+            starting[hand.begin.remote().future()] = hand
         while idle and (task := board.take()):
             hand = idle.pop()
-            running[hand.do.remote(task)] = (hand, task)
-        (ended,), _ = ray.wait([*starting, *running], num_returns=1)
-        try:
-            found = ray.get(ended)
-        except ray.exceptions.RayError as error:
-            hired -= 1
+            running[hand.do.remote(task).future()] = (hand, task)
+        # Not ray.wait: it knows no other exception than Ctrl-C's that a signal may raise.
+        for ended in wait([*starting, *running], return_when=FIRST_COMPLETED).done:
+            error = ended.exception()
             if ended in running:
-                board.lost(running.pop(ended)[1])
-            else:
-                del starting[ended]
-                lost += 1
-                if lost > RETRIES:
-                    raise UserError(f"--engine ray: workers end before they have begun: {reason(error)}") from None
-            continue
-        if ended in starting:
-            if found:
-                raise UserError(found)
-            idle.append(starting.pop(ended))
-            continue
-        hand, task = running.pop(ended)
-        idle.append(hand)
-        if isinstance(found, str):
-            board.failed(task, found)
-        else:
-            board.done(task, found)
+                hand, task = running.pop(ended)
+                if error is None:
+                    told(board, task, ended.result())
+                    idle.append(hand)
+                else:  # its process, or its machine, is gone
+                    board.lost(task)
+                continue
+            hand = starting.pop(ended)
+            if error is None:
+                if why := ended.result():
+                    raise UserError(why)
+                idle.append(hand)
+                continue
+            stillborn += 1
+            if stillborn > RETRIES:
+                raise UserError(f"--engine ray: workers end before they have begun: {reason(error)}")
+
+
+def told(board: Board, task: Task, found: dict[str, Any] | str) -> None:
+    if isinstance(found, str):
+        board.failed(task, found)
+    else:
+        board.done(task, found)
 
 
 def versions() -> dict[str, str]:

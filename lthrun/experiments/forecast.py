@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lthrun.config import Config
+from lthrun.config import Compare, Config
+from lthrun.experiments.arms import pieces
+from lthrun.experiments.compare import tasks
 from lthrun.experiments.lab import Lab
-from lthrun.experiments.levels import replays
+from lthrun.experiments.levels import Level, replays
 from lthrun.experiments.room import level_bytes, run_bytes
-from lthrun.experiments.setting import Emit, bring
+from lthrun.experiments.setting import Emit, Setting, bring
 from lthrun.experiments.supermask import to_judge
+from lthrun.experiments.sweep import Run
+from lthrun.experiments.tasks import Task, home
 from lthrun.levelstore import LevelStore
 from lthrun.rundir import RunDir
 from lthrun.training.engine import evaluate
@@ -23,30 +29,28 @@ TRIAL_STEPS = 4
 def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, Any]:
     """Nothing is trained or written, but for the images' store; time is extrapolated from a few real steps."""
     setting = bring(config, emit)
+    if isinstance(config, Compare):
+        return forecast_study(setting, out, fresh, emit)
     levels = LevelStore(out)
     lab = Lab(setting, levels, emit)
-    per_step, per_validation = time_steps(lab)
+    pace = time_steps(lab)
     rows: list[dict[str, Any]] = []
     for level in [*replays(setting.levels), *setting.levels]:
         have = not fresh and levels.record(level.key) is not None
-        epochs = level.epochs(lab.batches.epoch_steps)
         rows.append(
             {
                 "level": level.index,
                 "key": level.key,
                 "sparsity": None if level.learned == "bernoulli" else level.sparsity,
-                "epochs": epochs,
+                "epochs": level.epochs(lab.batches.epoch_steps),
                 "action": "take over" if have else "train",
-                "seconds": 0.0 if have else level.steps * per_step + epochs * per_validation,
+                "seconds": 0.0 if have else seconds(level, lab, pace),
                 "bytes": 0 if have else level_bytes(level, lab),
             }
         )
     run_dir = RunDir(out / setting.run_name)
     finished = not fresh and run_dir.finished() is not None
-    rules: Any = getattr(config, "supermask", None)
-    masks = 0 if rules is None or finished else to_judge(rules.method, setting.levels)
-    passes = 1 + (lab.batches.n_train / lab.batches.n_valid if masks and rules.batch_norm == "recalibrate" else 0)
-    judging = masks * passes * per_validation
+    judged = {"masks": 0, "seconds": 0.0} if finished else judging(setting, lab, pace)
     own = 0 if finished else run_bytes(setting.levels, lab)
     return {
         "experiment": config.experiment,
@@ -54,14 +58,125 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
         "finished": finished,
         "device": str(setting.device),
         "levels": rows,
-        "judging": {"masks": masks, "seconds": judging},
-        "seconds": sum(row["seconds"] for row in rows) + judging,
+        "judging": judged,
+        "seconds": sum(row["seconds"] for row in rows) + judged["seconds"],
         "bytes": sum(row["bytes"] for row in rows) + own,
     }
 
 
-def time_steps(lab: Lab) -> tuple[float, float]:
-    """Seconds of a training step and of a validation, from a few of each on the real images."""
+def forecast_study(setting: Setting, out: Path, fresh: bool, emit: Emit) -> dict[str, Any]:
+    """The same of a study, with a row per arm."""
+    study: Any = setting.resolved
+    levels = LevelStore(out)
+    lab = Lab(replace(setting, config=study.ticket(study.seed), levels=[]), levels, emit)
+    pace = time_steps(lab)
+    made = pieces(study, setting.ground)
+    arms = {
+        arm: tasks({of: found for of, found in made.items() if of[0] == arm}, setting.ground)
+        for arm in study.compare.arms
+    }
+    rows = shares(arms, levels, fresh, lambda _: (lab, pace))
+    run_dir = RunDir(out / setting.run_name)
+    return {
+        "experiment": "compare",
+        "run_dir": str(run_dir.path),
+        "finished": not fresh and run_dir.finished() is not None,
+        "device": str(setting.device),
+        "arms": rows,
+        **total(rows),
+    }
+
+
+def forecast_sweep(runs: Sequence[Run], out: Path, emit: Emit) -> dict[str, Any]:
+    """The same of the runs of a sweep, with a row per run."""
+    levels = LevelStore(out)
+    paces: dict[Any, Pace] = {}
+    own: dict[str, dict[str, Any]] = {}
+
+    def price(name: str) -> tuple[Lab, Pace]:
+        setting = by_name[name].setting
+        lab = Lab(setting, levels, emit)
+        config = setting.config
+        kind = (home(config), config.model.name, config.training.optimizer)
+        if kind not in paces:
+            paces[kind] = time_steps(lab)
+        if not by_name[name].finished(out):
+            judged = judging(setting, lab, paces[kind])
+            own[name] = {"seconds": judged["seconds"], "bytes": run_bytes(setting.levels, lab)}
+        return lab, paces[kind]
+
+    by_name = {run.name: run for run in runs}
+    groups = {run.name: [] if run.finished(out) else run.tasks for run in runs}
+    rows = [
+        row
+        | {"finished": row["name"] not in own}
+        | {key: row[key] + more for key, more in own.get(row["name"], {}).items()}
+        for row in shares(groups, levels, False, price)
+    ]
+    return {
+        "experiment": "sweep",
+        "run_dir": str(out),
+        "finished": all(row["finished"] for row in rows),
+        "device": str(runs[0].setting.device),
+        "runs": rows,
+        **total(rows),
+    }
+
+
+def shares(
+    groups: Mapping[str, Sequence[Task]], levels: LevelStore, fresh: bool, price: Callable[[str], tuple[Lab, Pace]]
+) -> list[dict[str, Any]]:
+    """A row per group of tasks: what it adds to the groups before it. `price` tells a group's lab and its pace."""
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for name, group in groups.items():
+        lab, pace = price(name)
+        own = [task.level for task in group if task.key not in seen]
+        seen |= {level.key for level in own}
+        missing = [level for level in own if fresh or levels.record(level.key) is None]
+        rows.append(
+            {
+                "name": name,
+                "levels": len(own),
+                "train": len(missing),
+                "taken_over": len(own) - len(missing),
+                "seconds": sum(seconds(level, lab, pace) for level in missing),
+                "bytes": sum(level_bytes(level, lab) for level in missing),
+            }
+        )
+    return rows
+
+
+def total(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {key: sum(row[key] for row in rows) for key in ("levels", "train", "taken_over", "seconds", "bytes")}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a training step, and of a validation on all images."""
+
+    step: float
+    validation: float
+
+
+def seconds(level: Level, lab: Lab, pace: Pace) -> float:
+    """How long training a level takes, one at a time; validations within its epochs included."""
+    rules = lab.config.training
+    share = min(1.0, (rules.evaluate_images or lab.batches.n_valid) / lab.batches.n_valid)
+    looks = level.steps // rules.evaluate_every * share if rules.evaluate_every else 0.0
+    return level.steps * pace.step + (level.epochs(lab.batches.epoch_steps) + looks) * pace.validation
+
+
+def judging(setting: Setting, lab: Lab, pace: Pace) -> dict[str, Any]:
+    """How many masks a supermask's run judges, and how long that takes."""
+    rules: Any = getattr(setting.config, "supermask", None)
+    masks = 0 if rules is None else to_judge(rules.method, setting.levels)
+    passes = 1 + (lab.batches.n_train / lab.batches.n_valid if masks and rules.batch_norm == "recalibrate" else 0)
+    return {"masks": masks, "seconds": masks * passes * pace.validation}
+
+
+def time_steps(lab: Lab) -> Pace:
+    """The pace on this machine, from a few real steps on the real images."""
     engine = lab.engine({}, lab.model().state_dict(), {})
     engine.model.train()
     taken = []
@@ -74,4 +189,4 @@ def time_steps(lab: Lab) -> tuple[float, float]:
     began = time.perf_counter()
     evaluate(engine.model, [batch], lab.classes, engine.autocast())
     per_image = (time.perf_counter() - began) / len(batch[1])
-    return statistics.median(taken[1:]), per_image * lab.batches.n_valid
+    return Pace(statistics.median(taken[1:]), per_image * lab.batches.n_valid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from lthrun.errors import UserError
 from lthrun.experiments.lab import Lab
@@ -43,13 +44,21 @@ def check_room(wanted: Sequence[Level], lab: Lab, run_dir: RunDir, own: int = 0)
     Raises:
         UserError: what the run will write does not fit.
     """
+    check_free(run_dir.path.parent, own + bytes_to_come(wanted, lab))
+
+
+def bytes_to_come(wanted: Sequence[Level], lab: Lab) -> int:
+    """What training those levels takes that are not there yet, checkpoints included."""
     missing = [level for level in wanted if lab.fresh or lab.levels.record(level.key) is None]
-    needed = own + sum(level_bytes(level, lab) for level in missing)
-    if missing:
-        needed += CHECKPOINTS * STATES_IN_CHECKPOINT * model_bytes(lab)[0]
-    free = shutil.disk_usage(run_dir.path).free
+    checkpoints = CHECKPOINTS * STATES_IN_CHECKPOINT * model_bytes(lab)[0]
+    return sum(level_bytes(level, lab) for level in missing) + (checkpoints if missing else 0)
+
+
+def check_free(out: Path, needed: int) -> None:
+    """Refuse what does not fit under the output root."""
+    free = shutil.disk_usage(out).free
     if free < needed:
         raise UserError(
-            f"--out {run_dir.path.parent}: {free / 1e6:,.0f} MB are free and the run may need {needed / 1e6:,.0f} MB: "
+            f"--out {out}: {free / 1e6:,.0f} MB are free and the run may need {needed / 1e6:,.0f} MB: "
             "free some, e.g. with `lthrun runs clean`, or choose another --out"
         )

@@ -100,14 +100,14 @@ class Worker:
     def _at_home(self, task: Task) -> Lab:
         from lthrun.experiments.lab import Lab
 
+        if self._base is None or home(self._base.config) != home(task.config):
+            self._base, self._lab = bring(task.config, self.emit), None
+        if self._base.ground != task.ground:
+            raise UserError(
+                f"data: {platform.node()} has other images, or another device, than the machine that named the levels: "
+                "give all of them the same copy with --data-dir"
+            )
         if self._lab is None or self._lab.config != task.config:
-            if self._base is None or home(self._base.config) != home(task.config):
-                self._base = bring(task.config, self.emit)
-            if self._base.ground != task.ground:
-                raise UserError(
-                    f"data: {platform.node()} has other images, or another device, than the machine that named the "
-                    "levels: give all of them the same copy with --data-dir"
-                )
             setting = replace(self._base, config=task.config, levels=[task.level])
             levels = LevelStore(self.job.out)
             self._lab = Lab(setting, levels, self.emit, self.job.fresh, self.job.checkpoint_every)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from lthrun.report.swept import shares_table
 from lthrun.report.tables import clock, closing, forecast_table, one_line, plural, point
 
 COLUMNS = (
@@ -129,6 +130,16 @@ class Screen:
             f"compare: {plural(arms, 'arm')}, {plural(seeds, 'seed')}, {plural(tasks, 'level')} on {device} in "
             f"{precision}; {n_train:,} images to train on, {n_valid:,} to validate"
         )
+        self.list_tasks(tasks)
+
+    def on_sweep(self, runs: int, experiment: str, tasks: int, device: str, precision: str) -> None:
+        self.unbar()
+        self.say(f"sweep: {plural(runs, 'run')} of {experiment}, {plural(tasks, 'level')} on {device} in {precision}")
+        if tasks:
+            self.list_tasks(tasks)
+
+    def list_tasks(self, tasks: int) -> None:
+        """The head of the table that `on_task` goes on with."""
         self._tasks = (0, tasks)
         self.say("  ".join(f"{name:{width}}" for name, width in TASK_COLUMNS), "bold")
 
@@ -230,18 +241,22 @@ class Screen:
     def forecast(self, foreseen: dict[str, Any]) -> None:
         """What `--dry-run` found out."""
         self.unbar()
-        self.console.print(forecast_table(foreseen))
+        self.console.print((shares_table if "train" in foreseen else forecast_table)(foreseen))
         state = "finished before" if foreseen["finished"] else "would be"
         self.say(f"{state} in {foreseen['run_dir']}; nothing was trained")
 
     def interrupted(self, fresh: bool) -> None:
         """What Ctrl-C leaves behind."""
         self.unbar()
+        again = "what --fresh had not finished begins anew" if fresh else "the same command goes on from there"
+        if self._tasks[1]:
+            done, of = self._tasks
+            self.say(f"interrupted; kept: {done} of {of} levels, the others up to their checkpoints; {again}", "yellow")
+            return
         if self._kept is None:
             self.say("interrupted before an epoch was finished; there was nothing to keep", "yellow")
             return
         level, level_epoch = self._kept
-        again = "a level that --fresh had not finished begins anew" if fresh else "the same command goes on from there"
         self.say(f"interrupted; kept: everything up to epoch {level_epoch} of level {level}; {again}", "yellow")
 
     def close(self, summary: dict[str, Any]) -> None:

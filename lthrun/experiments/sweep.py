@@ -1,0 +1,137 @@
+"""Sweep: one experiment at every point of a grid, the levels of all runs trained as one graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lthrun.config import Config
+from lthrun.engines import ENGINES
+from lthrun.engines.board import reason
+from lthrun.errors import MissingData, UserError
+from lthrun.experiments import carry_on
+from lthrun.experiments.lab import Lab
+from lthrun.experiments.room import bytes_to_come, check_free, run_bytes
+from lthrun.experiments.setting import Emit, Setting, bring
+from lthrun.experiments.tasks import Job, Task, graph
+from lthrun.levelstore import LevelStore
+from lthrun.rundir import RunDir
+from lthrun.storage import make_dir
+
+# Of what happens while a run takes over its levels, the rest was told when they were trained.
+SHOWN = {"waiting", "damaged", "judging", "judged"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a sweep, at a place of the grid: values by config key."""
+
+    place: Mapping[str, Any]
+    setting: Setting
+
+    @property
+    def name(self) -> str:
+        return in_words(self.place)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The graph of its levels."""
+        setting = self.setting
+        return graph(Task(setting.resolved, level, self.name, setting.ground) for level in setting.levels)
+
+    def finished(self, out: Path) -> bool:
+        return RunDir(out / self.setting.run_name).finished() is not None
+
+
+def in_words(place: Mapping[str, Any]) -> str:
+    """`sparsity=50, criterion=snip`."""
+    return ", ".join(
+        f"{key.rpartition('.')[2]}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in place.items()
+    )
+
+
+@contextmanager
+def at(place: Mapping[str, Any]) -> Iterator[None]:
+    """Say of an error for which place of the grid it is."""
+    try:
+        yield
+    except MissingData:
+        raise
+    except UserError as error:
+        raise UserError(f"--grid, at {in_words(place)}: {error}") from None
+
+
+def runs_of(configs: Sequence[tuple[Mapping[str, Any], Config]], out: Path, emit: Emit) -> list[Run]:
+    """Places of the grid and their configs as runs on this machine; those that mean the same run are one.
+
+    Raises:
+        UserError: one of them cannot be run; none is begun.
+    """
+    found: dict[str, Run] = {}
+    for place, config in configs:
+        with at(place):
+            setting = bring(config, emit if not found else lambda *_, **__: None)
+            RunDir(out / setting.run_name).check_format()
+        found.setdefault(setting.run_name, Run(place, setting))
+    return list(found.values())
+
+
+def sweep(
+    runs: Sequence[Run], job: Job, emit: Emit, engine: str, jobs: int | None
+) -> list[tuple[Run, dict[str, Any] | str]]:
+    """Have an engine train the levels of all runs that are not finished, and carry these out, one after the other.
+
+    Returns:
+        Each run with its summary, or with why there is none. The others go on where one fails.
+    """
+    open_runs = [run for run in runs if not run.finished(job.out)]
+    todo = graph(task for run in open_runs for task in run.tasks)
+    check_room(open_runs, job.out)
+    first = runs[0].setting
+    emit(
+        "sweep",
+        runs=len(runs),
+        experiment=first.config.experiment,
+        tasks=len(todo),
+        device=str(first.device),
+        precision=first.ground.precision,
+    )
+
+    def tell(kind: str, task: Task, found: Mapping[str, Any] = {}, **facts: Any) -> None:
+        emit(kind, key=task.key, about=task.about, level=task.level.index, **found, **facts)
+
+    failures = ENGINES[engine](todo, job, jobs, tell, emit)
+
+    def shown(kind: str, **facts: Any) -> None:
+        if kind in SHOWN:
+            emit(kind, **facts)
+
+    found: list[tuple[Run, dict[str, Any] | str]] = []
+    for run in runs:
+        emit("busy", doing=f"finishing {run.name}")
+        failed = [failures[task.key] for task in run.tasks if task.key in failures]
+        if failed:
+            found.append((run, failed[0]))
+            continue
+        try:
+            found.append((run, carry_on(run.setting, shown, job, engine, jobs).summary))
+        except Exception as error:  # the other runs can still be finished, and this is said
+            found.append((run, reason(error)))
+    return found
+
+
+def check_room(runs: Sequence[Run], out: Path) -> None:
+    """Refuse a sweep that would fill the disk."""
+    make_dir(out)
+    levels, seen, needed = LevelStore(out), set[str](), 0
+    for run in runs:
+        lab = Lab(run.setting, levels, lambda *_, **__: None)
+        own = [task.level for task in run.tasks if task.key not in seen]
+        seen |= {level.key for level in own}
+        needed += run_bytes(run.setting.levels, lab) + bytes_to_come(own, lab)
+    check_free(out, needed)
