@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lthrun.configfile import load_config
 from lthrun.engines import ENGINES, Board
 from lthrun.engines.board import RETRIES
-from lthrun.engines.on_ray import Hand, finish, versions
+from lthrun.engines.on_ray import Hand, finish, room, versions
 from lthrun.errors import UserError
 from lthrun.experiments.levels import Ground, Level
 from lthrun.experiments.setting import bring
@@ -303,6 +303,17 @@ def test_a_worker_that_cannot_do_the_work_ends_it_with_its_reason():
     with pytest.raises(UserError, match="end before they have begun: RuntimeError: no module named lthrun"):
         finish(Board([task("a")], silent), 1, hire)
     assert len(hired) == RETRIES + 1
+
+
+def test_few_workers_have_a_gpu_each_and_more_share_one_up_to_four():
+    machines = [{"Alive": True, "Resources": {"CPU": 16.0, "GPU": gpus}} for gpus in (2.0, 1.0)]
+    machines += [{"Alive": True, "Resources": {"CPU": 1.0}}, {"Alive": False, "Resources": {"CPU": 9.0, "GPU": 9.0}}]
+    assert room(machines, 3, True) == ([2, 1, 0], 1.0)
+    assert room(machines, 4, True) == ([4, 2, 0], 1 / 2)
+    assert room(machines, 100, True) == ([8, 4, 0], 1 / 4)
+    assert room(machines, 100, False) == ([16, 16, 1], 0.0)
+    with pytest.raises(UserError, match="no machine of the Ray cluster has a GPU"):
+        room(machines[2:], 1, True)
 
 
 def test_a_worker_says_why_its_machine_will_not_do(tmp_path: Path):

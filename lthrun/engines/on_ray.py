@@ -8,10 +8,11 @@ the output root, so none is trained twice, whichever machine wants it. Ray is im
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ def on_ray(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: 
     """On a Ray cluster, as many at once as it has places; on one of this machine's own where there is none.
 
     The cluster is that of RAY_ADDRESS, or one that `ray start` made here. A place is a CPU, on GPUs also a quarter of
-    one; of the own cluster there are `jobs`.
+    one, or more where that leaves room for `jobs`; the own cluster has `jobs` CPUs.
 
     Returns:
         Why each task failed that did, by key.
@@ -39,7 +40,7 @@ def on_ray(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: 
     """
     if not tasks:
         return {}
-    ray, share = load(), 1 / ON_A_GPU if on_gpu(tasks) else 0.0
+    ray = load()
     numbered = next((task.config.device for task in tasks if task.config.device not in ("cpu", "cuda:0")), None)
     if numbered:
         raise UserError(f"device: found {numbered}; Ray gives each worker a GPU, which it sees as cuda:0: use cuda")
@@ -47,9 +48,7 @@ def on_ray(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: 
     board = Board(tasks, tell)
     emit("busy", doing="starting Ray")
     with connected(ray, as_many(tasks, jobs)), mark(job.out) as shared:
-        places = places_of(ray, share)
-        if not any(places):
-            raise UserError("--engine ray: no machine of the Ray cluster has a GPU: use --device cpu, or add one")
+        places, share = room(ray.nodes(), min(jobs or len(tasks), len(tasks)), on_gpu(tasks))
         at_once = min(jobs or sum(places), len(tasks))
         threads = max(1, (os.cpu_count() or 1) // min(at_once, max(places)))
         kind = ray.remote(num_cpus=1, num_gpus=share)(Hand)
@@ -85,12 +84,25 @@ def connected(ray: Any, places: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def places_of(ray: Any, share: float) -> list[int]:
-    """How many workers each machine of the cluster has room for; `share` is what each takes of a GPU."""
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def room(nodes: Sequence[Mapping[str, Any]], wanted: int, gpu: bool) -> tuple[list[int], float]:
+    """How many workers each machine of a cluster has room for, and what share of a GPU each worker gets.
+
+    With `wanted` workers or fewer on as many GPUs each has one to itself; more share one, `ON_A_GPU` at most.
+
+    Raises:
+        UserError: there is none for any.
+    """
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
     cpus = [int(machine.get("CPU", 0)) for machine in machines]
-    gpus = [int(machine.get("GPU", 0) / share) if share else cpu for machine, cpu in zip(machines, cpus, strict=True)]
-    return [min(both) for both in zip(cpus, gpus, strict=True)]
+    if not gpu:
+        if not any(cpus):
+            raise UserError("--engine ray: no machine of the Ray cluster has a CPU to give")
+        return cpus, 0.0
+    gpus = [int(machine.get("GPU", 0)) for machine in machines]
+    if not any(gpus):
+        raise UserError("--engine ray: no machine of the Ray cluster has a GPU: use --device cpu, or add one")
+    together = min(ON_A_GPU, math.ceil(wanted / sum(gpus)))
+    return [min(cpu, gpu * together) for cpu, gpu in zip(cpus, gpus, strict=True)], 1 / together
 
 
 def finish(board: Board, at_once: int, hire: Callable[[], Any]) -> None:

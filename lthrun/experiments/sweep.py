@@ -22,8 +22,9 @@ from lthrun.levelstore import LevelStore
 from lthrun.rundir import RunDir
 from lthrun.storage import make_dir
 
-# Of what happens while a run takes over its levels, the rest was told when they were trained.
-SHOWN = {"waiting", "damaged", "judging", "judged"}
+# Of what happens within a level, and while a run takes over its levels, the rest would be a run's story.
+WITHIN_A_LEVEL = {"step", "waiting", "busy", "damaged"}
+WITHIN_A_RUN = {"waiting", "damaged", "judging", "judged"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def runs_of(configs: Sequence[tuple[Mapping[str, Any], Config]], out: Path, emit
     found: dict[str, Run] = {}
     for place, config in configs:
         with at(place):
-            setting = bring(config, emit if not found else lambda *_, **__: None)
+            setting = bring(config, emit if not found else only({"decoding", "waiting"}, emit))
             RunDir(out / setting.run_name).check_format()
         found.setdefault(setting.run_name, Run(place, setting))
     return list(found.values())
@@ -91,7 +92,7 @@ def sweep(
     """
     open_runs = [run for run in runs if not run.finished(job.out)]
     todo = graph(task for run in open_runs for task in run.tasks)
-    check_room(open_runs, job.out)
+    check_room(open_runs, job.out, emit)
     first = runs[0].setting
     emit(
         "sweep",
@@ -105,12 +106,7 @@ def sweep(
     def tell(kind: str, task: Task, found: Mapping[str, Any] = {}, **facts: Any) -> None:
         emit(kind, key=task.key, about=task.about, level=task.level.index, **found, **facts)
 
-    failures = ENGINES[engine](todo, job, jobs, tell, emit)
-
-    def shown(kind: str, **facts: Any) -> None:
-        if kind in SHOWN:
-            emit(kind, **facts)
-
+    failures = ENGINES[engine](todo, job, jobs, tell, only(WITHIN_A_LEVEL, emit))
     found: list[tuple[Run, dict[str, Any] | str]] = []
     for run in runs:
         emit("busy", doing=f"finishing {run.name}")
@@ -119,18 +115,28 @@ def sweep(
             found.append((run, failed[0]))
             continue
         try:
-            found.append((run, carry_on(run.setting, shown, job, engine, jobs).summary))
+            found.append((run, carry_on(run.setting, only(WITHIN_A_RUN, emit), job, engine, jobs).summary))
         except Exception as error:  # the other runs can still be finished, and this is said
             found.append((run, reason(error)))
     return found
 
 
-def check_room(runs: Sequence[Run], out: Path) -> None:
+def only(kinds: set[str], emit: Emit) -> Emit:
+    """`emit`, told of those kinds alone."""
+
+    def told(kind: str, **facts: Any) -> None:
+        if kind in kinds:
+            emit(kind, **facts)
+
+    return told
+
+
+def check_room(runs: Sequence[Run], out: Path, emit: Emit) -> None:
     """Refuse a sweep that would fill the disk."""
     make_dir(out)
     levels, seen, needed = LevelStore(out), set[str](), 0
     for run in runs:
-        lab = Lab(run.setting, levels, lambda *_, **__: None)
+        lab = Lab(run.setting, levels, emit)
         own = [task.level for task in run.tasks if task.key not in seen]
         seen |= {level.key for level in own}
         needed += run_bytes(run.setting.levels, lab) + bytes_to_come(own, lab)
