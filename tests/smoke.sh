@@ -28,6 +28,9 @@ run prune --config configs/smoke/prune.yaml "${small[@]}"
 run supermask --config configs/smoke/supermask.yaml "${small[@]}" --steps 1
 run supermask --config configs/smoke/edge-popup.yaml "${small[@]}"
 run supermask --config configs/smoke/bernoulli.yaml "${small[@]}"
+run compare --config configs/smoke/compare.yaml "${small[@]}" --dry-run
+run sweep ticket --config configs/smoke/ticket.yaml "${small[@]}" --grid pruning.steps=1,2 --dry-run
+run sweep ticket --config configs/smoke/ticket.yaml "${small[@]}" --grid pruning.steps=1 --grid pruning.criterion=large_final,random --jobs 2
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --rounds 1 --steps 1
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --steps 1 --profile > /dev/null
 run resume "$out"/runs/baseline-* --quiet

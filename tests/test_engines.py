@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -332,6 +333,16 @@ def test_without_ray_its_engine_says_how_to_get_it(
     outcome = lthrun(*study(images, tmp_path / "out", "sweep", "baseline", "--grid", "seed=0", "--engine", "ray"))
     assert outcome.status == 2 and "pip install 'lthrun[ray]'" in outcome.err.splitlines()[-1]
     assert LevelStore(tmp_path / "out").record("") is None and not list((tmp_path / "out").rglob("*.safetensors"))
+
+
+def test_a_cluster_that_is_not_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=f"RAY_ADDRESS: nobody answers at {address}: Connection refused"):
+        ENGINES["ray"]([task("a")], Job(tmp_path), 1, silent, silent)
 
 
 def test_an_unknown_engine_is_refused(lthrun: Callable):

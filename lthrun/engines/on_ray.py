@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ def on_ray(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: 
     if not tasks:
         return {}
     ray = load()
+    check_reachable(os.environ.get("RAY_ADDRESS", ""))
     numbered = next((task.config.device for task in tasks if task.config.device not in ("cpu", "cuda:0")), None)
     if numbered:
         raise UserError(f"device: found {numbered}; Ray gives each worker a GPU, which it sees as cuda:0: use cuda")
@@ -64,6 +66,16 @@ def load() -> Any:
     except ImportError:
         raise UserError("--engine ray: Ray is not installed: pip install 'lthrun[ray]'") from None
     return ray
+
+
+def check_reachable(address: str) -> None:
+    """Refuse a cluster at whose address nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), 10).close()
+        except OSError as error:
+            raise UserError(f"RAY_ADDRESS: nobody answers at {address}: {error.strerror or error}") from None
 
 
 @contextmanager
