@@ -31,6 +31,13 @@ LOSS = {
 }  # fmt: skip
 WITHOUT_SPARSITY = ("dense", "dense-budget")
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'single' {{ 7*7 }} " + "long-name-" * 30
+SAID = {
+    "wins": "the ticket beats the dense network",
+    "matches": "the ticket matches the dense network",
+    "loses": "the ticket loses to the dense network",
+    "undecided": "these seeds cannot tell the ticket from the dense network",
+    None: "too few seeds say nothing about the ticket",
+}
 EPOCHS, EPOCH_STEPS, SEARCH = 5, 92, 20
 FORMAT = 1
 
@@ -77,9 +84,7 @@ def write_study(
             "word": primary["word"],
             "winning_ticket": None if primary["word"] == "undecided" else primary["word"] != "loses",
             "sentences": [
-                f"At {sparsities[0]:g} % sparsity the ticket {primary['word']}"
-                + ("" if primary["word"] == "undecided" else " the dense network")
-                + f": the difference in accuracy is {primary['mean']:+.2f} points.",
+                f"At {sparsities[0]:g} % sparsity {SAID[primary['word']]}: the difference in accuracy is {primary['mean']:+.2f} points.",
                 "It reaches the dense network's final accuracy in 4 of 5 seeds, after 3.25 epochs in the median.",
             ],
         },
@@ -89,7 +94,13 @@ def write_study(
         ],
         "comparisons": compared,
         "reach": [
-            {"arm": arm, "sparsity": s, "reached": r, "of": len(seeds), "median_epochs": 3.25 if r else None}
+            {
+                "arm": arm,
+                "sparsity": s,
+                "reached": min(r, len(seeds)),
+                "of": len(seeds),
+                "median_epochs": 3.25 if r else None,
+            }
             for (arm, s), r in zip(values, itertools.cycle([4, 5, 0]))
             if arm not in ("dense", "supermask")
         ],

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from lthrun.errors import printable
 from lthrun.report.tables import clock, plain_table, plural, what
-from lthrun.report.wording import MEASURES, at, confidence, difference, missing, p_value, share
+from lthrun.report.wording import MEASURES, at, confidences, difference, epochs, missing, p_value, share
 
 STYLES = {"wins": "green", "matches": "green", "loses": "red"}
-CHART = 17
+CHART = 15
 
 
 def study_summary(summary: dict[str, Any]) -> Iterable[Any]:
@@ -110,13 +110,13 @@ def interval_chart(
 
 def differences_table(title: str, rows: Sequence[dict[str, Any]], margin: float) -> Table:
     """Paired differences, drawn around zero, with the words they earn."""
-    unit, sure = (rows[0]["unit"], confidence(rows[0])) if rows else ("points", "95 %")
+    unit = rows[0]["unit"] if rows else "points"
     most = max([3 * margin, *(abs(end) for row in rows for end in row["interval"] or [row["mean"]] if row["primary"])])
     against = sorted({row["against"] for row in rows})
     table = plain_table(f"{title} ({unit}, arm minus {against[0] if len(against) == 1 else 'the other'})")
     table.add_column("arm", no_wrap=len(against) == 1)
-    table.add_column("sparsity", justify="right", no_wrap=True)
-    table.add_column(f"difference, {sure} interval", no_wrap=True)
+    table.add_column("at", justify="right", no_wrap=True)
+    table.add_column("difference (interval)", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     table.add_column(f"−{most:.3g}".ljust(CHART // 2) + "0" + f"+{most:.3g}".rjust(CHART // 2), no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -133,9 +133,9 @@ def differences_table(title: str, rows: Sequence[dict[str, Any]], margin: float)
             Text(row["word"] or p_said(row), STYLES.get(row["word"], "")),
         )
         named = name
-    for row in rows:
-        if row["primary"] and row["more_seeds"]:
-            table.caption = f"about {plural(row['more_seeds'], 'more seed')} would decide"
+    more = [f"; about {plural(row['more_seeds'], 'more seed')} would decide" for row in rows if row["more_seeds"]]
+    table.caption = Text(f"intervals at {confidences(rows)}{more[0] if len(rows) == 1 and more else ''}", "dim")
+    table.caption_justify = "left"
     return table
 
 
@@ -148,14 +148,16 @@ def reach_table(rows: Sequence[dict[str, Any]]) -> Table:
     table = plain_table("How soon the dense network's final accuracy is reached")
     for heading in ("arm", "sparsity", "seeds that reach it", "median epochs"):
         table.add_column(heading, justify="left" if heading == "arm" else "right", no_wrap=True)
+    named = None
     for row in rows:
-        median = "–" if row["median_epochs"] is None else f"{row['median_epochs']:.2f}"
-        table.add_row(Text(printable(row["arm"])), at(row["sparsity"]), f"{row['reached']} of {row['of']}", median)
+        name = printable(row["arm"]) if row["arm"] != named else ""
+        named = row["arm"]
+        table.add_row(Text(name), at(row["sparsity"]), f"{row['reached']} of {row['of']}", epochs(row))
     return table
 
 
 def overlap_table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = plain_table("Weights that the tickets of two seeds both keep, in % of those either keeps")
+    table = plain_table("Do the seeds find the same ticket? (% of weights that both keep)")
     for heading in ("sparsity", "overlap", "chance", "pairs"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:

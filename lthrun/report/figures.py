@@ -23,7 +23,7 @@ from lthrun.report.looks import (
     panels,
 )  # fmt: skip
 from lthrun.report.maskfigures import layer_sparsity, mask_overlap
-from lthrun.report.wording import percent
+from lthrun.report.wording import percent, seeds
 
 
 def study_plots(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> list[Plot]:
@@ -54,10 +54,10 @@ def accuracy_by_sparsity(summary: dict[str, Any]) -> Plot:
     return Plot(
         "accuracy-by-sparsity",
         "Accuracy against sparsity",
-        "Mean accuracy of the seeds after the last epoch; bars, and the band of the dense network, are 95 % intervals "
-        "of the mean over other seeds (none of fewer than three). The further right, the fewer weights are left (the "
-        "axis is logarithmic in what is left). Dotted: the majority rate, which is always answering the most common "
-        "class.",
+        f"Mean accuracy of the seeds ({seeds(rows)}) after the last epoch; bars, and the band of the dense network, "
+        "are 95 % intervals of the mean over other seeds (none of fewer than three). The further right, the fewer "
+        "weights are left (the axis is logarithmic in what is left). Dotted: the majority rate, which is always "
+        "answering the most common class.",
         rows,
         lambda narrow: draw_accuracy(rows, rate, narrow),
     )
@@ -139,13 +139,13 @@ def curve(arm: str, metrics: Iterable[dict[str, Any]], epoch_steps: int) -> list
     looks: dict[int, dict[int, tuple[float, float]]] = {}
     for record in metrics:
         if record["arm"] == arm:
-            for seen in record["looks"]:
-                looks.setdefault(seen["step"], {})[record["seed"]] = (seen["loss"], seen["accuracy"])
+            for moment in record["looks"]:
+                looks.setdefault(moment["step"], {})[record["seed"]] = (moment["loss"], moment["accuracy"])
             looks.setdefault(record["step"], {})[record["seed"]] = (record["valid_loss"], record["accuracy"])
     rows = []
-    for step, seeds in sorted(looks.items()):
-        row: dict[str, Any] = {"arm": arm, "step": step, "epochs": step / epoch_steps, "n": len(seeds)}
-        for name, values in zip(("loss", "accuracy"), zip(*seeds.values(), strict=True), strict=True):
+    for step, seen in sorted(looks.items()):
+        row: dict[str, Any] = {"arm": arm, "step": step, "epochs": step / epoch_steps, "n": len(seen)}
+        for name, values in zip(("loss", "accuracy"), zip(*seen.values(), strict=True), strict=True):
             row |= {f"{name}_mean": sum(values) / len(values), f"{name}_low": min(values), f"{name}_high": max(values)}
         rows.append(row)
     return rows

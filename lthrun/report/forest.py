@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from lthrun.report.looks import FAINT, INK, MUTED, Margins, Plot, bounds, error_bars, look, panels
-from lthrun.report.wording import percent
+from lthrun.report.wording import confidences, percent, seeds
 
 MEASURES = {
     "accuracy": "accuracy, points",
@@ -33,13 +33,15 @@ def differences(summary: dict[str, Any]) -> Plot:
         for row in summary["comparisons"]
     ]
     margin = summary["margin"]
+    primary, secondary = ([row for row in rows if row["primary"] is which] for which in (True, False))
     return Plot(
         "differences",
         "Differences, seed by seed",
         "Mean of the paired differences with its interval: right of zero the arm is better than what it is compared "
         f"with: more accurate, or that many epochs earlier at its lowest validation loss. The band is the margin of "
-        f"±{margin:g} points within which two count as equal. The first row in bold is the primary comparison; the "
-        "others are secondary, Holm-corrected. An arrow points to what lies outside the frame.",
+        f"±{margin:g} points within which two count as equal. The first row in bold is the primary comparison "
+        f"({confidences(primary)} interval, {seeds(primary)}); the others are secondary, Holm-corrected "
+        f"({confidences(secondary)}, {seeds(secondary)}). An arrow points to what lies outside the frame.",
         rows,
         lambda narrow: draw_differences(rows, margin, narrow),
     )

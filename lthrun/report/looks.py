@@ -22,6 +22,7 @@ ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = "#e69f00", "#56b4e9", "#009e73", 
 GREY = "#999999"
 # What takes the place of these on a dark ground; the other colours are seen on both.
 DARK = {INK: "#e8e6e3", MUTED: "#a2a8b0", FAINT: "#32363c", PAPER: "#15171a", BLUE: "#4aa5dc"}
+WIDE, NARROW = 8.6, 3.9
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -97,6 +98,7 @@ class Plot:
     caption: str
     rows: Sequence[dict[str, Any]]
     draw: Callable[[bool], Figure]
+    width: float = WIDE  # of the wide one, in inches
 
     def svg(self, narrow: bool = False) -> bytes:
         with styled():
@@ -146,10 +148,10 @@ class Margins(NamedTuple):
 
 
 def panels(
-    narrow: bool, count: int, height: float, margins: Margins, beside: bool = True, width: float = 0.0
+    narrow: bool, count: int, height: float, margins: Margins, beside: bool = True, wide: float = WIDE
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels, each `height` inches high: beside each other if wanted, below where it is narrow."""
-    width = width or (3.9 if narrow else 8.6)
+    width = NARROW if narrow else wide
     rows, columns = (1, count) if beside and not narrow else (count, 1)
     inside = width - margins.left - margins.right
     tall = rows * height + (rows - 1) * (margins.between + 0.3) + margins.top + margins.bottom
@@ -184,19 +186,22 @@ def label_right(axes: Axes, ends: Sequence[tuple[float, str, Look]], gap: float 
 
 
 def apart(wanted: Sequence[float], gap: float, top: float) -> list[float]:
-    """The wanted heights, moved as little as it takes to lie `gap` apart; groups that meet stay around their mean."""
+    """Places between 0 and `top` that lie `gap` apart, as near to the wanted ones as may be (if they fit at all)."""
     order = sorted(range(len(wanted)), key=lambda k: wanted[k])
-    groups: list[tuple[float, int]] = []  # the middle of a group, and how many are in it
+    groups: list[tuple[float, int]] = []  # what has met stands together: the middle, and how many
     for k in order:
         groups.append((wanted[k], 1))
-        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < gap * (groups[-1][1] + groups[-2][1]) / 2:
-            (a, n), (b, m) = groups[-2:]
-            groups[-2:] = [((a * n + b * m) / (n + m), n + m)]
-        middle, n = groups[-1]
-        groups[-1] = (min(middle, top - gap * (n - 1) / 2), n)
-    placed = [middle + gap * (k - (n - 1) / 2) for middle, n in groups for k in range(n)]
-    lowest = max(0.0, -min(placed, default=0.0))
-    return [at for _, at in sorted(zip(order, (p + lowest for p in placed), strict=True))]
+        while True:
+            middle, n = groups.pop()
+            half = gap * (n - 1) / 2
+            middle = max(min(middle, top - half), half)
+            if not groups or middle - groups[-1][0] >= gap * (n + groups[-1][1]) / 2:
+                groups.append((middle, n))
+                break
+            before, m = groups.pop()
+            groups.append(((before * m + middle * n) / (m + n), m + n))
+    placed = (middle + gap * (k - (n - 1) / 2) for middle, n in groups for k in range(n))
+    return [place for _, place in sorted(zip(order, placed, strict=True))]
 
 
 def error_bars(axes: Axes, x: Any, y: Any, low: Any, high: Any, shown: Look, upright: bool = True, **how: Any) -> None:

@@ -24,6 +24,7 @@ from lthrun.report.looks import (
 )  # fmt: skip
 from lthrun.report.wording import percent
 
+OVERLAP = 5.6  # inches
 MARKERS = "osD^vPX*hp"
 
 
@@ -51,7 +52,7 @@ def draw_layers(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
     axes.set_xlabel("pruned, %")
     axes.set_xlim(-2, 102)
     sparsities = list(dict.fromkeys(row["sparsity"] for row in rows))
-    headings = apart(sparsities, 14 if narrow else 6, 100)
+    headings = apart(sparsities, 12 if narrow else 5, 100)
     for k, (sparsity, heading) in enumerate(zip(sparsities, headings, strict=True)):
         shown = Look(BLUE, MARKERS[k % len(MARKERS)], hollow=k % 2 == 1)
         axes.axvline(sparsity, color=MUTED, linewidth=0.5)
@@ -88,13 +89,14 @@ def mask_overlap(overlap: Sequence[dict[str, Any]]) -> Plot:
         "pairs of seeds, with a line from the lowest to the highest, beside what two random masks would share.",
         rows,
         lambda narrow: draw_overlap(rows, narrow),
+        OVERLAP,
     )
 
 
 def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
-    figure, (axes,) = panels(narrow, 1, 2.2, Margins(left=0.42, right=1.1), width=0.0 if narrow else 5.6)
+    figure, (axes,) = panels(narrow, 1, 2.2, Margins(left=0.42, right=1.1, bottom=0.65), wide=OVERLAP)
     axes.set_title("kept by both, %")
-    axes.set_xlabel("sparsity")
+    axes.set_xlabel("sparsity, and overlap as a multiple of chance")
     x = range(len(rows))
     ticket, chance = look("ticket"), Look(MUTED, "o", DOTTED, True)
     axes.plot(
@@ -103,10 +105,8 @@ def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
     axes.plot(x, [100 * row["overlap"] for row in rows], color=ticket.color, linewidth=1.1)
     for at, row in zip(x, rows, strict=True):
         error_bars(axes, at, 100 * row["overlap"], 100 * row["lowest"], 100 * row["highest"], ticket)
-        if row["chance"]:
-            axes.annotate(f"{row['overlap'] / row['chance']:.2f} × chance", (at, 100 * row["highest"]), (4, 4),
-                          textcoords="offset points", fontsize=7, color=MUTED)  # fmt: skip
-    axes.set_xticks(list(x), [percent(row["sparsity"]) for row in rows])
+    times = [f"\n{row['overlap'] / row['chance']:.2f} ×" if row["chance"] else "" for row in rows]
+    axes.set_xticks(list(x), [percent(row["sparsity"]) + more for row, more in zip(rows, times, strict=True)])
     axes.set_xlim(-0.4, len(rows) - 0.6)
     axes.set_ylim(bottom=0)
     label_right(axes, [(100 * rows[-1]["overlap"], "tickets", ticket), (100 * rows[-1]["chance"], "chance", chance)])

@@ -26,7 +26,7 @@ from lthrun.report.looks import (
 from lthrun.report.maskfigures import draw_layers
 from lthrun.report.wording import percent
 
-ARM = {"baseline": "dense"}
+LEVELS = 6.4  # inches
 
 
 def run_plots(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> list[Plot]:
@@ -40,8 +40,10 @@ def run_plots(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> lis
 
 
 def shown_as(summary: dict[str, Any]) -> Look:
-    experiment = summary["experiment"]
-    return look(ARM.get(experiment, experiment))
+    """The look of the arm that was trained: under a supermask of method `lth` it is the ticket."""
+    if summary["experiment"] == "baseline":
+        return look("dense")
+    return look("ticket" if summary.get("supermask", {}).get("method") == "lth" else summary["experiment"])
 
 
 def run_curve(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> Plot:
@@ -129,11 +131,12 @@ def accuracy_by_level(summary: dict[str, Any]) -> Plot:
         "they speak of other images, not of other seeds. Dotted: the majority rate.",
         rows,
         lambda narrow: draw_levels(rows, summary["majority_rate"], shown_as(summary), narrow),
+        LEVELS,
     )
 
 
 def draw_levels(rows: Sequence[dict[str, Any]], rate: float, shown: Look, narrow: bool) -> Figure:
-    figure, (axes,) = panels(narrow, 1, 2.4, Margins(left=0.45, right=1.3), width=0.0 if narrow else 6.4)
+    figure, (axes,) = panels(narrow, 1, 2.4, Margins(left=0.45, right=1.3), wide=LEVELS)
     axes.set_title("accuracy, %")
     axes.set_xlabel("sparsity of the level")
     hollow = shown._replace(line=DASHED, hollow=True)

@@ -37,18 +37,44 @@ def difference(row: dict[str, Any]) -> str:
     return f"{signed(row['mean'])} ({signed(row['interval'][0])} to {signed(row['interval'][1])})"
 
 
-def confidence(row: dict[str, Any]) -> str:
-    return f"{100 * row['confidence']:.4g} %"
+def confidences(rows: Sequence[dict[str, Any]]) -> str:
+    """The confidence of the intervals: `95 %`, or `95 to 99.5 %` where they differ."""
+    found = sorted({100 * row["confidence"] for row in rows}) or [95.0]
+    return percent(found[0]) if len(found) == 1 else f"{found[0]:.4g} to {percent(found[-1])}"
 
 
 def p_value(p: float | None) -> str:
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def epochs(row: dict[str, Any]) -> str:
+    """The median moment at which something was reached, if it was."""
+    return "–" if row["median_epochs"] is None else f"{row['median_epochs']:.2f}"
+
+
 def missing(row: dict[str, Any]) -> str:
     """A result that there is none of, and why."""
     where = "" if row["sparsity"] is None else f" at {percent(row['sparsity'])}"
     return f"{row['arm']}{where}, seed {row['seed']}: {row['why']}"
+
+
+def majority(summary: dict[str, Any]) -> str:
+    low, high = (100 * end for end in summary["majority_interval"])
+    rate, n = 100 * summary["majority_rate"], summary["n_valid"]
+    return f"{rate:.1f} ({low:.1f} to {high:.1f}) %, with 95 % interval, n = {n:,}"
+
+
+def images(summary: dict[str, Any]) -> str:
+    """How many images there were, and of what classes, if they are not too many to be named."""
+    classes = summary["classes"]
+    named = f"classes: {', '.join(classes)}" if len(classes) <= 10 else f"{len(classes)} classes"
+    return f"{summary['n_train']:,} to train on, {summary['n_valid']:,} to validate; {named}"
+
+
+def seeds(rows: Sequence[dict[str, Any]]) -> str:
+    """How many seeds the rows speak of: `n = 5`, or `n = 3 to 5`."""
+    found = [row["n"] for row in rows] or [0]
+    return f"n = {found[0]}" if min(found) == max(found) else f"n = {min(found)} to {max(found)}"
 
 
 def beside_majority(interval: Sequence[float], rate: float) -> str:
