@@ -11,7 +11,7 @@ DATA ?=
 .PHONY: help setup demo test test-slow test-chaos test-peers test-browser smoke bench lint format schema clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## Make the environment .venv
 

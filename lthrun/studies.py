@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lthrun import options as opt
 from lthrun.around import PANEL, print_json
+from lthrun.errors import printable
+
+if TYPE_CHECKING:
+    from lthrun.report.records import Records
 
 app = typer.Typer()
 
@@ -41,12 +46,12 @@ def report(
             write_events(records, tensorboard)
         if not json and not quiet:
             console.print(*told(records), sep="\n")
-        print(f"report: {page}", file=sys.stderr if json else sys.stdout)
+        print(f"report: {printable(str(page))}", file=sys.stderr if json else sys.stdout)
     if json:
         print_json(found[0].summary if len(found) == 1 else [records.summary for records in found])
 
 
-def told(records: Any) -> Any:
+def told(records: Records) -> Iterable[Any]:
     """What was found, for the terminal."""
     from lthrun.report.charts import study_summary
     from lthrun.report.tables import closing

@@ -68,7 +68,7 @@ def cells_table(summary: dict[str, Any]) -> Table:
     table.add_column("sparsity", justify="right", no_wrap=True)
     table.add_column("accuracy", f"{100 * rate:.1f}", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
-    table.add_column(scale(low, high), interval_chart(rate, None, low, high, rate), no_wrap=True)
+    table.add_column(scale(low, high), interval_chart(rate, None, low, high, rate).replace("●", "┆"), no_wrap=True)
     named = None
     for cell in cells:
         found = cell["accuracy"]
@@ -92,7 +92,10 @@ def scale(low: float, high: float) -> str:
 def interval_chart(
     mean: float, interval: Sequence[float] | None, low: float, high: float, mark: float, width: int = CHART
 ) -> str:
-    """`├──●─┤  ┆`: a mean with its interval, and a mark to hold it against, on a line from `low` to `high`."""
+    """`├──●─┤  ┆`: a mean with its interval, and a mark to hold it against, on a line from `low` to `high`.
+
+    What lies beyond the line is an arrow at its end.
+    """
 
     def column(value: float) -> int:
         share = (value - low) / (high - low) if high > low else 0.5
@@ -103,8 +106,9 @@ def interval_chart(
     if interval is not None:
         left, right = column(interval[0]), column(interval[1])
         line[left : right + 1] = "─" * (right + 1 - left)
-        line[left], line[right] = "├", "┤"
-    line[column(mean)] = "●" if mean != mark or interval is not None else "┆"
+        line[left] = "├" if interval[0] >= low else "─"
+        line[right] = "┤" if interval[1] <= high else "─"
+    line[column(mean)] = "◂" if mean < low else "▸" if mean > high else "●"
     return "".join(line)
 
 

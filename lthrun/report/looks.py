@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -100,7 +101,15 @@ class Plot:
     draw: Callable[[bool], Figure]
     width: float = WIDE  # of the wide one, in inches
 
-    def svg(self, narrow: bool = False) -> bytes:
+    @cached_property
+    def svg(self) -> bytes:
+        return self._svg(False)
+
+    @cached_property
+    def narrow_svg(self) -> bytes:
+        return self._svg(True)
+
+    def _svg(self, narrow: bool) -> bytes:
         with styled():
             file = io.BytesIO()
             nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -114,12 +123,14 @@ class Plot:
         rules = f"text{{font-family:{FONT}!important}}@media(prefers-color-scheme:dark){{{dark}}}"
         return file.getvalue().replace(b"</style>", f"{rules}</style>".encode(), 1)
 
+    @cached_property
     def png(self) -> bytes:
         with styled():
             file = io.BytesIO()
             self.draw(False).savefig(file, format="png", dpi=160, metadata={"Software": None})
         return file.getvalue()
 
+    @cached_property
     def csv(self) -> str:
         """The rows, with a heading; an empty field is a number that there is not."""
         file = io.StringIO()

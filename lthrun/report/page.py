@@ -54,8 +54,14 @@ def render(page: Page, records: Records) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["tied"] = tied
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     told = {key: value for key, value in records.environment.items() if key not in ("levels", "format")}
     return environment.get_template("page.html").render(
         page=page, folder=records.run_dir.resolve().name, config=records.config, environment=told
     )
+
+
+def tied(text: str) -> str:
+    """The text with its numbers tied to what they belong to: `95 %` and `n = 5` are not broken over lines."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace("n = ", "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")

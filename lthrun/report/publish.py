@@ -16,9 +16,9 @@ def publish(records: Records) -> Path:
     page = study_page(records) if records.is_study else run_page(records)
     for plot in page.plots:
         place = records.run_dir / "figures" / plot.name
-        write_bytes(place.with_suffix(".svg"), plot.svg())
-        write_bytes(place.with_suffix(".png"), plot.png())
-        write_text(place.with_suffix(".csv"), plot.csv())
+        write_bytes(place.with_suffix(".svg"), plot.svg)
+        write_bytes(place.with_suffix(".png"), plot.png)
+        write_text(place.with_suffix(".csv"), plot.csv)
     path = records.run_dir / "report.html"
     write_text(path, render(page, records))
     return path

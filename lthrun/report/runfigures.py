@@ -50,12 +50,12 @@ def run_curve(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> Plo
     """Losses, accuracy and sparsity after every epoch of every level."""
     keys = ("epoch", "level", "level_epoch", "sparsity", "train_loss", "valid_loss", "accuracy", "balanced_accuracy")
     rows = [{key: record[key] for key in keys} for record in metrics]
-    levels = " Vertical lines part the levels; above them, the sparsity." if len(summary["levels"]) > 1 else ""
+    parted = " Vertical lines: a level begins, or more is pruned; above them, the sparsity."
     return Plot(
         "learning-curve",
         "Learning curve",
         "Losses and accuracy after each epoch, counted over the whole run. Dotted: the majority rate, which is always "
-        "answering the most common class." + levels,
+        "answering the most common class." + (parted if summary["sparsity"] else ""),
         rows,
         lambda narrow: draw_run(rows, summary["majority_rate"], shown_as(summary), narrow),
     )
@@ -91,21 +91,20 @@ def draw_run(rows: Sequence[dict[str, Any]], rate: float, shown: Look, narrow: b
 
 
 def part_levels(axes: Axes, rows: Sequence[dict[str, Any]], most: int) -> None:
-    """Lines between the levels, and the sparsity of each above it, of so many at most."""
-    firsts = [
-        row
-        for before, row in zip([None, *rows], rows, strict=False)
-        if before is None or before["level"] != row["level"]
-    ]
+    """Lines where a level begins or more is pruned, and above them the sparsity, of so many at most."""
+    firsts = [rows[0]] + [row for before, row in itertools.pairwise(rows) if part(before) != part(row)]
     if len(firsts) == 1:
         return
     every = -(-len(firsts) // most)
-    for k, row in enumerate(firsts):
-        if k:
-            axes.axvline(row["epoch"] + 0.5, color=FAINT, linewidth=1)
-        if k % every == 0:
-            axes.text(row["epoch"] + 0.6, 1.01, f"{row['sparsity']:.3g} %", transform=axes.get_xaxis_transform(),
-                      va="bottom", fontsize=7, color=MUTED)  # fmt: skip
+    for row in firsts[1:]:
+        axes.axvline(row["epoch"] + 0.5, color=FAINT, linewidth=1)
+    for row in firsts[::every]:
+        axes.text(row["epoch"] + 0.6, 1.01, f"{row['sparsity']:.3g} %", transform=axes.get_xaxis_transform(),
+                  va="bottom", fontsize=7, color=MUTED)  # fmt: skip
+
+
+def part(row: dict[str, Any]) -> tuple[int, float]:
+    return row["level"], row["sparsity"]
 
 
 def accuracy_by_level(summary: dict[str, Any]) -> Plot:

@@ -102,16 +102,17 @@ def overlap_sheet(rows: list[dict[str, Any]]) -> Sheet:
 def cells_sheet(summary: dict[str, Any]) -> Sheet:
     return Sheet(
         "Accuracy",
-        ["arm", "sparsity", "counted, %", "accuracy, %", "balanced, %", "n", "epochs", "with its search"],
+        ["arm", "sparsity", "accuracy, %", "n", "balanced, %", "epochs", "with its search", "sparsity counted, %"],
         [
             [
-                cell["arm"], at(cell["sparsity"]), f"{cell['measured_sparsity']:.2f}", share(cell["accuracy"]),
-                share(cell["balanced_accuracy"]), str(cell["n"]), f"{cell['epochs']:g}", f"{cell['search_epochs']:g}",
+                cell["arm"], at(cell["sparsity"]), share(cell["accuracy"]), str(cell["n"]),
+                share(cell["balanced_accuracy"]), f"{cell['epochs']:g}", f"{cell['search_epochs']:g}",
+                f"{cell['measured_sparsity']:.2f}",
             ]
             for cell in summary["cells"]
         ],
-        "Mean of n seeds after the last epoch, with the 95 % interval of the mean over other seeds. Sparsity as "
-        "asked for and as counted on the weights. Epochs of the last training, and with everything trained before it.",
+        "Mean of n seeds after the last epoch, with the 95 % interval of the mean over other seeds. Epochs of the last "
+        "training, and with everything trained before it. Sparsity as asked for, and as counted on the weights.",
     )  # fmt: skip
 
 
@@ -119,12 +120,12 @@ def differences_sheet(title: str, rows: list[dict[str, Any]], corrected: bool) -
     unit, p = rows[0]["unit"] if rows else "points", "p, Holm" if corrected else "p"
     return Sheet(
         title,
-        ["arm", "against", "sparsity", f"difference, {unit}", "n", p, "verdict", "more seeds"],
+        ["arm", "sparsity", f"difference, {unit}", "n", "verdict", p, "more seeds", "against"],
         [
             [
-                row["arm"], row["against"], at(row["sparsity"]), difference(row), str(row["n"]),
-                p_value(row["p_holm"] if corrected else row["p"]), row["word"] or "–",
-                "–" if row["more_seeds"] is None else f"about {row['more_seeds']}",
+                row["arm"], at(row["sparsity"]), difference(row), str(row["n"]), row["word"] or "–",
+                p_value(row["p_holm"] if corrected else row["p"]),
+                "–" if row["more_seeds"] is None else f"about {row['more_seeds']}", row["against"],
             ]
             for row in rows
         ],
