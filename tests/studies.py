@@ -190,7 +190,7 @@ def comparisons(draw: np.random.Generator, values: dict[Any, Any], sparsities: S
             elif arm == "supermask":
                 continue
             else:
-                differences = np.round(draw.normal(0.3, 0.5, len(dense["accuracy"])) * 4) / 4
+                differences = draw.normal(0.3, 0.5, len(dense["accuracy"]))
             primary = (arm, sparsity, measure) == ("ticket", sparsities[0], "accuracy")
             confidence = 0.95 if primary else 0.99
             interval = mean_interval(differences, confidence)

@@ -245,13 +245,14 @@ def test_the_summary_fits_80_columns_uncut(arms: list[str], how: dict[str, Any],
     assert "Primary comparison" in shown and "secondary, Holm-corrected" in shown
 
 
-def test_report_shows_writes_and_says_where(lthrun: Callable, tmp_path: Path):
+def test_report_shows_writes_and_says_where(lthrun: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first, second = (write_study(tmp_path / name, ("dense", "ticket"), (50.0,), (0, 1, 2)) for name in "ab")
     outcome = lthrun("report", first, second)
     assert outcome.status == 0 and "\x1b" not in outcome.out and outcome.err == ""
     for folder in (first, second):
         assert f"report: {folder}/report.html" in outcome.out and (folder / "report.html").is_file()
         assert summary_of(folder)["verdict"]["sentences"][0][:40] in outcome.out
+    monkeypatch.setattr("lthrun.report.publish.publish", lambda records: records.run_dir / "report.html")
     outcome = lthrun("report", first, "--json")
     assert json.loads(outcome.out)["verdict"] == summary_of(first)["verdict"] and "report.html" in outcome.err
     assert len(json.loads(lthrun("report", first, second, "--json").out)) == 2

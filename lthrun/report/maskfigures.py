@@ -52,23 +52,17 @@ def draw_layers(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
     axes.set_xlabel("pruned, %")
     axes.set_xlim(-2, 102)
     sparsities = list(dict.fromkeys(row["sparsity"] for row in rows))
-    headings = apart(sparsities, 12 if narrow else 5, 100)
+    headings = apart(sparsities, 10 if narrow else 5, 100)
     for k, (sparsity, heading) in enumerate(zip(sparsities, headings, strict=True)):
         shown = Look(BLUE, MARKERS[k % len(MARKERS)], hollow=k % 2 == 1)
         axes.axvline(sparsity, color=MUTED, linewidth=0.5)
-        axes.text(
-            heading,
-            1.01,
-            percent(sparsity),
-            transform=axes.get_xaxis_transform(),
-            ha="center",
-            va="bottom",
-            fontsize=7.5,
-        )
+        said = f"{sparsity:.4g}" if narrow else percent(sparsity)
+        at = axes.get_xaxis_transform()
+        axes.text(heading, 1.01, said, transform=at, ha="center", va="bottom", fontsize=7.5)
         for row in rows:
             if row["sparsity"] == sparsity:
-                at = names.index(row["layer"])
-                error_bars(axes, row["pruned"], at, row["lowest"], row["highest"], shown, upright=False, markersize=4)
+                y = names.index(row["layer"])
+                error_bars(axes, row["pruned"], y, row["lowest"], row["highest"], shown, upright=False, markersize=4)
     return figure
 
 

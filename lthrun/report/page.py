@@ -36,7 +36,6 @@ class Page:
 
     title: str
     about: str
-    question: str
     word: str
     tone: str  # good, bad or open: the colour of the word, which never speaks alone
     sentences: Sequence[str]

@@ -20,7 +20,6 @@ def run_page(records: Records) -> Page:
     return Page(
         title=what(summary),
         about=f"One run: {summary['experiment']}, seed {summary['seed']}",
-        question="",
         word=word,
         tone=tone,
         sentences=sentences,

@@ -34,7 +34,6 @@ def study_page(records: Records) -> Page:
     return Page(
         title=summary["question"],
         about=f"Comparison of {arms} over {seeds} ({', '.join(map(str, summary['seeds']))})",
-        question=summary["question"],
         word=verdict["word"] or "no verdict",
         tone=TONES.get(verdict["word"], OPEN),
         sentences=verdict["sentences"] or ["There is no verdict."],
