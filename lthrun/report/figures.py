@@ -68,11 +68,16 @@ def place(sparsity: float) -> float:
     return -math.log2(1 - sparsity / 100)
 
 
+def by_sparsity(row: dict[str, Any]) -> float:
+    return float(row["sparsity"])
+
+
 def draw_accuracy(rows: Sequence[dict[str, Any]], rate: float, narrow: bool) -> Figure:
     figure, (axes,) = panels(narrow, 1, 3.6 if narrow else 3.9, Margins(left=0.42, right=1.4))
     axes.set_title("accuracy, %")
     axes.set_xlabel("sparsity")
-    places = sorted({place(row["sparsity"]) for row in rows if row["sparsity"] is not None})
+    sparsities = sorted({row["sparsity"] for row in rows if row["sparsity"] is not None})
+    places = [place(sparsity) for sparsity in sparsities]
     nearest = min((b - a for a, b in itertools.pairwise(places)), default=1.0)
     arms = list(dict.fromkeys(row["arm"] for row in rows if row["sparsity"] is not None))
     ends = [(100 * rate, "majority rate", Look(MUTED, "", DOTTED))]
@@ -87,12 +92,8 @@ def draw_accuracy(rows: Sequence[dict[str, Any]], rate: float, narrow: bool) -> 
     for k, arm in enumerate(arms):
         # Beside each other, so that no interval hides another.
         aside = 0.45 * nearest * ((k + 0.5) / len(arms) - 0.5)
-        shown, points = (
-            look(arm),
-            sorted(
-                (row for row in rows if row["arm"] == arm and row["mean"] is not None), key=lambda row: row["sparsity"]
-            ),
-        )
+        shown = look(arm)
+        points = sorted((row for row in rows if row["arm"] == arm and row["mean"] is not None), key=by_sparsity)
         x = [place(row["sparsity"]) + aside for row in points]
         axes.plot(x, [100 * row["mean"] for row in points], color=shown.color, linestyle=shown.line, linewidth=1.1)
         for at, row in zip(x, points, strict=True):
@@ -102,12 +103,7 @@ def draw_accuracy(rows: Sequence[dict[str, Any]], rate: float, narrow: bool) -> 
             ends.append((100 * points[-1]["mean"], arm, shown))
     if places:
         axes.set_xlim(places[0] - 0.35 * nearest, places[-1] + 0.35 * nearest)
-    axes.set_xticks(
-        places,
-        sorted(
-            {percent(row["sparsity"]) for row in rows if row["sparsity"] is not None}, key=lambda text: float(text[:-2])
-        ),
-    )
+    axes.set_xticks(places, [percent(sparsity) for sparsity in sparsities])
     label_right(axes, ends)
     return figure
 
@@ -120,6 +116,7 @@ def learning_curves(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) 
     sparsity = summary["sparsities"][0] if summary["sparsities"] else None
     here = [record for record in metrics if record["sparsity"] in (None, sparsity)]
     rows = [row for arm in summary["arms"] for row in curve(arm, here, summary["epoch_steps"])]
+    untrained = {record["arm"] for record in here if record["train_loss"] is None}
     most = 1.25 * summary["epochs"]
     cut = sorted({row["arm"] for row in rows if row["epochs"] > most})
     further = f" {', '.join(cut)} trained on beyond the frame; the CSV has it all." if cut else ""
@@ -130,7 +127,7 @@ def learning_curves(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) 
         "On the validation images, the mean over the seeds; the band reaches from the lowest seed to the highest. The "
         "clock is that of the training: a training that was rewound to an epoch starts there." + further,
         rows,
-        lambda narrow: draw_curves(rows, summary["majority_rate"], most, narrow),
+        lambda narrow: draw_curves(rows, untrained, summary["majority_rate"], most, narrow),
     )
 
 
@@ -151,7 +148,7 @@ def curve(arm: str, metrics: Iterable[dict[str, Any]], epoch_steps: int) -> list
     return rows
 
 
-def draw_curves(rows: Sequence[dict[str, Any]], rate: float, most: float, narrow: bool) -> Figure:
+def draw_curves(rows: Sequence[dict[str, Any]], untrained: set[str], rate: float, most: float, narrow: bool) -> Figure:
     figure, (losses, accuracies) = panels(
         narrow, 2, 2.7 if narrow else 3.4, Margins(left=0.45, right=1.4, between=0.45)
     )
@@ -163,9 +160,9 @@ def draw_curves(rows: Sequence[dict[str, Any]], rate: float, most: float, narrow
             points = [row for row in rows if row["arm"] == arm and row["epochs"] <= most]
             if not points:
                 continue
-            # What was never trained has been looked at once: a level line.
-            x = [row["epochs"] for row in points] if len(points) > 1 else [0, most]
-            points = points if len(points) > 1 else 2 * points
+            x = [row["epochs"] for row in points]
+            if arm in untrained:  # looked at once: a level line
+                points, x = 2 * points[:1], [0, most]
             mean, low, high = ([scale * row[f"{name}_{which}"] for row in points] for which in ("mean", "low", "high"))
             axes.fill_between(x, low, high, color=shown.color, alpha=0.1, linewidth=0)
             every: dict[str, Any] = {"markevery": max(1, len(x) // 6), "markersize": 4}
