@@ -8,10 +8,10 @@ PEERS := .venv-peers
 # A folder of the original Pets images for `make bench`, as --data-dir wants it; the embedded data set without.
 DATA ?=
 
-.PHONY: help setup demo test test-slow test-chaos test-peers smoke bench lint format schema clean
+.PHONY: help setup demo test test-slow test-chaos test-peers test-browser smoke bench lint format schema clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## Make the environment .venv
 
@@ -39,6 +39,9 @@ test-slow: $(READY)  ## The tests that take minutes and gigabytes: every model t
 
 test-chaos: $(READY)  ## A run killed a hundred times at random moments, and resumed each time: minutes
 	$(BIN)/python -m pytest -m chaos
+
+test-browser: $(READY)  ## report.html in a real browser: Debian's chromium, or CHROMIUM=PATH
+	$(BIN)/python -m pytest -m browser
 
 smoke: $(READY)  ## Every command once, through the installed lthrun
 	tests/smoke.sh $(BIN)/lthrun

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lthrun import __version__, around
+from lthrun import __version__, around, studies
 from lthrun import options as opt
 from lthrun.around import print_json, with_data
 from lthrun.errors import UserError, printable
@@ -93,6 +93,7 @@ experiment_command(
 )
 
 
+app.add_typer(studies.app)
 app.add_typer(around.app)
 
 

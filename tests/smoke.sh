@@ -31,6 +31,7 @@ run supermask --config configs/smoke/bernoulli.yaml "${small[@]}"
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --rounds 1 --steps 1
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --steps 1 --profile > /dev/null
 run resume "$out"/runs/baseline-* --quiet
+run report "$out"/runs/ticket-* "$out"/runs/supermask-* --tensorboard "$out/events" > /dev/null
 run runs --out "$out/runs"
 run runs clean --out "$out/runs"
 echo "smoke: every command ran"

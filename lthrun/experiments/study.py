@@ -15,6 +15,8 @@ from lthrun.experiments.room import check_room
 from lthrun.experiments.setting import Emit, Setting
 from lthrun.experiments.tasks import Job
 from lthrun.levelstore import LevelStore
+from lthrun.report.publish import publish
+from lthrun.report.records import read_records
 from lthrun.rundir import RunDir
 
 EVENTS = {"study", "task", "task_failed", "damaged", "finished"}
@@ -55,5 +57,6 @@ def conduct(
     summary, lines = compare(setting, run_dir, made, todo, job, record, engine, jobs)
     run_dir.metrics(lines)
     run_dir.finish(summary)
+    publish(read_records(run_dir.path))
     record("finished", run=str(run_dir.path))
     return summary, lines

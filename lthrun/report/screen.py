@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from lthrun.report.charts import study_line, study_summary
 from lthrun.report.tables import clock, closing, forecast_table, one_line, plural, point
 
 COLUMNS = (
@@ -247,10 +248,11 @@ class Screen:
     def close(self, summary: dict[str, Any]) -> None:
         """Everything that is known at the end."""
         self.unbar()
-        if summary["experiment"] == "compare":
-            for sentence in summary["verdict"]["sentences"]:
-                self.say(sentence)
-        elif self.quiet:
-            self.say(one_line(summary))
+        is_study = summary["experiment"] == "compare"
+        if self.quiet:
+            self.say(study_line(summary) if is_study else one_line(summary))
+        elif is_study:
+            self.console.print(*study_summary(summary), sep="\n")
+            self.say(f"report: {summary['run_dir']}/report.html")
         else:
             self.console.print(*closing(summary), sep="\n")

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lthrun.errors import printable
+from lthrun.report.wording import beside_chance, beside_majority
 
 
 def closing(summary: dict[str, Any]) -> Iterable[Any]:
@@ -107,14 +108,7 @@ def add_supermask(rows: Table, summary: dict[str, Any], mask: dict[str, Any]) ->
         rows.add_row(f"{mask['sampled']['n']} sampled masks", ranges(mask["sampled"]))
     rows.add_row("untrained, dense", accuracies(mask["dense"]))
     rows.add_row(f"{mask['random']['n']} random masks", ranges(mask["random"]))
-    chance = 100 / len(summary["classes"])
-    if mask["better_than_chance"]:
-        said = f"better than chance: balanced accuracy above {chance:.0f} % and above all random masks"
-    else:
-        above = mask["balanced_accuracy_interval"][0] > chance / 100
-        missed = "is not above all random masks" if above else f"is not above {chance:.0f} % with its whole interval"
-        said = f"not shown to be better than chance: balanced accuracy {missed}"
-    rows.add_row("", Text(said, "green" if mask["better_than_chance"] else "yellow"))
+    rows.add_row("", Text(beside_chance(summary, mask), "green" if mask["better_than_chance"] else "yellow"))
 
 
 def accuracies(found: dict[str, Any]) -> str:
@@ -143,10 +137,8 @@ def add_accuracy(rows: Table, summary: dict[str, Any], found: dict[str, Any]) ->
         f"(chance: {100 / len(summary['classes']):.0f})",
     )
     rows.add_row("majority rate", most_common)
-    rate = summary["majority_rate"]
-    word = "above" if low > rate else "below" if high < rate else "not distinguishable from"
-    style = "green" if low > rate else "yellow"
-    rows.add_row("", Text(f"accuracy is {word} the majority rate", style))
+    word = beside_majority((low, high), summary["majority_rate"])
+    rows.add_row("", Text(f"accuracy is {word} the majority rate", "green" if word == "above" else "yellow"))
 
 
 def one_line(summary: dict[str, Any]) -> str:
