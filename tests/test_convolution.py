@@ -32,7 +32,7 @@ ALWAYS = convolution.Products(*[lambda _: True] * 3)
 
 @pytest.mark.parametrize("by", [ALWAYS, *PRODUCTS.values()], ids=["always", *PRODUCTS])
 @given(
-    st.integers(1, 5), st.integers(1, 9), st.integers(1, 90), st.sampled_from([1, 3, 5]), st.integers(1, 3),
+    st.integers(1, 5), st.integers(1, 9), st.integers(1, 140), st.sampled_from([1, 3, 5]), st.integers(1, 3),
     st.booleans(), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99),
 )  # fmt: skip
 def test_products_are_the_convolution_rounded(by, batch, inputs, out, kernel, stride, padded, height, width, seed):
@@ -92,7 +92,8 @@ def test_the_processor_chooses(monkeypatch: pytest.MonkeyPatch):
     [
         (3, 1, 64, 16, "", ""), (3, 2, 128, 8, "", ""), (1, 2, 128, 8, "forward weight", ""),
         (3, 1, 256, 4, "weight", "weight"), (3, 1, 512, 4, "forward x weight", "weight"),
-        (1, 1, 64, 16, "forward x weight", ""), (3, 2, 512, 2, "forward x weight", "forward weight"),
+        (3, 1, 320, 4, "weight", "weight"), (3, 1, 128, 2, "forward x weight", "forward weight"),
+        (1, 1, 64, 16, "weight", ""), (1, 1, 64, 8, "forward x weight", ""), (3, 2, 512, 2, "forward x weight", "forward weight"),
         (3, 1, 64, 2, "weight", "forward weight"), (7, 2, 64, 32, "", ""),
     ],
 )  # fmt: skip

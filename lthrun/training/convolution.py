@@ -40,8 +40,8 @@ class Products(NamedTuple):
 # By the instructions of the processor, the best first.
 PRODUCTS = {
     "amx_bf16": Products(
-        forward=lambda shape: shape.kernel == 1 or shape.filters >= 20 * shape.pixels,
-        to_x=lambda shape: shape.kernel == shape.stride == 1 or shape.filters >= 32 * shape.pixels,
+        forward=lambda shape: deep(shape) or (shape.kernel == 1 and shape.pixels <= 64),
+        to_x=lambda shape: deep(shape) or (shape.kernel == shape.stride == 1 and shape.pixels <= 64),
         to_weight=lambda shape: shape.kernel == 1 or shape.pixels <= 16,
     ),
     "avx512_bf16": Products(
@@ -50,6 +50,11 @@ PRODUCTS = {
         to_weight=lambda shape: shape.pixels <= 16,
     ),
 }
+
+
+def deep(shape: Shape) -> bool:
+    """As the last layers of a network are: 512 filters at 4x4 pixels, 128 at 2x2."""
+    return shape.filters >= 32 * shape.pixels
 
 
 def products(device: torch.device, precision: str) -> Products | None:
