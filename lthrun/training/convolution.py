@@ -1,8 +1,8 @@
 """Convolutions of small pictures as matrix products, in bfloat16 on the CPU.
 
 Deep in a network pictures are a few pixels wide and channels are many. There oneDNN's bfloat16 convolutions, above all
-those for the gradient of the weight, run at a third of the rate of a plain matrix product of the same size, and at a
-tenth of it on processors with AMX. So the pixels that a filter sees are laid out in columns
+those for the gradient of the weight, run at a third of the rate of a plain matrix product of the same size, down to a
+tenth on processors with AMX. So the pixels that a filter sees are laid out in columns
 [batch · height · width, kernel · kernel · in], and forward and weight gradient are one product each; the gradient of
 the input is the product that gives each column's, added up where columns overlap. Products are taken where they were
 measured to win, by processor and shapes alone (docs/performance.md); elsewhere, and in float32, torch's convolutions
