@@ -16,7 +16,7 @@ from lthrun.sections import Training
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
 from lthrun.training import convolution
-from lthrun.training.optimizers import OPTIMIZERS
+from lthrun.training.optimizers import OPTIMIZERS, without_copies
 
 Batch = tuple[Tensor, Tensor]
 
@@ -47,9 +47,11 @@ class Engine:
     ):
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device, self.precision, self.masks, self.frozen = device, precision, dict(masks), dict(frozen)
-        if convolution.supported(device, precision):
-            convolution.use_products(self.model)
+        if products := convolution.products(device, precision):
+            convolution.use_products(self.model, products)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
+        if device.type == "cpu":
+            without_copies(self.optimizer)
         self._hold = self._held()
         self.loss = torch.zeros((), device=device)
 
