@@ -70,7 +70,11 @@ class Batches:
         """Order and crop places (0 to 1 along the longer side) of an epoch."""
         order = torch.randperm(self.n_train, generator=generator(self.seed, "order", epoch))
         places = torch.rand(self.n_train, generator=generator(self.seed, "augmentation", epoch))
-        return self._train[order.to(self.device)], places.to(self.device)
+        return self._train[self._sent(order)], self._sent(places)
+
+    def _sent(self, drawn: Tensor) -> Tensor:
+        """On the device, without waiting for it."""
+        return drawn.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else drawn
 
     def _gather(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         room = self._room[images]

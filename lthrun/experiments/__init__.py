@@ -82,6 +82,8 @@ def carry_on(
             emit("finished_before", run=str(run_dir.path))
             return Result(*finished, run_dir.path)
         from lthrun.experiments.execution import carry_out
+        from lthrun.training.switches import switches
 
-        summary, metrics = carry_out(setting, run_dir, LevelStore(out), fresh, emit, checkpoint_every)
+        with switches(setting.device, setting.config.deterministic):
+            summary, metrics = carry_out(setting, run_dir, LevelStore(out), fresh, emit, checkpoint_every)
         return Result(summary, metrics, run_dir.path)

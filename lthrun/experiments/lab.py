@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,8 @@ class Lab:
         engine = self.engine(masks, weights, moments, level)
         spent = 0.0
         if found is not None and within:
-            engine.loss, spent = tensors["loss"].to(self.device), float(metadata["seconds"])
+            engine.loss.copy_(tensors["loss"])
+            spent = float(metadata["seconds"])
         prunings = dict(level.prunings)
 
         def before_step(step: int) -> None:
@@ -196,9 +198,11 @@ class Lab:
             emit("step", level=level.index, level_epoch=epoch, done=done, of=of, images=self.batches.batch_size)
 
         measure = self._measure(engine, level)
+        last_good = partial(self.levels.last_good, level.key)
         trained = epochs(
-            engine, self.batches, at, level.first, level.end, self._rate(level), measure, before_step, on_step, spent
-        )
+            engine, self.batches, at, level.first, level.end, self._rate(level), measure, before_step, on_step,
+            last_good, spent,
+        )  # fmt: skip
         for record in trained:
             records.append(record.to_dict())
             if record.step < level.end:
@@ -252,7 +256,8 @@ class Lab:
             supermasks.learnable(model, self.names, level.learned, level.sparsity, draw)
             weights = state.of_model(model) | weights
         state.to_model(model, weights)
-        engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks))
+        uncaptured = partial(self.emit, "uncaptured")
+        engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks), uncaptured)
         state.to_optimizer(engine, moments)
         return engine
 

@@ -22,7 +22,7 @@ from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
 from lthrun.streams import generator
 from lthrun.training import state
-from lthrun.training.engine import evaluate, recalibrate
+from lthrun.training.engine import recalibrate
 
 DRAWS = 20
 
@@ -99,7 +99,7 @@ class Judge:
         engine = lab.engine(masks, weights, {})
         if self.batch_norm == "recalibrate":
             recalibrate(engine.model, lab.batches.centre("train", lab.batches.batch_size), engine.autocast())
-        return evaluate(engine.model, lab.batches.validation(), lab.classes, engine.autocast()).correct
+        return engine.evaluate(lab.batches.validation(), lab.classes).correct
 
 
 def spread(judgements: Sequence[dict[str, Any]]) -> dict[str, Any]:

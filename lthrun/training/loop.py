@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from lthrun.data.batches import Batches
 from lthrun.errors import UserError
 from lthrun.report.statistics import accuracy, balanced_accuracy
 from lthrun.sparsity import masks as masking
-from lthrun.training.engine import Engine, evaluate
+from lthrun.training.engine import Engine
 
 Counts = dict[str, list[int]]
 
@@ -48,6 +49,7 @@ def epochs(
     measure: Callable[[], Counts],
     before_step: Callable[[int], None],
     on_step: Callable[[int, int, int, float], None],
+    last_good: Callable[[], Path | None],
     spent: float = 0.0,
 ) -> Iterator[Record]:
     """Train from step `start` up to step `end` of a level that began at step `first`.
@@ -58,8 +60,9 @@ def epochs(
     Where `start` lies within an epoch, the loss so far is in the engine, and `spent` is the seconds it took.
 
     Raises:
-        UserError: the loss is no longer a number.
+        UserError: the loss is no longer a number; the message names the checkpoint that `last_good()` finds.
     """
+    began_at = start
     while start < end:
         level_epoch = (start - first) // batches.epoch_steps
         opened = first + level_epoch * batches.epoch_steps
@@ -72,11 +75,14 @@ def epochs(
             on_step(level_epoch, step + 1 - opened, stop - opened, time.perf_counter() - began)
         train_loss = engine.take_loss() / (stop - opened)
         trained = time.perf_counter()
-        found = evaluate(engine.model, batches.validation(), len(batches.valid_counts), engine.autocast())
+        found = engine.evaluate(batches.validation(), len(batches.valid_counts))
         if not math.isfinite(train_loss + found.loss):
+            step = began_at + int(engine.finite)
+            used, path = rate(min(step, stop - 1)), last_good()
             raise UserError(
-                f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level "
-                f"(steps {opened} to {stop}); lower the learning rate or training.weight_decay"
+                f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level, "
+                f"from step {step} on, at a learning rate of {used:g}; lower it or training.weight_decay "
+                f"({f'the last good checkpoint is {path}' if path else 'there is no good checkpoint yet'})"
             )
         yield Record(
             level_epoch=level_epoch,
