@@ -193,7 +193,8 @@ class Lab:
 
         def on_step(epoch: int, done: int, of: int, seconds: float) -> None:
             step = level.first + epoch * self.batches.epoch_steps + done
-            if self.checkpoint_every and step % self.checkpoint_every == 0 and done < of:
+            # What is no longer a number is not saved: the checkpoints before it are worth more.
+            if self.checkpoint_every and step % self.checkpoint_every == 0 and done < of and engine.loss.isfinite():
                 self._save(level, engine, step, records, last, seconds)
             emit("step", level=level.index, level_epoch=epoch, done=done, of=of, images=self.batches.batch_size)
 

@@ -82,7 +82,7 @@ def epochs(
             raise UserError(
                 f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level, "
                 f"from step {step} on, at a learning rate of {used:g}; lower it or training.weight_decay "
-                f"({f'the last good checkpoint is {path}' if path else 'there is no good checkpoint yet'})"
+                f"({f'the last good checkpoint is {path}' if path else 'there is no good checkpoint'})"
             )
         yield Record(
             level_epoch=level_epoch,
