@@ -76,14 +76,20 @@ class Training(Section):
     """sgd: decay of the momentum."""
     weight_decay: float = Field(0.01, ge=0)
     """The pull of weights towards zero."""
+    evaluate_every: int | None = Field(None, ge=1, le=MOST)
+    """Also validate every so many steps of a level; null: at the end of each epoch only."""
+    evaluate_images: int | None = Field(None, ge=1, le=MOST)
+    """On so many of the validation images, always the same; null: on all of them."""
 
     def warmup_steps(self, epoch_steps: int) -> int:
         return steps_of(self.warmup, epoch_steps)
 
     @model_validator(mode="after")
-    def _warms_up_in_time(self) -> Training:
+    def _fits_together(self) -> Training:
         if self.warmup.endswith("ep") and steps_of(self.warmup, 1) > self.epochs:
             raise refuse("warmup", self.warmup, f"must end within training.epochs, which is {self.epochs}")
+        if self.evaluate_images and not self.evaluate_every:
+            raise refuse("evaluate_images", self.evaluate_images, "of training.evaluate_every, which is not set")
         return self
 
     @property

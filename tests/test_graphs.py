@@ -142,6 +142,9 @@ def test_validation_is_recorded_once_for_each_shape(tape: Tape):
     state.to_model(plain.model, state.of_model(engine.model))
     plain._judgements = graphs.Captured(None, "validation", 1, lambda **_: None)
     assert plain.evaluate(parts, 2) == now != first
+    for _ in range(3):  # a shape that comes later is warmed up as well
+        assert engine.evaluate([batch(1, 3)], 2) == plain.evaluate([batch(1, 3)], 2)
+    assert tape.counted() == {"warm up": 6, "record": 3, "replay": 8}
 
 
 def test_state_goes_between_recorded_and_plain_engines(tape: Tape, monkeypatch: pytest.MonkeyPatch):

@@ -49,28 +49,37 @@ class Batches:
         self._rows, self._columns = side.view(1, -1, 1), side.view(1, 1, -1)
         self._draw = lru_cache(maxsize=2)(self._draw_epoch)
 
-    def training(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of a training step, counted from initialisation: a function of seed and step alone."""
+    def training(self, step: int, order: int = 0) -> tuple[Tensor, Tensor]:
+        """The batch of a training step, counted from initialisation: a function of seed, step and order alone.
+
+        Another `order` is another draw of the order of the images; the stream of the augmentation stays.
+        """
         epoch, within = divmod(step, self.epoch_steps)
-        images, places = self._draw(epoch)
+        images, places = self._draw(epoch, order)
         chosen = slice(within * self.batch_size, (within + 1) * self.batch_size)
         return self._gather(images[chosen], places[chosen])
 
-    def centre(self, split: str, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images of `train` or `valid` once, cropped in the centre, in batches of nearly equal size."""
+    def centre(self, split: str, batch_size: int, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images of `train` or `valid` once, cropped in the centre, in batches of nearly equal size.
+
+        All of them, or `most` at even distances: the images lie by class, so that each class keeps its share.
+        """
         images = self._train if split == "train" else self._valid
+        if most is not None and most < len(images):
+            images = images[torch.arange(most, device=self.device) * len(images) // most]
         for part in images.tensor_split(-(-len(images) // batch_size)):
             yield self._gather(part, torch.full((len(part),), 0.5, device=self.device))
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def validation(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The validation images in centre crops; without gradients a batch can be four times as large."""
-        return self.centre("valid", 4 * self.batch_size)
+        return self.centre("valid", 4 * self.batch_size, most)
 
-    def _draw_epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
+    def _draw_epoch(self, epoch: int, order: int) -> tuple[Tensor, Tensor]:
         """Order and crop places (0 to 1 along the longer side) of an epoch."""
-        order = torch.randperm(self.n_train, generator=generator(self.seed, "order", epoch))
+        place = (epoch, order) if order else (epoch,)
+        drawn = torch.randperm(self.n_train, generator=generator(self.seed, "order", *place))
         places = torch.rand(self.n_train, generator=generator(self.seed, "augmentation", epoch))
-        return self._train[self._sent(order)], self._sent(places)
+        return self._train[self._sent(drawn)], self._sent(places)
 
     def _sent(self, drawn: Tensor) -> Tensor:
         """On the device, without waiting for it."""

@@ -79,9 +79,11 @@ def carry_out(
 
 def metric(epoch: int, facts: dict[str, Any]) -> dict[str, Any]:
     """A line of metrics.jsonl; `epoch` runs over the whole run."""
-    return {"epoch": epoch, "level": facts["level"], "level_epoch": facts["level_epoch"]} | {
-        key: facts[key] for key in MEASURED
-    }
+    return (
+        {"epoch": epoch, "level": facts["level"], "level_epoch": facts["level_epoch"]}
+        | {key: facts[key] for key in MEASURED}
+        | ({"looks": facts["looks"]} if facts.get("looks") else {})
+    )
 
 
 def summarise(setting: Setting, counts: list[int], found: dict[str, Any], run_dir: RunDir) -> dict[str, Any]:

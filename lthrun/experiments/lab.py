@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,17 +14,15 @@ from lthrun.data.batches import Batches
 from lthrun.experiments.levels import Level
 from lthrun.experiments.pruner import Pruner
 from lthrun.experiments.setting import Emit, Setting
+from lthrun.experiments.trainer import Trainer
 from lthrun.layers import prunable
-from lthrun.levelstore import KEPT_EPOCHS, LevelStore
+from lthrun.levelstore import LevelStore
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import resets, supermasks
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage import FORMAT
-from lthrun.streams import derive, generator
+from lthrun.streams import generator
 from lthrun.training import state
-from lthrun.training.engine import Engine
-from lthrun.training.loop import epochs
-from lthrun.training.rates import rate
+from lthrun.training.engine import Engine, Evaluation, recalibrate
 
 
 class Lab:
@@ -79,17 +76,18 @@ class Lab:
         with self.levels.lock(level.key, lambda: self.emit("waiting", level=level.index, key=level.key)):
             if level.is_dense and self.rewind_step == 0:
                 emit("saved", step=0, epoch_steps=self.batches.epoch_steps)
-            record = None if self.fresh else self.levels.take_over(level.key, self._damaged(level, "result"))
+            record = None if self.fresh else self.levels.take_over(level.key, self.damaged(level, "result"))
             reused = record is not None
             if record is not None:
                 self.emit("reused", level=level.index, key=level.key, replay=replay)
-                self._tell(level, record["epochs"], emit)
+                self.tell(level, record["epochs"], emit)
             else:
                 if replay:
                     self.emit("replaying", step=level.end)
+                trainer = Trainer(self, level, emit)
                 # Layers that draw in training, such as dropout, are seeded at every step.
                 with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                    record = self._train(level, emit)
+                    record = trainer.train() if level.steps else trainer.judge()
         self._done.add(level.key)
         if level.is_dense:  # it may come from a run that prunes other layers
             model = self.model()
@@ -122,13 +120,13 @@ class Lab:
             # The fasterai protocol: batch norm is not rewound but made anew.
             weights = state.initialised_batch_norm(self.model(), self.rewound(level))
         else:
-            weights = self.reset(self.rewound(level), masks)
+            rule = "redraw" if level.control == "random-init" else self.config.rewind.kept if masks else "rewind"
+            weights = self.reset(self.rewound(level), masks, rule)
         masking.apply(weights, masks, self.frozen(masks))
         return weights
 
-    def reset(self, initial: Tensors, masks: Tensors) -> Tensors:
-        """`initial` with the kept weights as `rewind.kept` has them (Zhou et al. 2019)."""
-        rule = self.config.rewind.kept if masks else "rewind"
+    def reset(self, initial: Tensors, masks: Tensors, rule: str) -> Tensors:
+        """`initial` with the kept weights as a `rule` of `rewind.kept` has them (Zhou et al. 2019)."""
         if rule == "rewind":
             return initial
         drawn = state.of_model(models.build(self.config.model.name, self.classes, self.config.seed, 1))
@@ -152,102 +150,22 @@ class Lab:
         trained, previous = self.end(level.parent)
         start = self.rewound(level)
         last = self.end(level.parent.parent)[0] if level.parent.parent else start
-        return self.pruner.masks(level.index, level.sparsity, trained, start, last, previous)
+        masks = self.pruner.masks(level.index, level.sparsity, trained, start, last, previous)
+        if level.control != "random-mask":
+            return masks
+        draw = generator(self.config.seed, "mask", level.index, 0)
+        return masking.drawn({name: masks[name] for name in self.names}, draw, self.config.pruning.granularity)
 
-    def _train(self, level: Level, emit: Emit) -> dict[str, Any]:
-        found = None if self.fresh else self.levels.checkpoint(level.key, self._damaged(level, "checkpoint"))
-        if found is None:
-            self.levels.discard(level.key)
-            masks, at, records = self.mask(level), level.first, []
-            weights = self.start(level, masks)
-            moments = self.levels.read(level.parent.key, "optimizer") if level.continues and level.parent else {}
-            last = {name: weights[name] for name in self.names} if level.prunings else {}
-            if level.parent:
-                emit("pruned", level=level.index, sparsity=masking.pruned(masks), target=level.sparsity, grown=False)
-                emit("rewound", level=level.index, step=level.rewind_step, epoch_steps=self.batches.epoch_steps,
-                     retrain=level.retrain)  # fmt: skip
-        else:
-            tensors, metadata = found
-            masks, weights, moments, last = (
-                state.under(part, tensors) for part in ("mask", "model", "optimizer", "last")
-            )
-            at, records = int(metadata["step"]), json.loads(metadata["epochs"])
-            within = (at - level.first) % self.batches.epoch_steps
-            emit("resumed", level=level.index, level_epoch=len(records), steps=within)
-            self._tell(level, records, emit)
-        engine = self.engine(masks, weights, moments, level)
-        spent = 0.0
-        if found is not None and within:
-            engine.loss.copy_(tensors["loss"])
-            spent = float(metadata["seconds"])
-        prunings = dict(level.prunings)
+    def judge(self, masks: Tensors, weights: Tensors, batch_norm: str = "recalibrate") -> Evaluation:
+        """Weights that were never trained, judged under masks.
 
-        def before_step(step: int) -> None:
-            nonlocal last
-            if step in prunings:
-                before = masking.pruned(engine.masks)
-                last = self.pruner.prune(engine, step, prunings[step], last)
-                after = masking.pruned(engine.masks)
-                emit("pruned", level=level.index, sparsity=after, target=prunings[step], grown=after < before)
-            torch.manual_seed(derive(self.config.seed, "noise", step))
-
-        def on_step(epoch: int, done: int, of: int, seconds: float) -> None:
-            step = level.first + epoch * self.batches.epoch_steps + done
-            # What is no longer a number is not saved: the checkpoints before it are worth more.
-            if self.checkpoint_every and step % self.checkpoint_every == 0 and done < of and engine.loss.isfinite():
-                self._save(level, engine, step, records, last, seconds)
-            emit("step", level=level.index, level_epoch=epoch, done=done, of=of, images=self.batches.batch_size)
-
-        measure = self._measure(engine, level)
-        last_good = partial(self.levels.last_good, level.key)
-        trained = epochs(
-            engine, self.batches, at, level.first, level.end, self._rate(level), measure, before_step, on_step,
-            last_good, spent,
-        )  # fmt: skip
-        for record in trained:
-            records.append(record.to_dict())
-            if record.step < level.end:
-                self._save(level, engine, record.step, records, last)
-            else:
-                result = self._finish(level, engine, records, measure())
-            self._tell(level, records[-1:], emit)
-        return result
-
-    def _rate(self, level: Level) -> Callable[[int], float]:
-        """The learning rate at each step; fine-tuning stays at the schedule's last."""
-        fixed = level.span - 1 if level.parent and level.retrain == "finetune" else None
-        return lambda step: rate(
-            self.config.training, step if fixed is None else fixed, level.span, self.batches.epoch_steps
-        )
-
-    def _measure(self, engine: Engine, level: Level) -> Callable[[], dict[str, list[int]]]:
-        """Counts the pruned weights per tensor, on the weights."""
-        if level.learned:
-            return lambda: supermasks.counts(engine.model)
-        weights = {name: engine.model.get_parameter(name) for name in self.names}
-        return lambda: masking.zeros(weights, engine.masks, engine.frozen)
-
-    def _finish(
-        self, level: Level, engine: Engine, records: list[dict[str, Any]], layers: dict[str, list[int]]
-    ) -> dict[str, Any]:
-        """Write down what a finished level keeps, and its record."""
-        weights, masks, scores = state.of_model(engine.model), engine.masks, {}
-        if level.learned:
-            weights, masks = supermasks.plain(weights), supermasks.masks(engine.model)
-            scores = supermasks.scores(engine.model)
-        tensors = state.prefixed("model", weights) | state.prefixed("mask", masks) | state.prefixed("score", scores)
-        self.levels.write(level.key, "end", tensors)
-        if level.keeps_optimizer:
-            self.levels.write(level.key, "optimizer", state.of_optimizer(engine))
-        result = {
-            "format": FORMAT,
-            "level": level.index,
-            "sparsity": masking.sparsity(layers),
-            "layers": layers,
-            "epochs": records,
-        }
-        self.levels.finish(level.key, result)
-        return result
+        Batch norm's statistics belong to the weights they are used with, so `recalibrate` estimates them by one pass of
+        centre crops over the training set.
+        """
+        engine = self.engine(masks, weights, {})
+        if batch_norm == "recalibrate":
+            recalibrate(engine.model, self.batches.centre("train", self.batches.batch_size), engine.autocast())
+        return engine.evaluate(self.batches.validation(), self.classes)
 
     def engine(self, masks: Tensors, weights: Tensors, moments: Tensors, level: Level | None = None) -> Engine:
         """An engine in a given state, its pruned weights held; it trains scores where a mask is learned."""
@@ -266,35 +184,13 @@ class Lab:
         if kind == "step":
             self.emit(kind, **facts)
 
-    def _tell(self, level: Level, records: list[dict[str, Any]], emit: Emit) -> None:
+    def tell(self, level: Level, records: list[dict[str, Any]], emit: Emit) -> None:
         """Emit epochs, and that the state was saved where one ends at the run's rewind point."""
         for record in records:
             emit("epoch", level=level.index, **record)
             if level.is_dense and record["step"] == self.rewind_step:
                 emit("saved", step=record["step"], epoch_steps=self.batches.epoch_steps)
 
-    def _damaged(self, level: Level, what: str) -> Callable[[Path], None]:
+    def damaged(self, level: Level, what: str) -> Callable[[Path], None]:
+        """Says where something damaged of a level was put."""
         return lambda aside: self.emit("damaged", level=level.index, what=what, aside=str(aside))
-
-    def _save(
-        self,
-        level: Level,
-        engine: Engine,
-        step: int,
-        records: list[dict[str, Any]],
-        last: Tensors,
-        seconds: float = 0.0,
-    ) -> None:
-        """The checkpoint at a step and, at the end of an epoch of level 0, a possible rewind point.
-
-        Within an epoch its loss so far and the `seconds` it took belong to it.
-        """
-        model = state.prefixed("model", state.of_model(engine.model))
-        metadata = {"step": str(step), "epochs": json.dumps(records), "seconds": repr(seconds)}
-        epoch, within = divmod(step - level.first, self.batches.epoch_steps)
-        if level.is_dense and not within and epoch <= KEPT_EPOCHS:
-            self.levels.write(level.key, f"epoch-{epoch}", model)
-        parts = {"mask": engine.masks, "optimizer": state.of_optimizer(engine), "last": last}
-        for part, tensors in parts.items():
-            model |= state.prefixed(part, tensors)
-        self.levels.save(level.key, model | {"loss": engine.loss.cpu()}, metadata)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lthrun.config import Baseline, Prune, SupermaskExperiment, Ticket
@@ -38,6 +38,8 @@ class Level:
         retrain: what goes back to the rewind point: `weights` and rate, the rate alone (`lr`), or neither (`finetune`).
         prunings: (step, percent) of each pruning during the level.
         learned: the supermask method that learns a mask instead of weights.
+        control: what it has in place of its mask or its start: one of `CONTROLS`.
+        order: which draw of the data order it sees; 0 is that of every run.
     """
 
     index: int
@@ -53,6 +55,8 @@ class Level:
     retrain: str = "weights"
     prunings: tuple[tuple[int, float], ...] = ()
     learned: str | None = None
+    control: str | None = None
+    order: int = 0
 
     @property
     def end(self) -> int:
@@ -65,7 +69,7 @@ class Level:
     @property
     def is_dense(self) -> bool:
         """Whether it is level 0, or part of it: its states can become rewind points."""
-        return self.parent is None and not self.prunings and not self.learned
+        return self.parent is None and not self.prunings and not self.learned and not self.order
 
     @property
     def keeps_optimizer(self) -> bool:
@@ -154,6 +158,26 @@ def learned(config: SupermaskExperiment, ground: Ground) -> list[Level]:
     return [Level(0, sparsity, 0, steps, steps, key, learned=method)]
 
 
+CONTROLS = {
+    "random-mask": "as many weights of each tensor stay, at places drawn at random",
+    "random-init": "the same mask, on weights drawn anew",
+    "untrained": "the same mask, on the weights of the rewind point: judged, never trained",
+}
+
+
+def control(level: Level, kind: str, config: Ticket, ground: Ground) -> Level:
+    """A level like another of a ticket, but for one thing: one of `CONTROLS`."""
+    steps = 0 if kind == "untrained" else level.steps
+    key = name(config, ground, level.span, like=level.key, control=kind, first=level.first, steps=steps)
+    return replace(level, key=key, control=kind, steps=steps)
+
+
+def reordered(level: Level, order: int, config: Baseline, ground: Ground) -> Level:
+    """The same level, but that it sees its images in another order."""
+    key = name(config, ground, level.span, like=level.key, order=order, first=level.first, steps=level.steps)
+    return replace(level, key=key, order=order)
+
+
 def mask_rules(rules: Rules) -> dict[str, Any]:
     """By which rules a mask is made, as far as they decide it."""
     facts = {key: getattr(rules, key) for key in ("criterion", "granularity", "context")} | where(rules)
@@ -200,12 +224,14 @@ def name(config: Baseline, ground: Ground, span: int, **making: Any) -> str:
 
 def training_rules(training: Training, span: int) -> dict[str, Any]:
     """How a step is trained, as far as the settings decide it; the number of epochs is not part of it."""
-    unused = {"epochs", "schedule", "warmup", "final", "milestones", "gamma"}
+    unused = {"epochs", "schedule", "warmup", "final", "milestones", "gamma", "evaluate_every", "evaluate_images"}
     unused |= {"betas", "eps"} if training.optimizer == "sgd" else {"optimizer", "momentum"}
     facts = training.model_dump(mode="json", exclude=unused)
     if training.anneals:
         shape = {"schedule", "warmup"} | ({"milestones", "gamma"} if training.schedule == "step" else {"final"})
         facts["rate"] = {"span": span, **training.model_dump(mode="json", include=shape)}
+    if training.evaluate_every:
+        facts["looks"] = [training.evaluate_every, training.evaluate_images]
     return facts
 
 

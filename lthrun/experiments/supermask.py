@@ -22,7 +22,6 @@ from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
 from lthrun.streams import generator
 from lthrun.training import state
-from lthrun.training.engine import recalibrate
 
 DRAWS = 20
 
@@ -72,11 +71,7 @@ def to_judge(method: str, levels: Sequence[Level]) -> int:
 
 
 class Judge:
-    """Judges masks on the untrained weights; what a run has judged before is not judged again.
-
-    Batch norm's statistics belong to the weights they are used with, so `recalibrate` estimates them with
-    the masked untrained weights by one pass of centre crops over the training set.
-    """
+    """Judges masks on the untrained weights; what a run has judged before is not judged again."""
 
     def __init__(self, lab: Lab, run_dir: RunDir, trained: Tensors, batch_norm: str):
         self.lab, self.run_dir, self.batch_norm = lab, run_dir, batch_norm
@@ -93,13 +88,10 @@ class Judge:
 
     def _correct(self, masks: Tensors) -> list[int]:
         lab = self.lab
-        weights = lab.reset(state.of_model(lab.model()), masks)
+        weights = lab.reset(state.of_model(lab.model()), masks, lab.config.rewind.kept)
         if self.batch_norm == "trained":
             weights |= self.buffers
-        engine = lab.engine(masks, weights, {})
-        if self.batch_norm == "recalibrate":
-            recalibrate(engine.model, lab.batches.centre("train", lab.batches.batch_size), engine.autocast())
-        return engine.evaluate(lab.batches.validation(), lab.classes).correct
+        return lab.judge(masks, weights, self.batch_norm).correct
 
 
 def spread(judgements: Sequence[dict[str, Any]]) -> dict[str, Any]:

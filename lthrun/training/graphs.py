@@ -94,22 +94,24 @@ def recorder(device: torch.device) -> Recorder | None:
 
 
 class Captured:
-    """Calls a function of tensors: as it is in the first `warm_ups` rounds, recorded from then on.
+    """Calls a function of tensors: as it is in the first `warm_ups` rounds, and once for each shape; then recorded.
 
-    The first rounds are work like any other, so warming up changes nothing and costs nothing. What is a round is
-    counted by the caller, in `rounds`. The function returns nothing, works in place and must be the same in every
-    call; there is one graph for each shape of its inputs. Where recording fails, `uncaptured(what, why)` is told, once.
+    Those calls are work like any other, so warming up changes nothing and costs nothing. What is a round is counted by
+    the caller, in `rounds`. The function returns nothing, works in place and must be the same in every call; there is
+    one graph for each shape of its inputs. Where recording fails, `uncaptured(what, why)` is told, once.
     """
 
     def __init__(self, recorder: Recorder | None, what: str, warm_ups: int, uncaptured: Callable[..., None]):
         self.rounds, self.warm_ups = 0, warm_ups
         self._recorder, self._what, self._uncaptured = recorder, what, uncaptured
+        self._warm: set[tuple[torch.Size, ...]] = set()
         self._obstacle: str | None = None
         self._graphs: dict[tuple[torch.Size, ...], tuple[tuple[Tensor, ...], Callable[[], None]]] = {}
 
     def __call__(self, function: Callable[..., None], *inputs: Tensor) -> None:
         shapes = tuple(tensor.shape for tensor in inputs)
-        if self._recorder and self.rounds < self.warm_ups:
+        if self._recorder and (self.rounds < self.warm_ups or shapes not in self._warm):
+            self._warm.add(shapes)
             self._obstacle = self._recorder.warm_up(partial(function, *inputs))
             return
         if self._recorder and shapes not in self._graphs:
@@ -125,6 +127,7 @@ class Captured:
     def forget(self) -> None:
         """Warm up and record anew: what the function works on lies elsewhere now."""
         self.rounds = 0
+        self._warm.clear()
         self._graphs.clear()
 
     def _record(

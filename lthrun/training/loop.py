@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,14 @@ from lthrun.training.engine import Engine
 Counts = dict[str, list[int]]
 
 
+Look = dict[str, Any]
+"""A validation within an epoch: `step` (the clock), `loss` and `accuracy` (0 to 1)."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What one epoch found. Losses are means, accuracies are 0 to 1, sparsity is percent; `correct` counts the right
-    answers per class; `step` is the clock after the epoch."""
+    answers per class; `step` is the clock after the epoch; `looks` are the validations within it."""
 
     level_epoch: int
     sparsity: float
@@ -34,45 +38,63 @@ class Record:
     time: float
     step: int
     correct: list[int]
+    looks: list[Look] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Span:
+    """What is trained: from step `first` up to step `end` of the clock, in an `order` of the images.
+
+    It is validated within epochs `every` so many steps, on `images` of the validation images if not on all.
+    """
+
+    first: int
+    end: int
+    order: int = 0
+    every: int | None = None
+    images: int | None = None
+
+
 def epochs(
     engine: Engine,
     batches: Batches,
+    span: Span,
     start: int,
-    first: int,
-    end: int,
     rate: Callable[[int], float],
     measure: Callable[[], Counts],
     before_step: Callable[[int], None],
-    on_step: Callable[[int, int, int, float], None],
+    on_step: Callable[[int, int, int, float, Sequence[Look]], None],
     last_good: Callable[[], Path | None],
     spent: float = 0.0,
+    looks: Sequence[Look] = (),
 ) -> Iterator[Record]:
-    """Train from step `start` up to step `end` of a level that began at step `first`.
+    """Train a span from step `start` on.
 
-    An epoch is `batches.epoch_steps` steps counted from `first`, wherever the clock stands; the last one
+    An epoch is `batches.epoch_steps` steps counted from the span's first, wherever the clock stands; the last one
     may be shorter. `rate(step)` is the learning rate and `measure()` counts the pruned weights. Calls
-    `before_step(step)`, and after it `on_step(level_epoch, steps done in its epoch, its steps, its seconds)`.
-    Where `start` lies within an epoch, the loss so far is in the engine, and `spent` is the seconds it took.
+    `before_step(step)`, and after it `on_step(level_epoch, steps done in its epoch, its steps, its seconds, looks)`.
+    Where `start` lies within an epoch, the loss so far is in the engine; `spent` is the seconds and `looks` are the
+    validations of it so far.
 
     Raises:
         UserError: the loss is no longer a number; the message names the checkpoint that `last_good()` finds.
     """
-    began_at = start
-    while start < end:
-        level_epoch = (start - first) // batches.epoch_steps
-        opened = first + level_epoch * batches.epoch_steps
-        stop = min(opened + batches.epoch_steps, end)
+    began_at, seen = start, list(looks)
+    while start < span.end:
+        level_epoch = (start - span.first) // batches.epoch_steps
+        opened = span.first + level_epoch * batches.epoch_steps
+        stop = min(opened + batches.epoch_steps, span.end)
         began = time.perf_counter() - spent
         engine.model.train()
         for step in range(start, stop):
             before_step(step)
-            engine.step(batches.training(step), rate(step))
-            on_step(level_epoch, step + 1 - opened, stop - opened, time.perf_counter() - began)
+            engine.step(batches.training(step, span.order), rate(step))
+            if span.every and (step + 1 - span.first) % span.every == 0:
+                seen.append(look(engine, batches, step + 1, span.images))
+            on_step(level_epoch, step + 1 - opened, stop - opened, time.perf_counter() - began, seen)
         train_loss = engine.take_loss() / (stop - opened)
         trained = time.perf_counter()
         found = engine.evaluate(batches.validation(), len(batches.valid_counts))
@@ -96,5 +118,14 @@ def epochs(
             time=time.time(),
             step=stop,
             correct=found.correct,
+            looks=seen,
         )
-        start, spent = stop, 0.0
+        start, spent, seen = stop, 0.0, []
+
+
+def look(engine: Engine, batches: Batches, step: int, images: int | None) -> Look:
+    """A validation within an epoch; training goes on afterwards."""
+    found = engine.evaluate(batches.validation(images), len(batches.valid_counts))
+    engine.model.train()
+    seen = batches.n_valid if images is None else min(images, batches.n_valid)
+    return {"step": step, "loss": found.loss, "accuracy": sum(found.correct) / seen}
