@@ -61,8 +61,7 @@ class Engine:
         recorder = graphs.recorder(device)
         if recorder:
             make_capturable(self.optimizer, device)
-        self.warm_ups = graphs.WARM_UPS if recorder else 0
-        """Steps after which it is as fast as it gets."""
+        self.warm_ups = graphs.WARM_UPS if recorder else 0  # steps after which it is as fast as it gets
         self._steps = graphs.Captured(recorder, "training", self.warm_ups, uncaptured)
         # Most engines that judge a supermask do so once: recording would take longer than it saves.
         self._judgements = graphs.Captured(recorder, "validation", 1, uncaptured)
