@@ -52,12 +52,17 @@ def load_config(source: str | Path | None = None, experiment: str | None = None,
 
 
 def run(
-    config: Config, out: str | Path = "runs", fresh: bool = False, emit: Callable[..., None] | None = None
+    config: Config,
+    out: str | Path = "runs",
+    fresh: bool = False,
+    emit: Callable[..., None] | None = None,
+    engine: str = "local",
+    jobs: int | None = None,
 ) -> Result:
     """Run an experiment as the command does, and return its summary, its records and its directory.
 
     Shows the command's tables, unless `emit` is given: it is called as `emit(kind, **facts)` with everything
-    that happens.
+    that happens. `engine` and `jobs` say who trains the levels of a study, and how many at once.
 
     Raises:
         UserError: data, device or settings do not allow it; the message says what would.
@@ -66,8 +71,8 @@ def run(
     from lthrun.report.screen import Screen
 
     if emit is not None:
-        return run(config, out, fresh, emit)
+        return run(config, out, fresh, emit, engine=engine, jobs=jobs)
     with Screen() as screen:
-        result = run(config, out, fresh, screen)
+        result = run(config, out, fresh, screen, engine=engine, jobs=jobs)
         screen.close(result.summary)
     return result

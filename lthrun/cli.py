@@ -42,8 +42,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-def experiment_command(name: str, about: str, keys: Mapping[str, opt.Keyed]) -> None:
-    """Add the command of an experiment, with the options of its config keys."""
+def experiment_command(name: str, about: str, keys: Mapping[str, opt.Keyed], is_study: bool = False) -> None:
+    """Add the command of an experiment, with the options of its config keys; of a study, also who trains its levels."""
 
     def command(
         config: opt.ConfigFile = None,
@@ -52,13 +52,17 @@ def experiment_command(name: str, about: str, keys: Mapping[str, opt.Keyed]) -> 
         checkpoint_every: opt.CheckpointEvery = None,
         dry_run: opt.DryRun = False,
         out: opt.Out = Path("runs"),
+        engine: opt.Engine = "local",
+        jobs: opt.Jobs = None,
         json: opt.Json = False,
         quiet: opt.Quiet = False,
         **typed: Any,
     ) -> None:
-        experiment(name, config, set, opt.by_key(keys, typed), out, fresh, checkpoint_every, dry_run, json, quiet)
+        how = {"fresh": fresh, "checkpoint_every": checkpoint_every, "engine": engine, "jobs": jobs}
+        experiment(name, config, set, opt.by_key(keys, typed), out, dry_run, json, quiet, how)
 
-    app.command(name, help=about, rich_help_panel="Experiments")(opt.with_keys(command, keys))
+    without = [] if is_study else opt.ENGINE
+    app.command(name, help=about, rich_help_panel="Experiments")(opt.with_keys(command, keys, list(without)))
 
 
 experiment_command(
@@ -81,6 +85,12 @@ experiment_command(
     "Find a mask, and judge it on weights that were never trained.",
     opt.COMMON | opt.MASKING | opt.PRUNING | opt.REWINDING | opt.RUNNING,
 )
+experiment_command(
+    "compare",
+    "Does the ticket win? Train the arms, each for several seeds, and say how sure the answer is.",
+    opt.COMPARING | opt.COMMON | opt.RUNNING,
+    is_study=True,
+)
 
 
 app.add_typer(around.app)
@@ -92,42 +102,60 @@ def experiment(
     sets: list[str],
     options: dict[str, Any],
     out: Path,
-    fresh: bool,
-    checkpoint_every: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
+    how: dict[str, Any],
 ) -> None:
-    """What all experiment commands do once their options are gathered."""
+    """What all experiment commands do once their options are gathered; `how` it is run changes no number."""
     from lthrun.configfile import load_config
     from lthrun.experiments import run
     from lthrun.report.screen import Screen, make_console
 
     config = load_config(source, name, sets, options)
+    check_engine(how["engine"])
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: found a file; must be a directory")
     with Screen(make_console(stderr=as_json), quiet) as screen:
         if dry_run:
             from lthrun.experiments.forecast import forecast
 
-            foreseen = with_data(lambda: forecast(config, out, fresh, screen), config.data.dataset, screen)
+            foreseen = with_data(lambda: forecast(config, out, how["fresh"], screen), config.data.dataset, screen)
             if as_json:
                 print_json(foreseen)
             else:
                 screen.forecast(foreseen)
             return
-        with interruptible(screen, fresh):
-            go = partial(run, config, out, fresh, screen, checkpoint_every)
+        with interruptible(screen, how["fresh"]):
+            go = partial(run, config, out, emit=screen, **how)
             result = with_data(go, config.data.dataset, screen)
         screen.close(result.summary)
+    told(result.summary, as_json)
+
+
+def check_engine(name: str) -> None:
+    from lthrun.engines import ENGINES
+
+    if name not in ENGINES:
+        raise UserError(f"--engine: found {name}; must be one of {', '.join(ENGINES)}")
+
+
+def told(summary: dict[str, Any], as_json: bool) -> None:
+    """The summary as JSON where it was asked for; a study of which something is missing does not end well."""
     if as_json:
-        print_json(result.summary)
+        print_json(summary)
+    missing = summary.get("missing")
+    if missing:
+        first = "the first, {arm} of seed {seed}: {why}".format(**missing[0])
+        raise UserError(f"compare: {len(missing)} results are missing; {first} (the same command tries again)")
 
 
 @app.command(rich_help_panel="Experiments")
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory: `lthrun runs` lists them.")],
     checkpoint_every: opt.CheckpointEvery = None,
+    engine: opt.Engine = "local",
+    jobs: opt.Jobs = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -135,13 +163,14 @@ def resume(
     from lthrun import experiments
     from lthrun.report.screen import Screen, make_console
 
+    check_engine(engine)
     dataset = experiments.config_of(run).data.dataset
     with Screen(make_console(stderr=json), quiet) as screen:
         with interruptible(screen):
-            result = with_data(lambda: experiments.resume(run, screen, checkpoint_every), dataset, screen)
+            go = partial(experiments.resume, run, screen, checkpoint_every, engine, jobs)
+            result = with_data(go, dataset, screen)
         screen.close(result.summary)
-    if json:
-        print_json(result.summary)
+    told(result.summary, json)
 
 
 @contextmanager

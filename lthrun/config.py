@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, TypeAdapter, model_serializer, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_serializer, model_validator
 
-from lthrun.fields import LARGEST_SEED, Section, refuse
+from lthrun.comparison import ANNEALED, ComparedMaking, Comparison, ladder
+from lthrun.fields import LARGEST_SEED, Section, refuse, steps_of
 from lthrun.models import SMALLEST
 from lthrun.sections import Data, GradualPruning, Model, Pruning, Rewind, Supermask, Training, Where
 from lthrun.sparsity.granularity import STRUCTURED
@@ -30,6 +31,11 @@ class Baseline(Section):
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
+
+    @property
+    def beyond_levels(self) -> dict[str, Any] | None:
+        """What sets a run apart beside the name of its last level."""
+        return None
 
     @model_validator(mode="after")
     def _data_fit(self) -> Self:
@@ -135,6 +141,10 @@ class SupermaskExperiment(Ticket):
     experiment: Literal["supermask"] = "supermask"  # type: ignore[assignment]
     supermask: Supermask = Supermask()
 
+    @property
+    def beyond_levels(self) -> dict[str, Any]:
+        return self.supermask.model_dump()
+
     @model_validator(mode="before")
     @classmethod
     def _method_decides_keys_and_defaults(cls, tree: Any) -> Any:
@@ -182,12 +192,84 @@ class SupermaskExperiment(Ticket):
         return {name: section for name, section in tree.items() if section != {}}
 
 
-Config = Baseline | Ticket | Prune | SupermaskExperiment
+class Compare(Baseline):
+    """Does the ticket win? Train the arms, each for every seed, and say which does better, and how sure that is.
+
+    `seed` is the first of the seeds. The primary question is always the same: `ticket` against `dense` at equal
+    training time, accuracy, at the first of compare.sparsities.
+    """
+
+    experiment: Literal["compare"] = "compare"  # type: ignore[assignment]
+    training: Training = Training(**ANNEALED)
+    pruning: ComparedMaking = ComparedMaking()
+    compare: Comparison = Comparison()
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _with_defaults_of_its_own(cls, tree: Any) -> Any:
+        return {**ANNEALED, **tree} if isinstance(tree, dict) else tree
+
+    @model_validator(mode="after")
+    def _arms_are_possible(self) -> Compare:
+        if "lr-rewind" in self.compare.arms and not self.training.anneals:
+            raise refuse(
+                "compare.arms",
+                "lr-rewind",
+                "at a constant learning rate there is none to rewind: leave it out, or use training.schedule: cosine",
+            )
+        if self.compare.rewind.endswith("ep") and steps_of(self.compare.rewind, 1) >= self.training.epochs:
+            raise refuse(
+                "compare.rewind",
+                self.compare.rewind,
+                f"must lie before the end of level 0, which trains training.epochs = {self.training.epochs} epochs",
+            )
+        if self.seed + self.compare.seeds - 1 > LARGEST_SEED:
+            raise refuse("seed", self.seed, f"with {self.compare.seeds} seeds the last would be above {LARGEST_SEED}")
+        return self
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.compare.seeds)
+
+    @property
+    def beyond_levels(self) -> dict[str, Any]:
+        return {"compare": self.compare.model_dump(), "pruning": self.pruning.model_dump()}
+
+    def baseline(self, seed: int, epochs: int | None = None) -> Baseline:
+        """The experiment `baseline` with a seed, under the study's rules."""
+        training = self.training.model_copy(update={"epochs": epochs or self.training.epochs})
+        return Baseline(**self._shared(seed) | {"training": training})
+
+    def ticket(
+        self,
+        seed: int,
+        sparsities: tuple[float, ...] | None = None,
+        to: str = "0ep",
+        train: str = "full",
+        retrain: str = "weights",
+    ) -> Ticket:
+        """The experiment `ticket` with a seed: all levels of the study, or those of given sparsities."""
+        steps = tuple(ladder(self.compare.sparsities, self.compare.at_most)) if sparsities is None else sparsities
+        pruning = Pruning(**self.pruning.model_dump(), schedule="custom", sparsities=steps)
+        rewind = Rewind.model_validate({"to": to, "train": train, "retrain": retrain})
+        return Ticket(**self._shared(seed), pruning=pruning, rewind=rewind)
+
+    def prune(self, seed: int, sparsity: float) -> Prune:
+        """The experiment `prune` with a seed."""
+        return Prune(**self._shared(seed), pruning=GradualPruning(**self.pruning.model_dump(), sparsity=sparsity))
+
+    def _shared(self, seed: int) -> dict[str, Any]:
+        keys = ("device", "precision", "data", "model", "training")
+        return {"seed": seed, **{key: getattr(self, key) for key in keys}}
+
+
+Config = Baseline | Ticket | Prune | SupermaskExperiment | Compare
 CONFIGS: dict[str, type[Baseline]] = {
     "baseline": Baseline,
     "ticket": Ticket,
     "prune": Prune,
     "supermask": SupermaskExperiment,
+    "compare": Compare,
 }
 
 

@@ -241,6 +241,7 @@ def explain(kind: type[BaseModel], error: Any) -> str:
     if error["type"] == "string_pattern_mismatch":
         message = {
             "rewind.to": "must be like 0ep, 1ep or 200it",
+            "compare.rewind": "must be like 0ep, 1ep or 200it",
             "training.warmup": "must be like 0ep, 2ep or 200it",
             "device": "must be auto, cpu, cuda or cuda:N",
         }[key]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lthrun.data import DATASETS
+from lthrun.engines import ENGINES
+from lthrun.experiments.arms import ARMS
 from lthrun.models import MODELS
 from lthrun.sparsity.criteria import CRITERIA
 from lthrun.sparsity.granularity import GRANULARITIES
@@ -46,5 +48,7 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     "rates": ("training.schedule", lines(RATES)),
     "optimizers": ("training.optimizer", lines(OPTIMIZERS)),
     "models": ("model.name", lines(MODELS)),
+    "arms": ("compare.arms", lines(ARMS)),
+    "engines": ("--engine", lines(ENGINES)),
     "datasets": ("data.dataset", lines(DATASETS)),
 }

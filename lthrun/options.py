@@ -6,12 +6,14 @@ The experiments' options stand for config keys; `with_keys` makes a command's pa
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from lthrun.errors import UserError, cut
 
 WHAT, HOW_PRUNED, WHERE, HOW = "What is run", "How it is pruned", "Where", "How it is shown"
 
@@ -114,6 +116,43 @@ MASKING = {
     ),
 }
 
+
+def listed(convert: Callable[[str], Any], option: str, like: str) -> Callable[[str], list[Any]]:
+    """Makes a list of what was typed with commas."""
+
+    def split(text: str) -> list[Any]:
+        try:
+            return [convert(part.strip()) for part in text.split(",")]
+        except ValueError:
+            raise UserError(f"{option}: found {cut(repr(text))}; must be a list like {like}") from None
+
+    return split
+
+
+COMPARING = {
+    "seeds": keyed("compare.seeds", int, "How many seeds each arm is trained with.", "5"),
+    "arms": keyed(
+        "compare.arms", str, "What is compared: `lthrun list arms`.", "all", WHAT, "ARM,ARM,…",
+        convert=listed(str, "--arms", "dense,ticket"),
+    ),
+    "sparsities": keyed(
+        "compare.sparsities", str, "Percents at which it is compared; the verdict is about the first.",
+        "50,80,90,95,98", WHAT, "S,S,…", convert=listed(float, "--sparsities", "50,80,90"),
+    ),
+}  # fmt: skip
+ENGINE = {
+    "engine": typer.Option(help="Who trains the levels: `lthrun list engines`.", metavar="NAME", rich_help_panel=WHERE),
+    "jobs": typer.Option(
+        min=1,
+        help="Levels trained at once.",
+        show_default="1 on a CPU, 4 on a GPU",
+        metavar="N",
+        rich_help_panel=WHERE,
+    ),
+}
+Engine = Annotated[str, ENGINE["engine"]]
+Jobs = Annotated[int | None, ENGINE["jobs"]]
+
 ConfigFile = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="YAML config, or the name of a shipped one.", rich_help_panel=WHAT),
@@ -153,18 +192,21 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end.
 DataDir = Annotated[str | None, RUNNING["data_dir"].option]
 SkipUnreadable = Annotated[bool, RUNNING["skip_unreadable"].option]
 Experiment = Annotated[
-    Literal["baseline", "ticket", "prune", "supermask"] | None,
+    Literal["baseline", "ticket", "prune", "supermask", "compare"] | None,
     typer.Argument(help="Whose defaults, where no config says so.", show_default="ticket"),
 ]
 
 
-def with_keys(function: Callable[..., None], keys: Mapping[str, Keyed]) -> Callable[..., None]:
-    """`function` as Typer is to see it: its `**typed` replaced by the options of `keys`, which come third."""
+def with_keys(
+    function: Callable[..., None], keys: Mapping[str, Keyed], without: Sequence[str] = ()
+) -> Callable[..., None]:
+    """`function` as Typer is to see it: `**typed` replaced by the options of `keys`, which come third, and `without`
+    some of its own."""
     only = inspect.Parameter.KEYWORD_ONLY
     own = [
         parameter.replace(kind=only)
         for parameter in inspect.signature(function, eval_str=True).parameters.values()
-        if parameter.kind is not parameter.VAR_KEYWORD
+        if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in without
     ]
     options = [
         inspect.Parameter(name, only, default=None, annotation=Annotated[k.kind | None, k.option])

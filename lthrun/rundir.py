@@ -9,7 +9,7 @@ written last, so that where it lies the run is finished.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,10 @@ class RunDir:
                 "environment.json names, or another --out"
             )
 
+    def metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """All lines of metrics.jsonl at once."""
+        write_text(self.path / "metrics.jsonl", "".join(f"{json.dumps(r, allow_nan=False)}\n" for r in records))
+
     def metric(self, record: Mapping[str, Any]) -> None:
         append_json_line(self.path / "metrics.jsonl", record)
 
@@ -79,7 +83,9 @@ class RunDir:
             metrics = [json.loads(line) for line in (self.path / "metrics.jsonl").read_text("utf-8").splitlines()]
         except (OSError, ValueError):
             return None
-        if summary is None or len(metrics) != summary["epochs"] or summary["files"] != sizes(self.path):
+        if summary is None or summary["files"] != sizes(self.path) or summary.get("missing"):
+            return None
+        if len(metrics) != summary.get("lines", summary["epochs"]):
             return None
         return summary, metrics
 
@@ -89,12 +95,18 @@ TOLD = {
     "experiment", "differs", "seed", "majority_rate", "accuracy", "accuracy_interval", "sparsity", "epochs", "levels",
     "files",
 }  # fmt: skip
+TOLD_BY_A_STUDY = {
+    "experiment", "differs", "seeds", "majority_rate", "epochs", "lines", "arms", "sparsities", "cells", "comparisons",
+    "verdict", "missing", "files",
+}  # fmt: skip
 
 
 def read_summary(run_dir: Path) -> dict[str, Any] | None:
     """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
     summary = read_json(run_dir / "summary.json")
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT or not summary.keys() >= TOLD:
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
+        return None
+    if not summary.keys() >= (TOLD_BY_A_STUDY if summary.get("experiment") == "compare" else TOLD):
         return None
     return {**summary, "run_dir": str(run_dir)}
 
@@ -112,7 +124,8 @@ def level_keys(run_dir: Path) -> set[str]:
     """The names of the levels that a run needs, as far as its directory tells."""
     environment, summary = (read_json(run_dir / name) for name in ("environment.json", "summary.json"))
     keys = set(environment.get("levels", [])) if isinstance(environment, dict) else set()
-    return keys | ({level["key"] for level in summary.get("levels", [])} if isinstance(summary, dict) else set())
+    levels = summary.get("levels") if isinstance(summary, dict) else None
+    return keys | {level["key"] for level in (levels if isinstance(levels, list) else [])}
 
 
 def finished_runs(out: Path) -> list[dict[str, Any]]:

@@ -116,8 +116,29 @@ class Where(Section):
     """Whether the last linear layer is pruned."""
 
 
-class Rules(Where):
-    """How masks are made."""
+class Making(Where):
+    """How masks are made, whatever the sparsity."""
+
+    criterion: named_in(CRITERIA | MEASURED) = "large_final"  # type: ignore[valid-type]
+    """Scores the weights; the lowest scores are pruned."""
+    batches: int = Field(8, ge=1, le=MOST)
+    """Training batches that a criterion which has to see images is measured on."""
+    granularity: named_in(GRANULARITIES, or_n_of_m=True) = "weight"  # type: ignore[valid-type]
+    """What is pruned as one; or n:m, n weights of every m along the input channels staying."""
+    context: Literal["local", "global"] = "local"
+    """local: each tensor reaches the sparsity by itself; global: all tensors are ranked together."""
+    round_to: int = Field(1, ge=1, le=MOST)
+    """Each tensor keeps a multiple of so many groups."""
+
+    @model_validator(mode="after")
+    def _can_be_ranked(self) -> Making:
+        if self.granularity == "layer" and self.context == "local":
+            raise refuse("granularity", "layer", "a layer by itself is all or nothing: use context: global")
+        return self
+
+
+class Rules(Making):
+    """How masks are made, and how the sparsity moves."""
 
     sparsity: Annotated[float, AfterValidator(percent)] = 50.0
     """Percent of the prunable weights that are zero in the end."""
@@ -131,16 +152,6 @@ class Rules(Where):
     """custom: the percent of each pruning, in place of sparsity and steps."""
     targets: dict[str, Annotated[float, AfterValidator(percent)]] = Field({})
     """Percent for the layers of a name pattern, where it differs from sparsity; the first pattern that fits counts."""
-    criterion: named_in(CRITERIA | MEASURED) = "large_final"  # type: ignore[valid-type]
-    """Scores the weights; the lowest scores are pruned."""
-    batches: int = Field(8, ge=1, le=MOST)
-    """Training batches that a criterion which has to see images is measured on."""
-    granularity: named_in(GRANULARITIES, or_n_of_m=True) = "weight"  # type: ignore[valid-type]
-    """What is pruned as one; or n:m, n weights of every m along the input channels staying."""
-    context: Literal["local", "global"] = "local"
-    """local: each tensor reaches the sparsity by itself; global: all tensors are ranked together."""
-    round_to: int = Field(1, ge=1, le=MOST)
-    """Each tensor keeps a multiple of so many groups."""
 
     @property
     def course(self) -> Course:
@@ -174,8 +185,6 @@ class Rules(Where):
             raise refuse("targets", dict(self.targets), "context: global ranks all layers together: use local")
         if self.targets and not self.peak:
             raise refuse("targets", dict(self.targets), "they follow the schedule of sparsity, which is 0")
-        if self.granularity == "layer" and self.context == "local":
-            raise refuse("granularity", "layer", "a layer by itself is all or nothing: use context: global")
         self._check_n_of_m()
         return self
 

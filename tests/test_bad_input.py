@@ -95,7 +95,8 @@ for turn, (experiment, kind) in enumerate(CONFIGS.items()):
     defaults = flat(kind().model_dump(mode="json")) | ({"supermask.weights": ""} if experiment == "supermask" else {})
     for number, (key, value) in enumerate(defaults.items()):
         if key != "experiment":
-            wrong = WRONG[type(value)][(turn + number) % 4]
+            held = int if key.startswith("training.evaluate") else type(value)  # these two may be null
+            wrong = WRONG[held][(turn + number) % 4]
             CASES[f"key: {experiment} {key}={wrong}"] = ([experiment, "--set", f"{key}={wrong}"], key)
 
 OPTIONS: dict[str, tuple[list[str], str]] = {

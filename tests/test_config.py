@@ -60,9 +60,9 @@ def test_each_shipped_config_names_its_schema_and_its_command_first(file: Path):
 
 
 def test_each_experiment_is_there_on_pets_and_small_and_the_first_four_as_in_the_tutorial():
-    four, all_seven = ["baseline", "rewind", "supermask", "ticket"], ["bernoulli", "edge-popup", "prune"]
+    four, more = ["baseline", "rewind", "supermask", "ticket"], ["bernoulli", "compare", "edge-popup", "prune"]
     assert {f.relative_to(shipped()).with_suffix("").as_posix() for f in FILES} == {
-        *(f"{prefix}{name}" for prefix in ("", "smoke/") for name in [*four, *all_seven]),
+        *(f"{prefix}{name}" for prefix in ("", "smoke/") for name in [*four, *more]),
         *(f"tutorial/{name}" for name in four),
     }
 
@@ -238,6 +238,12 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(setting):
 
 
 WRONG_ELSEWHERE = {
+    ("compare", "compare.seeds=0"): "compare.seeds: found 0; must be greater than or equal to 1",
+    ("compare", "compare.arms=[best]"): "compare.arms: found ['best']; there is no arm best; must be among dense",
+    ("compare", "compare.sparsities=[0.5]"): "compare.sparsities.0: found 0.5; sparsity is in percent, so write 50",
+    ("compare", "compare.at_most=100"): "compare.at_most: found 100; must be less than 100",
+    ("compare", "compare.rewind=soon"): "compare.rewind: found 'soon'; must be like 0ep, 1ep or 200it",
+    ("compare", "compare.margin=-1"): "compare.margin: found -1; must be greater than or equal to 0",
     ("prune", "pruning.begin=100"): "pruning.begin: found 100; must be less than 100",
     ("prune", "pruning.end=10"): "pruning.end: found 10; must not be before begin, which is 20",
     ("prune", "pruning.steps=0"): "pruning.steps: found 0; must be greater than or equal to 1",
@@ -373,7 +379,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, message: str):
 def test_a_missing_file_lists_the_shipped_ones():
     with pytest.raises(
         UserError,
-        match="found no file nowhere.yaml; shipped with lthrun are baseline, bernoulli, edge-popup, prune, rewind",
+        match="found no file nowhere.yaml; shipped with lthrun are baseline, bernoulli, compare, edge-popup, prune, rewind",
     ):
         load_config("nowhere.yaml")
 

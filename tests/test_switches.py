@@ -17,6 +17,7 @@ from lthrun.bench import prepare
 from lthrun.experiments import run
 from lthrun.experiments.levels import Ground, dense
 from lthrun.experiments.setting import bring, find_precision
+from lthrun.experiments.tasks import Job, Task, Worker
 from lthrun.training import switches as module
 from lthrun.training.switches import WORKSPACE, switches
 
@@ -140,6 +141,9 @@ def test_runs_forecasts_and_benchmarks_set_them(small: Callable, tmp_path: Path,
     with ExitStack() as closing:
         prepare(config, 1, ignore, closing)
     assert entered == 3 * [("cpu", True)]
+    setting = bring(config, ignore)
+    Worker(Job(tmp_path))(Task(setting.resolved, setting.levels[0], "a level of a study, in a process of its own"))
+    assert entered == 4 * [("cpu", True)]
 
 
 @pytest.mark.usefixtures("tiny_model")

@@ -74,7 +74,7 @@ class Batches:
         """The validation images in centre crops; without gradients a batch can be four times as large."""
         return self.centre("valid", 4 * self.batch_size, most)
 
-    def _draw_epoch(self, epoch: int, order: int) -> tuple[Tensor, Tensor]:
+    def _draw_epoch(self, epoch: int, order: int = 0) -> tuple[Tensor, Tensor]:
         """Order and crop places (0 to 1 along the longer side) of an epoch."""
         place = (epoch, order) if order else (epoch,)
         drawn = torch.randperm(self.n_train, generator=generator(self.seed, "order", *place))

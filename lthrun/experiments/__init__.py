@@ -11,7 +11,7 @@ from lthrun.config import Config
 from lthrun.configfile import load_config
 from lthrun.errors import UserError
 from lthrun.experiments.setting import Setting, bring
-from lthrun.levelstore import LevelStore
+from lthrun.experiments.tasks import Job
 from lthrun.rundir import RunDir
 
 
@@ -30,6 +30,8 @@ def run(
     fresh: bool = False,
     emit: Callable[..., None] = lambda *_, **__: None,
     checkpoint_every: int | None = None,
+    engine: str = "local",
+    jobs: int | None = None,
 ) -> Result:
     """Run an experiment, going on where an earlier run with these settings stopped.
 
@@ -39,15 +41,22 @@ def run(
         fresh: train this run's levels anew.
         emit: called as `emit(kind, **facts)` with everything that happens.
         checkpoint_every: steps between checkpoints within an epoch; there is one after every epoch in any case.
+        engine, jobs: who trains the levels of a study (lthrun.engines), and how many at once.
 
     Raises:
         UserError: data, device or settings do not allow it; the message says what would.
     """
     setting = bring(config, emit)
-    return carry_on(setting, Path(out), fresh, emit, checkpoint_every)
+    return carry_on(setting, emit, Job(Path(out), fresh, checkpoint_every), engine, jobs)
 
 
-def resume(run_path: Path, emit: Callable[..., None], checkpoint_every: int | None = None) -> Result:
+def resume(
+    run_path: Path,
+    emit: Callable[..., None],
+    checkpoint_every: int | None = None,
+    engine: str = "local",
+    jobs: int | None = None,
+) -> Result:
     """Go on with a run as it was started, from the config that lies in its directory.
 
     Raises:
@@ -60,7 +69,7 @@ def resume(run_path: Path, emit: Callable[..., None], checkpoint_every: int | No
             f"{run_path}: its config now means the run {setting.run_name}, because the images have changed or the "
             f"directory was renamed: rename it back, or start anew with --config {run_path}/config.yaml"
         )
-    return carry_on(setting, place.parent, False, emit, checkpoint_every)
+    return carry_on(setting, emit, Job(place.parent, False, checkpoint_every), engine, jobs)
 
 
 def config_of(run_path: Path) -> Config:
@@ -71,19 +80,23 @@ def config_of(run_path: Path) -> Config:
     return load_config(run_path / "config.yaml")
 
 
-def carry_on(
-    setting: Setting, out: Path, fresh: bool, emit: Callable[..., None], checkpoint_every: int | None
-) -> Result:
-    run_dir = RunDir(out / setting.run_name)
+def carry_on(setting: Setting, emit: Callable[..., None], job: Job, engine: str, jobs: int | None) -> Result:
+    run_dir = RunDir(job.out / setting.run_name)
     run_dir.check_format()
     with run_dir.lock(lambda: emit("waiting", run=str(run_dir.path))):
-        finished = None if fresh else run_dir.finished()
+        finished = None if job.fresh else run_dir.finished()
         if finished is not None:
             emit("finished_before", run=str(run_dir.path))
             return Result(*finished, run_dir.path)
-        from lthrun.experiments.execution import carry_out
         from lthrun.training.switches import switches
 
         with switches(setting.device, setting.config.deterministic):
-            summary, metrics = carry_out(setting, run_dir, LevelStore(out), fresh, emit, checkpoint_every)
+            if setting.config.experiment == "compare":
+                from lthrun.experiments.study import conduct
+
+                summary, metrics = conduct(setting, run_dir, job, emit, engine, jobs)
+            else:
+                from lthrun.experiments.execution import carry_out
+
+                summary, metrics = carry_out(setting, run_dir, job, emit)
         return Result(summary, metrics, run_dir.path)

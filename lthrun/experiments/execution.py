@@ -17,9 +17,10 @@ from lthrun.errors import UserError
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import replays
-from lthrun.experiments.room import check_room
+from lthrun.experiments.room import check_room, run_bytes
 from lthrun.experiments.setting import Emit, Setting
 from lthrun.experiments.supermask import supermask
+from lthrun.experiments.tasks import Job
 from lthrun.experiments.ticket import ticket
 from lthrun.levelstore import LevelStore
 from lthrun.report.statistics import judge, wilson
@@ -36,9 +37,7 @@ MEASURED = (
 )  # fmt: skip
 
 
-def carry_out(
-    setting: Setting, run_dir: RunDir, levels: LevelStore, fresh: bool, emit: Emit, checkpoint_every: int | None = None
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def carry_out(setting: Setting, run_dir: RunDir, job: Job, emit: Emit) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The summary, and one record per epoch; both are in the run directory as well."""
     metrics: list[dict[str, Any]] = []
 
@@ -51,10 +50,11 @@ def carry_out(
             run_dir.event({"event": kind, **facts, "time": time.time()})
         emit(kind, **facts)
 
-    lab = Lab(setting, levels, record, fresh, checkpoint_every)
-    check_room(setting, lab, run_dir)
-    keys = [level.key for level in (*replays(setting.levels), *setting.levels)]
-    run_dir.start(dump(setting.resolved), {**environment(setting.device), "levels": keys}, fresh)
+    lab = Lab(setting, LevelStore(job.out), record, job.fresh, job.checkpoint_every)
+    wanted = [*replays(setting.levels), *setting.levels]
+    check_room(wanted, lab, run_dir, run_bytes(setting.levels, lab))
+    keys = [level.key for level in wanted]
+    run_dir.start(dump(setting.resolved), {**environment(setting.device), "levels": keys}, job.fresh)
     record(
         "started",
         experiment=setting.config.experiment,

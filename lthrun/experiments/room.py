@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 
 from lthrun.errors import UserError
 from lthrun.experiments.lab import Lab
-from lthrun.experiments.levels import Level, replays
-from lthrun.experiments.setting import Setting
+from lthrun.experiments.levels import Level
 from lthrun.levelstore import KEPT_EPOCHS
 from lthrun.rundir import RunDir
 
@@ -23,6 +23,8 @@ def model_bytes(lab: Lab) -> tuple[int, int]:
 def level_bytes(level: Level, lab: Lab) -> int:
     """What a finished level keeps."""
     state, bits = model_bytes(lab)
+    if not level.steps:  # judged, never trained
+        return bits
     epochs = level.epochs(lab.batches.epoch_steps)
     kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.is_dense else 0)
     kept += 1 if level.learned else 0
@@ -35,15 +37,14 @@ def run_bytes(levels: list[Level], lab: Lab) -> int:
     return 2 * state + bits if levels[-1].parent else state
 
 
-def check_room(setting: Setting, lab: Lab, run_dir: RunDir) -> None:
-    """Refuse a run that would fill the disk.
+def check_room(wanted: Sequence[Level], lab: Lab, run_dir: RunDir, own: int = 0) -> None:
+    """Refuse a run that would fill the disk: by its levels, and the bytes of its own directory.
 
     Raises:
         UserError: what the run will write does not fit.
     """
-    wanted = [*replays(setting.levels), *setting.levels]
     missing = [level for level in wanted if lab.fresh or lab.levels.record(level.key) is None]
-    needed = run_bytes(setting.levels, lab) + sum(level_bytes(level, lab) for level in missing)
+    needed = own + sum(level_bytes(level, lab) for level in missing)
     if missing:
         needed += CHECKPOINTS * STATES_IN_CHECKPOINT * model_bytes(lab)[0]
     free = shutil.disk_usage(run_dir.path).free

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.config import Config, SupermaskExperiment
+from lthrun.config import Compare, Config, SupermaskExperiment
 from lthrun.data import DATASETS
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
+from lthrun.experiments.arms import pieces
 from lthrun.experiments.levels import PLANS, Ground, Level
+from lthrun.fields import steps_of
 from lthrun.sections import Where
 from lthrun.sparsity import schedules
 
@@ -66,8 +68,7 @@ class Setting:
 
     @property
     def run_name(self) -> str:
-        extra = getattr(self.config, "supermask", None)
-        facts = [self.config.experiment, self.levels[-1].key, extra and extra.model_dump()]
+        facts = [self.config.experiment, self.levels[-1].key, self.config.beyond_levels]
         settings = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
         return f"{self.config.experiment}-s{self.config.seed}-{settings}"
 
@@ -98,13 +99,25 @@ def bring(config: Config, emit: Emit) -> Setting:
         find_precision(config.precision, device),
         config.deterministic and device.type == "cuda",
     )
-    setting = Setting(config, store, train, valid, device, ground, PLANS[config.experiment](config, ground))
-    if (setting.rewind_step or 0) >= setting.levels[0].end:
-        raise UserError(
-            f"rewind.to: found {config.rewind.to}; "  # type: ignore[union-attr]
-            f"must lie before the end of level 0, which is step {setting.levels[0].end}"
-        )
-    return setting
+    check_rewinding(config, ground.epoch_steps)
+    return Setting(config, store, train, valid, device, ground, plan(config, ground))
+
+
+def plan(config: Config, ground: Ground) -> list[Level]:
+    """The levels whose results a run looks at, in order."""
+    if isinstance(config, Compare):
+        return [piece.level for found in pieces(config, ground).values() for piece in found]
+    return PLANS[config.experiment](config, ground)
+
+
+def check_rewinding(config: Config, epoch_steps: int) -> None:
+    """Refuse a rewind point that level 0 does not reach; how many steps an epoch has is known only now."""
+    key, point = "rewind.to", getattr(getattr(config, "rewind", None), "to", "0ep")
+    if isinstance(config, Compare):
+        key, point = "compare.rewind", config.compare.rewind
+    end = config.training.epochs * epoch_steps
+    if steps_of(point, epoch_steps) >= end:
+        raise UserError(f"{key}: found {point}; must lie before the end of level 0, which is step {end}")
 
 
 def find_device(wanted: str) -> torch.device:
@@ -152,6 +165,8 @@ def check_split(config: Config, store: Store, train: list[int], valid: list[int]
 
 def check_masks(config: Config, classes: int) -> None:
     """Refuse layers, granularities and sparsities that do not fit the model, where that follows from its shapes."""
+    if isinstance(config, Compare):
+        config = config.ticket(config.seed)
     rules = getattr(config, "pruning", None)
     if rules is None:
         return

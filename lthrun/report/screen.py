@@ -18,6 +18,10 @@ COLUMNS = (
     ("epoch", 5), ("level", 5), ("in level", 8), ("sparsity %", 10), ("train loss", 10), ("valid loss", 10),
     ("accuracy %", 10), ("balanced %", 10), ("seconds", 7),
 )  # fmt: skip
+TASK_COLUMNS = (
+    ("level", "<12"), ("of", "<29"), ("in chain", ">8"), ("sparsity %", ">10"), ("accuracy %", ">10"),
+    ("seconds", ">10"),
+)  # fmt: skip
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -46,6 +50,7 @@ class Screen:
         self._kept: tuple[int, int] | None = None
         self._to_judge = 0
         self._said: set[str] = set()
+        self._tasks = (0, 0)
 
     def __enter__(self) -> Screen:
         self._progress.start()
@@ -117,9 +122,37 @@ class Screen:
         self._epochs_left = epochs
         self.say("  ".join(f"{name:>{width}}" for name, width in COLUMNS), "bold")
 
+    def on_study(
+        self, tasks: int, arms: int, seeds: int, device: str, precision: str, n_train: int, n_valid: int
+    ) -> None:
+        self.unbar()
+        self.say(
+            f"compare: {plural(arms, 'arm')}, {plural(seeds, 'seed')}, {plural(tasks, 'level')} on {device} in "
+            f"{precision}; {n_train:,} images to train on, {n_valid:,} to validate"
+        )
+        self._tasks = (0, tasks)
+        self.say("  ".join(f"{name:{width}}" for name, width in TASK_COLUMNS), "bold")
+
+    def on_task(self, about: str, level: int, reused: bool, seconds: float, accuracy: float, sparsity: float,
+                key: str) -> None:  # fmt: skip
+        self.unbar()
+        self._tasks = (self._tasks[0] + 1, self._tasks[1])
+        self._kept = (level, 0)
+        cells = (f"{self._tasks[0]} of {self._tasks[1]}", about, str(level), f"{sparsity:.2f}", f"{100 * accuracy:.2f}",
+                 "taken over" if reused else f"{seconds:.1f}")  # fmt: skip
+        self.say("  ".join(f"{cell:{width}}" for cell, (_, width) in zip(cells, TASK_COLUMNS, strict=True)).rstrip())
+
+    def on_task_failed(self, about: str, level: int, why: str, key: str) -> None:
+        self.unbar()
+        self._tasks = (self._tasks[0] + 1, self._tasks[1])
+        self.say(f"  {about}, level {level}, failed: {why}", "yellow")
+
     def on_step(self, level: int, level_epoch: int, done: int, of: int, images: int) -> None:
         if done == 1:
             self._started = time.monotonic()
+            return
+        if self._tasks[1]:
+            self.bar(f"level {self._tasks[0] + 1} of {self._tasks[1]}, epoch {level_epoch}", done, of, "")
             return
         rate = (done - 1) / max(time.monotonic() - self._started, 1e-6)
         left = clock((of - done) / rate)
@@ -221,7 +254,10 @@ class Screen:
     def close(self, summary: dict[str, Any]) -> None:
         """Everything that is known at the end."""
         self.unbar()
-        if self.quiet:
+        if summary["experiment"] == "compare":
+            for sentence in summary["verdict"]["sentences"]:
+                self.say(sentence)
+        elif self.quiet:
             self.say(one_line(summary))
         else:
             self.console.print(*closing(summary), sep="\n")

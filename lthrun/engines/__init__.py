@@ -1,0 +1,18 @@
+"""Engines: who does the tasks of a graph. A new one is one function, and one line in `ENGINES`.
+
+An engine is given tasks of which none comes before what it needs, and does them all but for those that fail, and those
+that need one that failed. Results lie in the levels under the output root; nothing else comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from lthrun.engines.board import Board, Tell
+from lthrun.engines.local import local
+from lthrun.experiments.tasks import Job, Task
+
+Engine = Callable[[Sequence[Task], Job, "int | None", Tell, Callable[..., None]], dict[str, str]]
+ENGINES: dict[str, Engine] = {"local": local}
+
+__all__ = ["ENGINES", "Board", "Engine", "Tell"]

@@ -1,0 +1,157 @@
+"""Compare: train every arm for every seed, each level once, and say which does better, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lthrun.config import Compare
+from lthrun.configfile import differences
+from lthrun.engines import ENGINES
+from lthrun.experiments.arms import ARMS, Piece
+from lthrun.experiments.levels import Level
+from lthrun.experiments.setting import Emit, Setting
+from lthrun.experiments.stability import layers, overlap
+from lthrun.experiments.tasks import Job, Task, graph
+from lthrun.levelstore import LevelStore
+from lthrun.report.findings import Design, Result, findings
+from lthrun.report.statistics import wilson
+from lthrun.rundir import RunDir
+from lthrun.sparsity.masks import Tensors
+from lthrun.storage import FORMAT
+
+Made = dict[tuple[str, int], list[Piece]]
+LINE = (
+    "level_epoch", "step", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "looks",
+)  # fmt: skip
+
+
+def tasks(made: Made) -> list[Task]:
+    """The graph of a study's levels."""
+    return graph(
+        Task(piece.config, piece.level, f"{arm}, seed {seed}" + (f", {piece.sparsity:g} %" if piece.sparsity else ""))
+        for (arm, seed), found in made.items()
+        for piece in found
+    )
+
+
+def compare(
+    setting: Setting, run_dir: RunDir, made: Made, todo: list[Task], job: Job, emit: Emit, engine: str, jobs: int | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Do the study's tasks: its summary, and a line per epoch of each result's last training."""
+    study: Any = setting.resolved
+    levels, reused = LevelStore(job.out), 0
+
+    def tell(kind: str, task: Task, found: Mapping[str, Any] = {}, **facts: Any) -> None:
+        nonlocal reused
+        reused += bool(found.get("reused"))
+        emit(kind, key=task.key, about=task.about, level=task.level.index, **found, **facts)
+
+    failures = ENGINES[engine](todo, job, jobs, tell, emit)
+    emit("busy", doing="comparing")
+    records = {key: levels.record(key) for key in {p.level.key for found in made.values() for p in found}}
+    results = [
+        Result(arm, seed, p.sparsity, record["epochs"], p.level.steps, searched(p.level), record["sparsity"])
+        for (arm, seed), found in made.items()
+        for p in found
+        if p.level.key not in failures and (record := records[p.level.key]) is not None
+    ]
+    have = {(r.arm, r.seed, r.sparsity) for r in results}
+    counts = [sum(setting.store.labels[i] == c for i in setting.valid) for c in range(len(setting.store.classes))]
+    lines = [
+        {"arm": r.arm, "seed": r.seed, "sparsity": r.sparsity, "measured_sparsity": epoch["sparsity"]}
+        | {key: epoch.get(key) for key in LINE}
+        for r in results
+        for epoch in r.epochs
+    ]
+    summary = {
+        "format": FORMAT,
+        "experiment": "compare",
+        "differs": differences(setting.config),
+        "device": study.device,
+        "precision": study.precision,
+        "n_train": len(setting.train),
+        "n_valid": len(setting.valid),
+        "classes": list(setting.store.classes),
+        "majority_rate": max(counts) / sum(counts),
+        "majority_interval": wilson(max(counts), sum(counts)),
+        "epoch_steps": setting.ground.epoch_steps,
+        "epochs": study.training.epochs,
+        "about": {arm: ARMS[arm].about for arm in study.compare.arms},
+        **findings(results, design(study, setting.ground.epoch_steps, max(counts) / sum(counts))),
+        "notes": notes(study, setting),
+        **stability(made, have, records, levels, study),
+        "missing": [
+            {"arm": arm, "seed": seed, "sparsity": p.sparsity, "why": failures.get(p.level.key, "its level is gone")}
+            for (arm, seed), found in made.items()
+            for p in found
+            if (arm, seed, p.sparsity) not in have
+        ],
+        "levels": {"trained": len(todo) - len(failures) - reused, "taken_over": reused, "failed": len(failures)},
+        "seconds": sum(epoch["seconds"] for r in results for epoch in r.epochs),
+        "lines": len(lines),
+        "run_dir": str(run_dir.path),
+        "files": {},
+    }
+    return summary, lines
+
+
+def design(study: Compare, epoch_steps: int, majority_rate: float) -> Design:
+    """What the config fixes before anything is trained."""
+    rivals = {arm: ("ticket", arm) if ARMS[arm].asks else (arm, ARMS[arm].against) for arm in study.compare.arms}
+    look = (study.training.evaluate_every or epoch_steps) / epoch_steps
+    rules = study.compare
+    return Design(study.seeds, rules.sparsities, rivals, rules.margin, epoch_steps, look, majority_rate)
+
+
+def searched(level: Level) -> int:
+    """Steps trained to come to a level's end, from initialisation on."""
+    return level.steps + (searched(level.parent) if level.parent else 0)
+
+
+def notes(study: Compare, setting: Setting) -> list[str]:
+    """What the numbers do not say."""
+    training, n = study.training, len(setting.valid)
+    found = [
+        "All seeds share one split of the images: the intervals speak of initialisation and data order, not of other "
+        "images.",
+        f"Accuracy is that after the last epoch, on n = {n:,} validation images; always answering the most common "
+        "class is the majority rate.",
+        f"ticket, random-mask, random-init, one-shot, prune and lr-rewind end in a training of {training.epochs} "
+        "epochs, as long as dense; ticket-rewind counts the epochs before its rewind point; what the search for a mask "
+        "took is in the table, and dense-budget trains as long as that.",
+    ]
+    if training.evaluate_every and training.evaluate_images and training.evaluate_images < n:
+        found.append(
+            f"Training time is judged on {training.evaluate_images:,} of the validation images, always the same, every "
+            f"{training.evaluate_every} steps."
+        )
+    if study.data.dataset == "synthetic":
+        found.append("The images are drawn: this is a trial of the tool, not a result about photographs.")
+    return found
+
+
+def stability(
+    made: Made, have: set[Any], records: Mapping[str, Any], levels: LevelStore, study: Compare
+) -> dict[str, Any]:
+    """Where the tickets' sparsity lies, per layer, and how much of their masks different seeds have in common."""
+    by_layer, in_common = [], []
+    for sparsity in study.compare.sparsities:
+        keys = [
+            p.level.key
+            for seed in study.seeds
+            for p in made.get(("ticket", seed), [])
+            if p.sparsity == sparsity and ("ticket", seed, sparsity) in have
+        ]
+        if keys:
+            by_layer += [{"sparsity": sparsity, **row} for row in layers([records[key]["layers"] for key in keys])]
+        if len(keys) > 1:
+            in_common.append({"sparsity": sparsity, **overlap([kept(levels, key) for key in keys])})
+    return {"layers": by_layer, "overlap": in_common}
+
+
+def kept(levels: LevelStore, key: str) -> Tensors:
+    """The masks of the weights at the end of a level; those of batch norm that go with whole filters are left out."""
+    from lthrun.training import state
+
+    return {name: mask for name, mask in state.under("mask", levels.read(key, "end")).items() if mask.ndim > 1}

@@ -1,0 +1,59 @@
+"""Conduct a study: have an engine obtain its levels, compare, and write everything down."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from lthrun.configfile import dump
+from lthrun.experiments.arms import pieces
+from lthrun.experiments.compare import compare, tasks
+from lthrun.experiments.execution import environment
+from lthrun.experiments.lab import Lab
+from lthrun.experiments.room import check_room
+from lthrun.experiments.setting import Emit, Setting
+from lthrun.experiments.tasks import Job
+from lthrun.levelstore import LevelStore
+from lthrun.rundir import RunDir
+
+EVENTS = {"study", "task", "task_failed", "damaged", "finished"}
+# Of what happens within a level, the rest would be a run's story, and a study has hundreds.
+SHOWN = EVENTS | {"step", "waiting", "busy", "uncaptured"}
+
+
+def conduct(
+    setting: Setting, run_dir: RunDir, job: Job, emit: Emit, engine: str, jobs: int | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The study's summary, and a line per epoch; both are in the run directory as well.
+
+    What could not be trained is `missing` in the summary; the study is then not finished, and tried again next time.
+    """
+    study: Any = setting.resolved
+    made = pieces(study, setting.ground)
+    todo = tasks(made)
+
+    def record(kind: str, **facts: Any) -> None:
+        if kind in EVENTS:
+            run_dir.event({"event": kind, **facts, "time": time.time()})
+        if kind in SHOWN:
+            emit(kind, **facts)
+
+    lab = Lab(replace(setting, config=study.ticket(study.seed), levels=[]), LevelStore(job.out), record, job.fresh)
+    check_room([task.level for task in todo], lab, run_dir)
+    run_dir.start(dump(study), {**environment(setting.device), "levels": [task.key for task in todo]}, job.fresh)
+    record(
+        "study",
+        tasks=len(todo),
+        arms=len(study.compare.arms),
+        seeds=len(study.seeds),
+        device=study.device,
+        precision=study.precision,
+        n_train=len(setting.train),
+        n_valid=len(setting.valid),
+    )
+    summary, lines = compare(setting, run_dir, made, todo, job, record, engine, jobs)
+    run_dir.metrics(lines)
+    run_dir.finish(summary)
+    record("finished", run=str(run_dir.path))
+    return summary, lines

@@ -1,0 +1,114 @@
+"""A graph of levels: what has to be trained, and what each needs before.
+
+Levels are named by their keys, which are known before anything is trained. So whatever several experiments have in
+common is one task, and an engine (lthrun.engines) may hand the tasks to any number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lthrun.config import Config
+from lthrun.errors import UserError
+from lthrun.experiments.levels import Level
+from lthrun.experiments.setting import Setting, bring, find_device
+from lthrun.levelstore import LevelStore
+
+if TYPE_CHECKING:
+    from lthrun.experiments.lab import Lab
+
+
+@dataclass(frozen=True)
+class Task:
+    """A level to be obtained by the rules of `config`; `about` says in words what it is."""
+
+    config: Config
+    level: Level
+    about: str
+
+    @property
+    def key(self) -> str:
+        return self.level.key
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of the tasks to be finished before: the way to its rewind point, and its mask's parent."""
+        return tuple(other.key for other in (self.level.origin, self.level.parent) if other)
+
+
+def graph(wanted: Iterable[Task]) -> list[Task]:
+    """The tasks, and all that they need, each once, and none before what it needs."""
+    found: dict[str, Task] = {}
+
+    def add(task: Task) -> None:
+        if task.key not in found:
+            for other in (task.level.origin, task.level.parent):
+                if other:
+                    add(replace(task, level=other))
+            found[task.key] = task
+
+    for task in wanted:
+        add(task)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Job:
+    """How tasks are done: under the output root `out`, trained anew if `fresh`, with extra checkpoints."""
+
+    out: Path
+    fresh: bool = False
+    checkpoint_every: int | None = None
+
+
+class Worker:
+    """Does tasks, one after the other. Keeps the images and the lab it was last asked for."""
+
+    def __init__(self, job: Job, emit: Callable[..., None] = lambda *_, **__: None):
+        self.job, self.emit = job, emit
+        self._base: Setting | None = None
+        self._lab: Lab | None = None
+
+    def __call__(self, task: Task) -> dict[str, Any]:
+        """What is known of the level once it is finished: `reused`, `seconds`, `accuracy` (0 to 1), `sparsity`.
+
+        Raises:
+            UserError: its training did not come to an end.
+        """
+        import torch
+
+        from lthrun.training.switches import switches
+
+        try:
+            with switches(find_device(task.config.device), task.config.deterministic):
+                record = self._at_home(task).obtain(task.level)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"device: {task.config.device} is out of memory; lower --jobs or training.batch_size"
+            ) from error
+        last = record["epochs"][-1]
+        return {
+            "reused": record["reused"],
+            "seconds": sum(epoch["seconds"] for epoch in record["epochs"]),
+            "accuracy": last["accuracy"],
+            "sparsity": record["sparsity"],
+        }
+
+    def _at_home(self, task: Task) -> Lab:
+        from lthrun.experiments.lab import Lab
+
+        if self._lab is None or self._lab.config != task.config:
+            if self._base is None or home(self._base.config) != home(task.config):
+                self._base = bring(task.config, self.emit)
+            setting = replace(self._base, config=task.config, levels=[task.level])
+            levels = LevelStore(self.job.out)
+            self._lab = Lab(setting, levels, self.emit, self.job.fresh, self.job.checkpoint_every)
+        return self._lab
+
+
+def home(config: Config) -> tuple[Any, ...]:
+    """What a config takes from its machine: configs that agree here share images, split and device."""
+    return (config.data, config.device, config.precision, config.deterministic, config.training.batch_size)
