@@ -25,7 +25,9 @@ class Baseline(Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")
     """auto: cuda:0 if there is one, else cpu."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 (autocast) on CUDA, float32 on the CPU."""
+    """auto: bfloat16 (autocast) on CUDA where the GPU has it, float32 elsewhere."""
+    deterministic: bool = False
+    """On CUDA: only kernels that give the same bits every time, so that a resumed run equals an undisturbed one."""
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()

@@ -50,6 +50,11 @@ COMMON = {
 }
 RUNNING = {
     "device": keyed("device", str, "auto is cuda:0 if there is one.", "auto", WHERE, "auto|cpu|cuda:0|…"),
+    "deterministic": Keyed(
+        "deterministic",
+        bool,
+        typer.Option("--deterministic", help="On CUDA: the same bits every time; slower.", rich_help_panel=WHERE),
+    ),
     "data_dir": keyed(
         "data.dir",
         str,

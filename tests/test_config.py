@@ -184,6 +184,7 @@ WRONG = {
     "model.name=resnet19": "model.name: found 'resnet19'; must be one of resnet18, resnet34, resnet50",
     "seed=-1": "seed: found -1; must be greater than or equal to 0",
     "device=gpu": "device: found 'gpu'; must be auto, cpu, cuda or cuda:N",
+    "deterministic=1": "deterministic: found 1; must be a valid boolean",
     "precision=float16": "precision: found 'float16'; must be 'auto', 'float32' or 'bfloat16'",
     "epochs=3": "epochs: unknown key; did you mean training.epochs?",
     "trainin.epochs=3": "trainin: unknown key; did you mean training?",

@@ -17,7 +17,7 @@ from lthrun.report.statistics import accuracy, balanced_accuracy
 from lthrun.sections import Where
 from lthrun.sparsity import masks as masking
 from lthrun.training import state
-from lthrun.training.engine import Engine, evaluate, recalibrate
+from lthrun.training.engine import Engine, recalibrate
 from lthrun.training.optimizers import OPTIMIZERS
 from tests.conftest import tiny
 
@@ -141,7 +141,7 @@ def test_evaluation_is_that_of_all_images_at_once():
     made = engine()
     parts = [batch(1, 5), batch(2, 3)]
     images, labels = (torch.cat(side) for side in zip(*parts, strict=True))
-    found = evaluate(made.model, parts, 2, made.autocast())
+    found = made.evaluate(parts, 2)
     with torch.no_grad():
         logits = model().eval()(images)
     assert found.loss == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-5)

@@ -79,7 +79,11 @@ class Batches:
         place = (epoch, order) if order else (epoch,)
         drawn = torch.randperm(self.n_train, generator=generator(self.seed, "order", *place))
         places = torch.rand(self.n_train, generator=generator(self.seed, "augmentation", epoch))
-        return self._train[drawn.to(self.device)], places.to(self.device)
+        return self._train[self._sent(drawn)], self._sent(places)
+
+    def _sent(self, drawn: Tensor) -> Tensor:
+        """On the device, without waiting for it."""
+        return drawn.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else drawn
 
     def _gather(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         room = self._room[images]

@@ -28,7 +28,10 @@ from lthrun.rundir import RunDir
 from lthrun.storage import FORMAT, sizes
 
 EXPERIMENTS = {"baseline": baseline, "ticket": ticket, "prune": baseline, "supermask": supermask}
-EVENTS = {"started", "damaged", "saved", "pruned", "rewound", "reused", "resumed", "replaying", "judging", "finished"}
+EVENTS = {
+    "started", "damaged", "saved", "pruned", "rewound", "reused", "resumed", "replaying", "judging", "finished",
+    "uncaptured",
+}  # fmt: skip
 MEASURED = (
     "sparsity", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "images_per_second", "time"
 )  # fmt: skip

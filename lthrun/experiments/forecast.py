@@ -15,7 +15,7 @@ from lthrun.experiments.setting import Emit, bring
 from lthrun.experiments.supermask import to_judge
 from lthrun.levelstore import LevelStore
 from lthrun.rundir import RunDir
-from lthrun.training.engine import evaluate
+from lthrun.training.switches import switches
 
 TRIAL_STEPS = 4
 
@@ -24,8 +24,9 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
     """Nothing is trained or written, but for the images' store; time is extrapolated from a few real steps."""
     setting = bring(config, emit)
     levels = LevelStore(out)
-    lab = Lab(setting, levels, emit)
-    per_step, per_validation = time_steps(lab)
+    with switches(setting.device, config.deterministic):
+        lab = Lab(setting, levels, emit)
+        per_step, per_validation = time_steps(lab)
     rows: list[dict[str, Any]] = []
     for level in [*replays(setting.levels), *setting.levels]:
         have = not fresh and levels.record(level.key) is not None
@@ -65,13 +66,13 @@ def time_steps(lab: Lab) -> tuple[float, float]:
     engine = lab.engine({}, lab.model().state_dict(), {})
     engine.model.train()
     taken = []
-    for step in range(TRIAL_STEPS):
+    for step in range(engine.warm_ups + TRIAL_STEPS):
         began = time.perf_counter()
         engine.step(lab.batches.training(step % lab.batches.epoch_steps))
         engine.take_loss()  # waits for the device
         taken.append(time.perf_counter() - began)
     batch = next(lab.batches.validation())
     began = time.perf_counter()
-    evaluate(engine.model, [batch], lab.classes, engine.autocast())
+    engine.evaluate([batch], lab.classes)
     per_image = (time.perf_counter() - began) / len(batch[1])
-    return statistics.median(taken[1:]), per_image * lab.batches.n_valid
+    return statistics.median(taken[engine.warm_ups + 1 :]), per_image * lab.batches.n_valid

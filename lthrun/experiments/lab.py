@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lthrun.sparsity import resets, supermasks
 from lthrun.sparsity.masks import Tensors
 from lthrun.streams import generator
 from lthrun.training import state
-from lthrun.training.engine import Engine, Evaluation, evaluate, recalibrate
+from lthrun.training.engine import Engine, Evaluation, recalibrate
 
 
 class Lab:
@@ -164,7 +165,7 @@ class Lab:
         engine = self.engine(masks, weights, {})
         if batch_norm == "recalibrate":
             recalibrate(engine.model, self.batches.centre("train", self.batches.batch_size), engine.autocast())
-        return evaluate(engine.model, self.batches.validation(), self.classes, engine.autocast())
+        return engine.evaluate(self.batches.validation(), self.classes)
 
     def engine(self, masks: Tensors, weights: Tensors, moments: Tensors, level: Level | None = None) -> Engine:
         """An engine in a given state, its pruned weights held; it trains scores where a mask is learned."""
@@ -174,7 +175,8 @@ class Lab:
             supermasks.learnable(model, self.names, level.learned, level.sparsity, draw)
             weights = state.of_model(model) | weights
         state.to_model(model, weights)
-        engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks))
+        uncaptured = partial(self.emit, "uncaptured")
+        engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks), uncaptured)
         state.to_optimizer(engine, moments)
         return engine
 

@@ -86,12 +86,14 @@ class Ground:
         epoch_steps: steps of an epoch.
         device: its type, `cpu` or `cuda`.
         precision: resolved, `float32` or `bfloat16`.
+        deterministic: whether it is asked for, where it makes a difference.
     """
 
     data: dict[str, Any]
     epoch_steps: int
     device: str
     precision: str
+    deterministic: bool = False
 
 
 def dense(config: Baseline, ground: Ground, span: int | None = None, steps: int | None = None) -> Level:
@@ -214,6 +216,7 @@ def name(config: Baseline, ground: Ground, span: int, **making: Any) -> str:
         "seed": config.seed,
         "precision": ground.precision,
         "device": ground.device,
+        **({"deterministic": True} if ground.deterministic else {}),
         **making,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -96,7 +96,8 @@ def bring(config: Config, emit: Emit) -> Setting:
         {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
         len(train) // config.training.batch_size,
         device.type,
-        ("bfloat16" if device.type == "cuda" else "float32") if config.precision == "auto" else config.precision,
+        find_precision(config.precision, device),
+        config.deterministic and device.type == "cuda",
     )
     check_rewinding(config, ground.epoch_steps)
     return Setting(config, store, train, valid, device, ground, plan(config, ground))
@@ -134,6 +135,16 @@ def find_device(wanted: str) -> torch.device:
         here = f"{torch.cuda.device_count()} of them here" if torch.cuda.is_available() else "none here"
         raise UserError(f"device: found {wanted}; no such GPU ({here}): use auto or cpu")
     return device
+
+
+def find_precision(wanted: str, device: torch.device) -> str:
+    """`auto` is bfloat16 on a GPU that has it, else float32."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if on_gpu else "float32"
 
 
 def check_split(config: Config, store: Store, train: list[int], valid: list[int]) -> None:

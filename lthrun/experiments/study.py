@@ -21,7 +21,7 @@ from lthrun.rundir import RunDir
 
 EVENTS = {"study", "task", "task_failed", "damaged", "finished"}
 # Of what happens within a level, the rest would be a run's story, and a study has hundreds.
-SHOWN = EVENTS | {"step", "waiting", "busy"}
+SHOWN = EVENTS | {"step", "waiting", "busy", "uncaptured"}
 
 
 def conduct(

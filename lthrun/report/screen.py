@@ -50,6 +50,7 @@ class Screen:
         self._started = 0.0
         self._kept: tuple[int, int] | None = None
         self._to_judge = 0
+        self._said: set[str] = set()
         self._tasks = (0, 0)
 
     def __enter__(self) -> Screen:
@@ -206,6 +207,12 @@ class Screen:
 
     def on_waiting(self, **what: Any) -> None:
         self.say("  waiting: another process is working on the same thing", "yellow")
+
+    def on_uncaptured(self, what: str, why: str) -> None:
+        said = f"  {what} goes kernel by kernel, not as a CUDA graph: {why}"
+        if said not in self._said:
+            self._said.add(said)
+            self.say(said, "yellow")
 
     def on_finished_before(self, run: str) -> None:
         self.say("this run is finished; here is what it found (train again: --fresh)", "green")
