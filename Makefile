@@ -21,11 +21,12 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Baseline, ticket, rewound ticket and supermask on the embedded data set
+demo: $(READY)  ## The experiments on the embedded data set, and a small comparison with its verdict and page
 	$(BIN)/lthrun baseline --config configs/smoke/baseline.yaml --out $(DEMO)
 	$(BIN)/lthrun ticket --config configs/smoke/ticket.yaml --out $(DEMO)
 	$(BIN)/lthrun ticket --config configs/smoke/rewind.yaml --out $(DEMO)
 	$(BIN)/lthrun supermask --config configs/smoke/supermask.yaml --out $(DEMO)
+	$(BIN)/lthrun compare --config configs/smoke/compare.yaml --out $(DEMO)
 	$(BIN)/lthrun runs --out $(DEMO)
 
 test: $(READY)  ## The tests

@@ -56,7 +56,9 @@ def draw_differences(rows: Sequence[dict[str, Any]], margin: float, narrow: bool
     for line in lines:
         y -= 1.6 if heights and (before == first or before is None or before[:2] != line[:2]) else 1.0
         heights[line], before = y, line
-    figure, all_axes = panels(narrow, len(measures), 0.165 * (1 - y) + 0.1, Margins(left=1.5, right=0.75, between=0.75))
+    room = 1.5 if narrow or len({line[1] for line in lines}) == 1 else 2.3  # inches, for the names of both arms
+    margins = Margins(left=room, right=0.75, between=0.75)
+    figure, all_axes = panels(narrow, len(measures), 0.165 * (1 - y) + 0.1, margins)
     for axes, measure in zip(all_axes, measures, strict=True):
         here = [row for row in rows if row["measure"] == measure]
         axes.set_title(MEASURES[measure])
@@ -73,7 +75,7 @@ def draw_differences(rows: Sequence[dict[str, Any]], margin: float, narrow: bool
         for row in here:
             draw_difference(axes, row, heights[compared(row)], left, right)
         if narrow or axes is all_axes[0]:
-            name_rows(axes, heights, first)
+            name_rows(axes, heights, first, room - 0.1, "\n" if narrow else " ")
     return figure
 
 
@@ -112,8 +114,8 @@ def draw_difference(axes: Axes, row: dict[str, Any], y: float, left: float, righ
         axes.text(1.03, y, row["word"], transform=at, va="center", fontsize=7.5, weight=weight, color=color)
 
 
-def name_rows(axes: Axes, heights: dict[Line, float], first: Line | None) -> None:
-    """Arm and sparsity at the left; an arm's name at the first of its rows."""
+def name_rows(axes: Axes, heights: dict[Line, float], first: Line | None, room: float, gap: str) -> None:
+    """Sparsity at the left, and in `room` inches both arms with a `gap` between, at the first of their rows."""
     at = blended_transform_factory(axes.transAxes, axes.transData)
     width = axes.get_position().width * axes.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
     against = {line[1] for line in heights}
@@ -122,9 +124,9 @@ def name_rows(axes: Axes, heights: dict[Line, float], first: Line | None) -> Non
         arm, other, sparsity = line
         weight = "bold" if line == first else "normal"
         text: dict[str, Any] = {"transform": at, "va": "center", "fontsize": 8, "weight": weight}
-        if (arm, other) != named or len(against) > 1:
-            name = arm if len(against) == 1 else f"{arm} − {other}"
-            axes.text(-1.4 / width, y, name, **text)
+        if (arm, other) != named:
+            name = arm if len(against) == 1 else f"{arm} −{gap}{other}"
+            axes.text(-room / width, y, name, **text)
         if sparsity is not None:
             axes.text(-0.08 / width, y, percent(sparsity), ha="right", color=MUTED, **text)
         named = None if line == first else (arm, other)

@@ -102,6 +102,6 @@ def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
     times = [f"\n{row['overlap'] / row['chance']:.2f} ×" if row["chance"] else "" for row in rows]
     axes.set_xticks(list(x), [percent(row["sparsity"]) + more for row, more in zip(rows, times, strict=True)])
     axes.set_xlim(-0.4, len(rows) - 0.6)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 115 * max(max(row["highest"], row["chance"]) for row in rows))
     label_right(axes, [(100 * rows[-1]["overlap"], "tickets", ticket), (100 * rows[-1]["chance"], "chance", chance)])
     return figure
