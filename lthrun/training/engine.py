@@ -23,10 +23,11 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss over the images, and how many of each class were right."""
+    """Mean loss over the images, how many of each class were right, and which: bool [images], in their order."""
 
     loss: float
     correct: list[int]
+    right: Tensor
 
 
 class Engine:
@@ -91,15 +92,17 @@ class Engine:
 def evaluate(model: nn.Module, batches: Iterable[Batch], classes: int, autocast: torch.autocast) -> Evaluation:
     """Judge the model as it is, batch norm on its running statistics."""
     model.eval()
-    losses, corrects, seen = [], [], 0
+    losses, corrects, rights, seen = [], [], [], 0
     for images, labels in batches:
         with autocast:
             logits = model(images).float()
         losses.append(cross_entropy(logits, labels, reduction="sum"))
-        right = labels[logits.argmax(1) == labels]
+        rights.append(logits.argmax(1) == labels)
+        right = labels[rights[-1]]
         corrects.append((right.unsqueeze(1) == torch.arange(classes, device=labels.device)).sum(0))
         seen += len(labels)
-    return Evaluation(float(torch.stack(losses).sum()) / seen, torch.stack(corrects).sum(0).tolist())
+    loss = float(torch.stack(losses).sum()) / seen
+    return Evaluation(loss, torch.stack(corrects).sum(0).tolist(), torch.cat(rights))
 
 
 @torch.no_grad()
