@@ -81,6 +81,11 @@ experiment_command(
     "Find a mask, and judge it on weights that were never trained.",
     opt.COMMON | opt.MASKING | opt.PRUNING | opt.REWINDING | opt.RUNNING,
 )
+experiment_command(
+    "connectivity",
+    "Train a ticket in two orders of the images, and measure the error between the two.",
+    opt.COMMON | opt.PRUNING | opt.CONNECTING | opt.RUNNING,
+)
 
 
 app.add_typer(around.app)

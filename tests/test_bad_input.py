@@ -89,10 +89,11 @@ WRONG: dict[type, list[str]] = {
     str: ["5", "nonesuch", "null", "[a]"],
     list: ["7", "[{}]", "null", "{a: 1}"],
     dict: ["7", "[a]", "null", "{layer: much}"],
-    type(None): ["5", "[a]", "true", "1.5"],
+    type(None): ["-5", "[a]", "true", "1.5"],
 }
 for turn, (experiment, kind) in enumerate(CONFIGS.items()):
-    defaults = flat(kind().model_dump(mode="json")) | ({"supermask.weights": ""} if experiment == "supermask" else {})
+    left_out = {"supermask": {"supermask.weights": ""}, "connectivity": {"rewind.to": ""}}.get(experiment, {})
+    defaults = flat(kind().model_dump(mode="json")) | left_out
     for number, (key, value) in enumerate(defaults.items()):
         if key != "experiment":
             wrong = WRONG[type(value)][(turn + number) % 4]

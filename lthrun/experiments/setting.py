@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.config import Config, SupermaskExperiment
+from lthrun.config import Config, SupermaskExperiment, Ticket
 from lthrun.data import DATASETS
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
 from lthrun.experiments.levels import PLANS, Ground, Level
+from lthrun.fields import steps_of
 from lthrun.sections import Where
 from lthrun.sparsity import schedules
 
@@ -40,10 +41,10 @@ class Setting:
     levels: list[Level]
 
     @property
-    def rewind_step(self) -> int | None:
-        """The rewind point in steps, for an experiment that has one."""
-        rewind = getattr(self.config, "rewind", None)
-        return rewind.step(self.ground.epoch_steps) if rewind else None
+    def rewind_steps(self) -> dict[int, str]:
+        """The rewind points by their step, for an experiment that has any."""
+        points = self.config.rewind_points if isinstance(self.config, Ticket) else ()
+        return {steps_of(point, self.ground.epoch_steps): point for point in points}
 
     @property
     def where(self) -> Where:
@@ -66,7 +67,7 @@ class Setting:
 
     @property
     def run_name(self) -> str:
-        extra = getattr(self.config, "supermask", None)
+        extra = getattr(self.config, "supermask", None) or getattr(self.config, "connectivity", None)
         facts = [self.config.experiment, self.levels[-1].key, extra and extra.model_dump()]
         settings = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
         return f"{self.config.experiment}-s{self.config.seed}-{settings}"
@@ -98,10 +99,16 @@ def bring(config: Config, emit: Emit) -> Setting:
         ("bfloat16" if device.type == "cuda" else "float32") if config.precision == "auto" else config.precision,
     )
     setting = Setting(config, store, train, valid, device, ground, PLANS[config.experiment](config, ground))
-    if (setting.rewind_step or 0) >= setting.levels[0].end:
+    for step, point in setting.rewind_steps.items():
+        if step >= setting.levels[0].end:
+            raise UserError(
+                f"{config.rewind_key}: found {point}; "  # type: ignore[union-attr]
+                f"must lie before the end of level 0, which is step {setting.levels[0].end}"
+            )
+    if isinstance(config, Ticket) and len(setting.rewind_steps) < len(config.rewind_points):
         raise UserError(
-            f"rewind.to: found {config.rewind.to}; "  # type: ignore[union-attr]
-            f"must lie before the end of level 0, which is step {setting.levels[0].end}"
+            f"{config.rewind_key}: found {', '.join(config.rewind_points)}; an epoch has {ground.epoch_steps} steps, "
+            "so that some of them are the same step: name it once"
         )
     return setting
 
