@@ -91,6 +91,11 @@ experiment_command(
     opt.COMPARING | opt.COMMON | opt.RUNNING,
     is_study=True,
 )
+experiment_command(
+    "connectivity",
+    "Train a ticket in two orders of the images, and measure the error between the two.",
+    opt.COMMON | opt.PRUNING | opt.CONNECTING | opt.RUNNING,
+)
 
 
 app.add_typer(studies.app)

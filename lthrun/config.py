@@ -5,14 +5,14 @@ Nothing here imports torch, so that whatever can be refused is refused before to
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, TypeAdapter, field_validator, model_serializer, model_validator
 
 from lthrun.comparison import ANNEALED, ComparedMaking, Comparison, ladder
 from lthrun.fields import LARGEST_SEED, Section, refuse, steps_of
 from lthrun.models import SMALLEST
-from lthrun.sections import Data, GradualPruning, Model, Pruning, Rewind, Supermask, Training, Where
+from lthrun.sections import Connectivity, Data, GradualPruning, Model, Pruning, Rewind, Supermask, Training, Where
 from lthrun.sparsity.granularity import STRUCTURED
 
 
@@ -63,16 +63,25 @@ class Ticket(Baseline):
     pruning: Pruning = Pruning()
     rewind: Rewind = Rewind()
 
+    rewind_key: ClassVar[str] = "rewind.to"
+
+    @property
+    def rewind_points(self) -> tuple[str, ...]:
+        """Where weights go back to, as the key `rewind_key` says."""
+        return (self.rewind.to,)
+
     @model_validator(mode="after")
     def _rewinding_is_possible(self) -> Ticket:
         rewind, training = self.rewind, self.training
-        if rewind.to.endswith("ep") and rewind.step(1) >= training.epochs:
-            raise refuse(
-                "rewind.to",
-                rewind.to,
-                "must lie before the end of level 0, which trains "
-                f"training.epochs = {training.epochs} epochs: 0ep to {training.epochs - 1}ep",
-            )
+        late = any(steps_of(point, 1) for point in self.rewind_points)
+        for point in self.rewind_points:
+            if point.endswith("ep") and steps_of(point, 1) >= training.epochs:
+                raise refuse(
+                    self.rewind_key,
+                    point,
+                    "must lie before the end of level 0, which trains "
+                    f"training.epochs = {training.epochs} epochs: 0ep to {training.epochs - 1}ep",
+                )
         if self.pruning.protocol == "fasterai":
             for key, plain in (("train", "full"), ("retrain", "weights"), ("kept", "rewind"), ("pruned", "zero")):
                 if getattr(rewind, key) != plain:
@@ -82,7 +91,7 @@ class Ticket(Baseline):
                         "the fasterai protocol's clock never goes back, its weights always do, and "
                         f"every level trains in full: use {plain}, or pruning.protocol: frankle",
                     )
-        elif rewind.retrain != "finetune" and rewind.train == "full" and rewind.step(1) and training.anneals:
+        elif rewind.retrain != "finetune" and rewind.train == "full" and late and training.anneals:
             raise refuse(
                 "rewind.train",
                 "full",
@@ -96,11 +105,12 @@ class Ticket(Baseline):
                 "or training.schedule: step, cosine or one_cycle",
             )
         for key, plain in (("kept", "rewind"), ("pruned", "zero")):
-            if getattr(rewind, key) != plain and (rewind.step(1) or rewind.retrain != "weights"):
+            if getattr(rewind, key) != plain and (late or rewind.retrain != "weights"):
                 raise refuse(
                     f"rewind.{key}",
                     getattr(rewind, key),
-                    "the resets of Zhou et al. start from initialisation: use rewind.to: 0ep and retrain: weights",
+                    "the resets of Zhou et al. start from initialisation: "
+                    f"use {self.rewind_key}: 0ep and retrain: weights",
                 )
         if rewind.pruned == "frozen" and self.pruning.granularity in STRUCTURED:
             raise refuse(
@@ -203,6 +213,7 @@ class Compare(Baseline):
     training: Training = Training(**ANNEALED)
     pruning: ComparedMaking = ComparedMaking()
     compare: Comparison = Comparison()
+    rewind_key: ClassVar[str] = "compare.rewind"
 
     @field_validator("training", mode="before")
     @classmethod
@@ -226,6 +237,11 @@ class Compare(Baseline):
         if self.seed + self.compare.seeds - 1 > LARGEST_SEED:
             raise refuse("seed", self.seed, f"with {self.compare.seeds} seeds the last would be above {LARGEST_SEED}")
         return self
+
+    @property
+    def rewind_points(self) -> tuple[str, ...]:
+        """Where the weights of ticket-rewind go back to."""
+        return (self.compare.rewind,)
 
     @property
     def seeds(self) -> range:
@@ -263,13 +279,53 @@ class Compare(Baseline):
         return {"seed": seed, **{key: getattr(self, key) for key in keys}}
 
 
-Config = Baseline | Ticket | Prune | SupermaskExperiment | Compare
+class ConnectivityExperiment(Ticket):
+    """Train a ticket in two orders of the images, and measure the error between the two (Frankle et al. 2020)."""
+
+    experiment: Literal["connectivity"] = "connectivity"  # type: ignore[assignment]
+    connectivity: Connectivity = Connectivity()
+    rewind_key: ClassVar[str] = "connectivity.rewind_points"
+
+    @property
+    def beyond_levels(self) -> dict[str, Any]:
+        return self.connectivity.model_dump()
+
+    @property
+    def rewind_points(self) -> tuple[str, ...]:
+        return self.connectivity.rewind_points
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rewind_points_say_where(cls, tree: Any) -> Any:
+        rewind = tree.get("rewind") if isinstance(tree, dict) else None
+        if isinstance(rewind, dict) and "to" in rewind:
+            raise refuse("rewind.to", rewind["to"], "connectivity.rewind_points says it here: leave it out")
+        return tree
+
+    @model_validator(mode="after")
+    def _trainings_start_from_the_rewind_point(self) -> ConnectivityExperiment:
+        why = "the two trainings must start from the rewind point: use"
+        if self.rewind.retrain != "weights":
+            raise refuse("rewind.retrain", self.rewind.retrain, f"{why} weights")
+        if self.pruning.protocol != "frankle":
+            raise refuse("pruning.protocol", self.pruning.protocol, f"{why} frankle")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_rewind_to(self, plain: Any) -> dict[str, Any]:
+        tree: dict[str, Any] = plain(self)
+        del tree["rewind"]["to"]
+        return tree
+
+
+Config = Baseline | Ticket | Prune | SupermaskExperiment | ConnectivityExperiment | Compare
 CONFIGS: dict[str, type[Baseline]] = {
     "baseline": Baseline,
     "ticket": Ticket,
     "prune": Prune,
     "supermask": SupermaskExperiment,
     "compare": Compare,
+    "connectivity": ConnectivityExperiment,
 }
 
 

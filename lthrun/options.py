@@ -101,6 +101,17 @@ REWINDING = {
     ),
     "protocol": pruned_by("protocol", Literal["frankle", "fasterai"], "What happens between two levels.", "frankle"),
 }
+CONNECTING = {
+    "rewind_points": keyed(
+        "connectivity.rewind_points",
+        str,
+        "Where the two trainings start from, e.g. 0ep,200it,1ep.",
+        "0ep,1ep,2ep",
+        HOW_PRUNED,
+        "POINTS",
+        convert=lambda points: [point.strip() for point in points.split(",")],
+    ),
+}
 MASKING = {
     "method": keyed(
         "supermask.method",
@@ -192,7 +203,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end.
 DataDir = Annotated[str | None, RUNNING["data_dir"].option]
 SkipUnreadable = Annotated[bool, RUNNING["skip_unreadable"].option]
 Experiment = Annotated[
-    Literal["baseline", "ticket", "prune", "supermask", "compare"] | None,
+    Literal["baseline", "ticket", "prune", "supermask", "compare", "connectivity"] | None,
     typer.Argument(help="Whose defaults, where no config says so.", show_default="ticket"),
 ]
 

@@ -56,17 +56,17 @@ class RunDir:
     def event(self, record: Mapping[str, Any]) -> None:
         append_json_line(self.path / "events.jsonl", record)
 
-    def judgement(self, name: str, correct: list[int]) -> None:
-        append_json_line(self.path / "judgements.jsonl", {"name": name, "correct": correct})
+    def judgement(self, name: str, **found: Any) -> None:
+        append_json_line(self.path / "judgements.jsonl", {"name": name, **found})
 
-    def judgements(self) -> dict[str, list[int]]:
-        """Right answers per class of the masks judged so far, by name; a torn line is passed over."""
+    def judgements(self) -> dict[str, dict[str, Any]]:
+        """What was found of the networks judged so far, by name; a torn line is passed over."""
         found = {}
         with suppress(OSError):
             for line in (self.path / "judgements.jsonl").read_text("utf-8").splitlines():
                 with suppress(ValueError):
                     judgement = json.loads(line)
-                    found[judgement["name"]] = judgement["correct"]
+                    found[judgement["name"]] = judgement
         return found
 
     def write(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

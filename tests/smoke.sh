@@ -28,6 +28,7 @@ run prune --config configs/smoke/prune.yaml "${small[@]}"
 run supermask --config configs/smoke/supermask.yaml "${small[@]}" --steps 1
 run supermask --config configs/smoke/edge-popup.yaml "${small[@]}"
 run supermask --config configs/smoke/bernoulli.yaml "${small[@]}"
+run connectivity --config configs/smoke/connectivity.yaml "${small[@]}" --rewind-points 0ep --set connectivity.points=3
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --rounds 1 --steps 1
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --steps 1 --profile > /dev/null
 run resume "$out"/runs/baseline-* --quiet

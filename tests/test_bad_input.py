@@ -92,7 +92,8 @@ WRONG: dict[type, list[str]] = {
     type(None): ["-5", "[a]", "true", "1.5"],
 }
 for turn, (experiment, kind) in enumerate(CONFIGS.items()):
-    defaults = flat(kind().model_dump(mode="json")) | ({"supermask.weights": ""} if experiment == "supermask" else {})
+    left_out = {"supermask": {"supermask.weights": ""}, "connectivity": {"rewind.to": ""}}.get(experiment, {})
+    defaults = flat(kind().model_dump(mode="json")) | left_out
     for number, (key, value) in enumerate(defaults.items()):
         if key != "experiment":
             held = int if key.startswith("training.evaluate") else type(value)  # these two may be null

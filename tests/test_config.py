@@ -34,7 +34,9 @@ def test_the_defaults_are_the_experiment_of_the_protocol():
     assert (config.rewind.to, config.rewind.train) == ("0ep", "full")
 
 
-@pytest.mark.parametrize("name", ["baseline", "ticket", "prune", "supermask", "edge-popup", "bernoulli"])
+@pytest.mark.parametrize(
+    "name", ["baseline", "ticket", "prune", "supermask", "edge-popup", "bernoulli", "connectivity"]
+)
 def test_the_shipped_pets_configs_spell_out_the_defaults(name):
     tree = yaml.safe_load((shipped() / f"{name}.yaml").read_text())
     learned = name in LEARNED
@@ -60,9 +62,10 @@ def test_each_shipped_config_names_its_schema_and_its_command_first(file: Path):
 
 
 def test_each_experiment_is_there_on_pets_and_small_and_the_first_four_as_in_the_tutorial():
-    four, more = ["baseline", "rewind", "supermask", "ticket"], ["bernoulli", "compare", "edge-popup", "prune"]
+    four = ["baseline", "rewind", "supermask", "ticket"]
+    others = ["bernoulli", "compare", "connectivity", "edge-popup", "prune"]
     assert {f.relative_to(shipped()).with_suffix("").as_posix() for f in FILES} == {
-        *(f"{prefix}{name}" for prefix in ("", "smoke/") for name in [*four, *more]),
+        *(f"{prefix}{name}" for prefix in ("", "smoke/") for name in [*four, *others]),
         *(f"tutorial/{name}" for name in four),
     }
 
@@ -255,6 +258,9 @@ WRONG_ELSEWHERE = {
         "supermask.method=zhou",
     ): "supermask.method: found 'zhou'; must be 'lth', 'edge-popup' or 'bernoulli'",
     ("supermask", "supermask.weights=kaiming_normal"): "supermask.weights: found kaiming_normal; of method lth, rewind",
+    ("connectivity", "connectivity.rewind_points=[]"): "connectivity.rewind_points: found []; must be a list of one",
+    ("connectivity", "connectivity.points=1.5"): "connectivity.points: found 1.5; must be a valid integer",
+    ("connectivity", "rewind.to=0ep"): "rewind.to: found 0ep; connectivity.rewind_points says it here: leave it out",
     ("supermask", "supermask.batch_norm=none"): "supermask.batch_norm: found 'none'; must be 'recalibrate', 'initial'",
 }
 
@@ -379,7 +385,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, message: str):
 def test_a_missing_file_lists_the_shipped_ones():
     with pytest.raises(
         UserError,
-        match="found no file nowhere.yaml; shipped with lthrun are baseline, bernoulli, compare, edge-popup, prune, rewind",
+        match="found no file nowhere.yaml; shipped with lthrun are baseline, bernoulli, compare, connectivity, edge-popup",
     ):
         load_config("nowhere.yaml")
 

@@ -18,7 +18,6 @@ from lthrun.sections import Where
 from lthrun.sparsity import masks as masking
 from lthrun.training import state
 from lthrun.training.engine import Engine, recalibrate
-from lthrun.training.optimizers import OPTIMIZERS
 from tests.conftest import tiny
 
 CPU = torch.device("cpu")
@@ -69,31 +68,6 @@ def test_steps_agree_with_adamw_written_out(masked: bool):
                     p.mul_(masks[name])
         for name, p in plain.named_parameters():
             assert torch.allclose(made.model.get_parameter(name), p, atol=1e-6), name
-
-
-def test_adamw_copies_no_gradient_and_steps_as_torchs_to_the_bit():
-    """The engine's AdamW against torch's own, fused, in the same layout."""
-    made = engine(some_masks())
-    plain = model().to(memory_format=torch.channels_last)
-    plain.load_state_dict(made.model.state_dict())
-    stock = OPTIMIZERS["adamw"](plain, Training())
-    stock.register_step_post_hook(lambda *_: masking.apply(dict(plain.named_parameters()), some_masks()))
-    copied = []
-    for optimizer in (made.optimizer, stock):
-        for t in range(1, 4):
-            draw = torch.Generator().manual_seed(t)
-            for group in optimizer.param_groups:
-                for p in group["params"]:
-                    p.grad = torch.empty_like(p).copy_(torch.randn(p.shape, generator=draw))
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
-                optimizer.step()
-        copied.append(any(event.key == "aten::clone" for event in trace.key_averages()))
-    assert copied[0] is False
-    for own, other in zip(made.model.parameters(), plain.parameters(), strict=True):
-        assert torch.equal(own, other) and own.stride() == other.stride()
-        moments, others = made.optimizer.state[own], stock.state[other]
-        for key in ("exp_avg", "exp_avg_sq"):
-            assert torch.equal(moments[key], others[key]) and moments[key].shape == own.shape
 
 
 def test_pruned_weights_are_zero_after_every_step():

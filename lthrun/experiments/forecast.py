@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lthrun.config import Config
+from lthrun.config import Config, ConnectivityExperiment, SupermaskExperiment
 from lthrun.experiments.lab import Lab
-from lthrun.experiments.levels import replays
+from lthrun.experiments.levels import Level, replays
 from lthrun.experiments.room import level_bytes, run_bytes
 from lthrun.experiments.setting import Emit, bring
-from lthrun.experiments.supermask import to_judge
+from lthrun.experiments.supermask import to_judge as masks_to_judge
 from lthrun.levelstore import LevelStore
 from lthrun.rundir import RunDir
 from lthrun.training.switches import switches
@@ -35,6 +35,7 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
             {
                 "level": level.index,
                 "key": level.key,
+                "order": level.order,
                 "sparsity": None if level.learned == "bernoulli" else level.sparsity,
                 "epochs": epochs,
                 "action": "take over" if have else "train",
@@ -44,10 +45,9 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
         )
     run_dir = RunDir(out / setting.run_name)
     finished = not fresh and run_dir.finished() is not None
-    rules: Any = getattr(config, "supermask", None)
-    masks = 0 if rules is None or finished else to_judge(rules.method, setting.levels)
-    passes = 1 + (lab.batches.n_train / lab.batches.n_valid if masks and rules.batch_norm == "recalibrate" else 0)
-    judging = masks * passes * per_validation
+    networks, recalibrated = (0, False) if finished else to_judge(config, setting.levels)
+    passes = 1 + (lab.batches.n_train / lab.batches.n_valid if recalibrated else 0)
+    judging = networks * passes * per_validation
     own = 0 if finished else run_bytes(setting.levels, lab)
     return {
         "experiment": config.experiment,
@@ -55,10 +55,19 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
         "finished": finished,
         "device": str(setting.device),
         "levels": rows,
-        "judging": {"masks": masks, "seconds": judging},
+        "judging": {"networks": networks, "seconds": judging},
         "seconds": sum(row["seconds"] for row in rows) + judging,
         "bytes": sum(row["bytes"] for row in rows) + own,
     }
+
+
+def to_judge(config: Config, levels: list[Level]) -> tuple[int, bool]:
+    """How many networks a run judges after the training, and whether batch norm is estimated for each."""
+    if isinstance(config, SupermaskExperiment):
+        return masks_to_judge(config.supermask.method, levels), config.supermask.batch_norm == "recalibrate"
+    if isinstance(config, ConnectivityExperiment):
+        return sum(level.twin is not None for level in levels) * config.connectivity.points, True
+    return 0, False
 
 
 def time_steps(lab: Lab) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lthrun import models
+from lthrun.config import Ticket
 from lthrun.data.batches import Batches
 from lthrun.experiments.levels import Level
 from lthrun.experiments.pruner import Pruner
@@ -46,8 +47,9 @@ class Lab:
             setting.device,
         )
         rewind = getattr(self.config, "rewind", None)
+        self.points = setting.rewind_steps
         # Where a state is said to be saved: only where a level will go back to it.
-        self.rewind_step = setting.rewind_step if rewind and rewind.retrain == "weights" else None
+        self.rewind_steps = set(self.points) if rewind and rewind.retrain == "weights" else set()
         model = self.model()
         self.names = prunable(model, setting.where)
         self.sizes = {name: t.numel() * t.element_size() for name, t in model.state_dict().items()}
@@ -74,7 +76,7 @@ class Lab:
         if level.origin and level.origin.key not in self._done:
             self.obtain(level.origin, replay=True)
         with self.levels.lock(level.key, lambda: self.emit("waiting", level=level.index, key=level.key)):
-            if level.is_dense and self.rewind_step == 0:
+            if level.is_dense and 0 in self.rewind_steps:
                 emit("saved", step=0, epoch_steps=self.batches.epoch_steps)
             record = None if self.fresh else self.levels.take_over(level.key, self.damaged(level, "result"))
             reused = record is not None
@@ -89,7 +91,7 @@ class Lab:
                 with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                     record = trainer.train() if level.steps else trainer.judge()
         self._done.add(level.key)
-        if level.is_dense:  # it may come from a run that prunes other layers
+        if not level.masked:  # it may come from a run that prunes other layers
             model = self.model()
             record = record | {"layers": {name: [0, model.get_parameter(name).numel()] for name in self.names}}
         return record | {"reused": reused}
@@ -138,7 +140,7 @@ class Lab:
 
     def frozen(self, masks: Tensors) -> Tensors:
         """The values that pruned weights are held at, where that is not zero."""
-        if not masks or self.config.experiment not in ("ticket", "supermask") or self.config.rewind.pruned == "zero":
+        if not masks or not isinstance(self.config, Ticket) or self.config.rewind.pruned == "zero":
             return {}
         initial = state.of_model(self.model())
         return {name: initial[name] for name in masks}
@@ -157,7 +159,7 @@ class Lab:
         return masking.drawn({name: masks[name] for name in self.names}, draw, self.config.pruning.granularity)
 
     def judge(self, masks: Tensors, weights: Tensors, batch_norm: str = "recalibrate") -> Evaluation:
-        """Weights that were never trained, judged under masks.
+        """Weights that were not trained as they are, judged under masks.
 
         Batch norm's statistics belong to the weights they are used with, so `recalibrate` estimates them by one pass of
         centre crops over the training set.
@@ -188,7 +190,7 @@ class Lab:
         """Emit epochs, and that the state was saved where one ends at the run's rewind point."""
         for record in records:
             emit("epoch", level=level.index, **record)
-            if level.is_dense and record["step"] == self.rewind_step:
+            if level.is_dense and record["step"] in self.rewind_steps:
                 emit("saved", step=record["step"], epoch_steps=self.batches.epoch_steps)
 
     def damaged(self, level: Level, what: str) -> Callable[[Path], None]:

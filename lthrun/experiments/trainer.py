@@ -97,8 +97,11 @@ class Trainer:
         if level.parent:
             sparsity = masking.pruned(masks)
             self.emit("pruned", level=level.index, sparsity=sparsity, target=level.sparsity, grown=False)
+        if level.parent or level.origin:
             self.emit("rewound", level=level.index, step=level.rewind_step, epoch_steps=self.batches.epoch_steps,
                       retrain=level.retrain)  # fmt: skip
+        if level.order:
+            self.emit("reordered", level=level.index, order=level.order)
         self.engine = lab.engine(masks, weights, moments, level)
         return level.first
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from lthrun.report import connectivity
 from lthrun.report.charts import study_line, study_summary
 from lthrun.report.tables import clock, closing, forecast_table, one_line, plural, point
 
@@ -193,6 +194,9 @@ class Screen:
         }[retrain]
         self.say(f"  {said}: level {level} begins", "magenta")
 
+    def on_reordered(self, level: int, order: int) -> None:
+        self.say(f"  level {level} in another order of the images", "magenta")
+
     def on_reused(self, level: int, key: str, replay: bool) -> None:
         what = "the way to the rewind point" if replay else f"level {level}"
         self.say(f"  {what} was trained before and is taken over (levels/{key})", "green")
@@ -228,6 +232,10 @@ class Screen:
     def on_judged(self, name: str, done: int) -> None:
         self.bar("judging", done, self._to_judge, f"{done} of {self._to_judge}: {name}")
 
+    def on_interpolating(self, networks: int) -> None:
+        self._to_judge = networks
+        self.say(f"  judging {networks} networks on the straight lines between trainings", "magenta")
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The terminal handed over, to a question or to another progress bar."""
@@ -256,10 +264,12 @@ class Screen:
         """Everything that is known at the end."""
         self.unbar()
         is_study = summary["experiment"] == "compare"
+        paths = "connectivity" in summary
         if self.quiet:
-            self.say(study_line(summary) if is_study else one_line(summary))
+            said = study_line if is_study else connectivity.one_line if paths else one_line
+            self.say(said(summary))
         elif is_study:
             self.console.print(*study_summary(summary), sep="\n")
             self.say(f"report: {summary['run_dir']}/report.html")
         else:
-            self.console.print(*closing(summary), sep="\n")
+            self.console.print(*(connectivity.closing if paths else closing)(summary), sep="\n")

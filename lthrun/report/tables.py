@@ -76,6 +76,12 @@ def panel(summary: dict[str, Any]) -> Panel:
             rows.add_row("", "")
             rows.add_row("ticket", "the same mask, trained from the rewind point")
         add_accuracy(rows, summary, summary)
+    add_run(rows, summary)
+    return Panel(rows, title=what(summary), title_align="left", expand=False, padding=(1, 2))
+
+
+def add_run(rows: Table, summary: dict[str, Any]) -> None:
+    """Sparsity, time and place of a run."""
     total = sum(of for _, of in summary["levels"][-1]["layers"].values())
     frozen = ", frozen at their initial values" if summary["differs"].get("rewind.pruned") == "frozen" else ""
     rows.add_row("sparsity", f"{summary['sparsity']:.2f} % of {total:,} prunable weights{frozen}")
@@ -84,14 +90,10 @@ def panel(summary: dict[str, Any]) -> Panel:
         f"{clock(summary['seconds'])} on {summary['device']} in {summary['precision']}, seed {summary['seed']}",
     )
     rows.add_row("", Text("one seed: the intervals speak of other images, not of other seeds", "dim"))
-    reused = [str(level["level"]) for level in summary["levels"] if level["reused"]]
+    reused = sum(level["reused"] for level in summary["levels"])
     if reused:
-        rows.add_row(
-            "taken over",
-            f"level{'s' if len(reused) > 1 else ''} {', '.join(reused)} of {len(summary['levels'])}",
-        )
+        rows.add_row("taken over", f"{reused} of {plural(len(summary['levels']), 'level')}")
     rows.add_row("everything is in", Text(summary["run_dir"], overflow="fold"))
-    return Panel(rows, title=what(summary), title_align="left", expand=False, padding=(1, 2))
 
 
 def add_supermask(rows: Table, summary: dict[str, Any], mask: dict[str, Any]) -> None:
@@ -196,10 +198,11 @@ def forecast_table(foreseen: dict[str, Any]) -> Table:
     for row in foreseen["levels"]:
         cost = (clock(row["seconds"]), megabytes(row["bytes"])) if row["action"] == "train" else ("", "")
         sparsity = "a result" if row["sparsity"] is None else f"{row['sparsity']:.2f}"
-        table.add_row(str(row["level"]), sparsity, str(row["epochs"]), row["action"], *cost)
+        action = row["action"] + (" in another order" if row["order"] else "")
+        table.add_row(str(row["level"]), sparsity, str(row["epochs"]), action, *cost)
     judging = foreseen["judging"]
-    if judging["masks"]:
-        table.add_row("", "", "", f"judge {plural(judging['masks'], 'mask')}", clock(judging["seconds"]), "")
+    if judging["networks"]:
+        table.add_row("", "", "", f"judge {plural(judging['networks'], 'network')}", clock(judging["seconds"]), "")
     table.add_section()
     table.add_row("all", "", "", "", clock(foreseen["seconds"]), megabytes(foreseen["bytes"]))
     return table

@@ -7,7 +7,7 @@ step (forward, backward, optimizer, mask) is one graph, and so is the validation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -18,17 +18,18 @@ from lthrun.sections import Training
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
 from lthrun.training import convolution, graphs
-from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate, without_copies
+from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate
 
 Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss over the images, and how many of each class were right."""
+    """Mean loss over the images, how many of each class were right, and which: bool [images], in their order."""
 
     loss: float
     correct: list[int]
+    right: Tensor = field(compare=False)
 
 
 class Engine:
@@ -54,12 +55,11 @@ class Engine:
         if products := convolution.products(device, precision):
             convolution.use_products(self.model, products)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
-        if device.type == "cpu":
-            without_copies(self.optimizer)
         self._hold = self._held()
         self.loss = torch.zeros((), device=device)
         self.finite = torch.zeros((), dtype=torch.int64, device=device)
         self._found: Tensor | None = None
+        self._right: dict[int, Tensor] = {}
         recorder = graphs.recorder(device)
         if recorder:
             make_capturable(self.optimizer, device)
@@ -113,22 +113,27 @@ class Engine:
         if self._found is None:
             self._found = torch.zeros(1 + classes, dtype=torch.float64, device=self.device)
         self._found.zero_()
-        seen = 0
+        rights = []
         for images, labels in batches:
-            self._judgements(partial(self._judge, self._found), images, labels)
-            seen += len(labels)
+            if len(labels) not in self._right:
+                self._right[len(labels)] = torch.zeros(len(labels), dtype=torch.bool, device=self.device)
+            right = self._right[len(labels)]
+            self._judgements(partial(self._judge, self._found, right), images, labels)
+            rights.append(right.clone())
         self._judgements.rounds += 1
         loss, *correct = self._found.tolist()
-        return Evaluation(loss / seen, [int(count) for count in correct])
+        every = torch.cat(rights)
+        return Evaluation(loss / len(every), [int(count) for count in correct], every)
 
-    def _judge(self, found: Tensor, images: Tensor, labels: Tensor) -> None:
-        """Add the sum of the losses, and the right answers of each class, to `found` [1 + classes]."""
+    def _judge(self, found: Tensor, right: Tensor, images: Tensor, labels: Tensor) -> None:
+        """Add the sum of the losses, and the right answers of each class, to `found` [1 + classes]; which answers are
+        right comes to `right` [batch]."""
         with self.autocast():
             logits = self.model(images).float()
         loss = cross_entropy(logits, labels, reduction="sum")
         each = labels.unsqueeze(1) == torch.arange(len(found) - 1, device=labels.device)
-        right = each & (logits.argmax(1) == labels).unsqueeze(1)
-        found += torch.cat([loss.unsqueeze(0), right.sum(0)]).double()
+        right.copy_(logits.argmax(1) == labels)
+        found += torch.cat([loss.unsqueeze(0), (each & right.unsqueeze(1)).sum(0)]).double()
 
 
 @torch.no_grad()

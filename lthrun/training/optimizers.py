@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
     from torch.optim import Optimizer
 
     from lthrun.sections import Training
@@ -36,26 +36,6 @@ def sgd(model: nn.Module, training: Training) -> Optimizer:
     import torch
 
     return torch.optim.SGD(groups(model, training.weight_decay), training.learning_rate, training.momentum, fused=True)
-
-
-def without_copies(optimizer: Optimizer) -> None:
-    """Spare AdamW on the CPU a copy of every channels-last gradient: its fused kernel goes through memory as it lies,
-    but first makes gradients contiguous and then leaves these copies unused (torch 2.14). So it is shown contiguous
-    views of the same memory; the numbers are the same to the bit.
-    """
-    import torch
-
-    if not isinstance(optimizer, torch.optim.AdamW):
-        return
-    collect: Callable[..., Any] = optimizer._init_group
-
-    def contiguous(group: dict[str, Any], *lists: list[Tensor]) -> Any:
-        found = collect(group, *lists)
-        for tensors in lists:
-            tensors[:] = [tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor for tensor in tensors]
-        return found
-
-    optimizer._init_group = contiguous  # type: ignore[method-assign]
 
 
 def make_capturable(optimizer: Optimizer, device: torch.device) -> None:
