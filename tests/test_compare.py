@@ -240,3 +240,15 @@ def test_layers_by_hand():
     assert layers([{"a.weight": [1, 4]}, {"a.weight": [3, 4]}]) == [
         {"layer": "a", "pruned": 50.0, "lowest": 25.0, "highest": 75.0, "of": 4}
     ]
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_a_study_ends_in_its_page_and_the_same_page_is_drawn_again(small: Callable, lthrun: Callable, tmp_path: Path):
+    settings = {**TINY, "compare.arms": ["dense", "ticket"], "compare.sparsities": [40.0]}
+    run_dir = run(small("compare", **settings), tmp_path).run_dir
+    page = (run_dir / "report.html").read_bytes()
+    (run_dir / "report.html").unlink()
+    assert lthrun("report", run_dir, "--quiet").status == 0
+    assert (run_dir / "report.html").read_bytes() == page
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["verdict"]["sentences"][0].split(":")[0] in page.decode()

@@ -255,6 +255,20 @@ def test_the_command_shows_a_table_per_rewind_point_in_80_columns(
     assert command("--dry-run", "--json").out.count('"networks": 0') == 1, "it is finished"
 
 
+def test_its_page_shows_the_error_on_the_way(command: Callable, lthrun: Callable, tmp_path: Path):
+    summary = json.loads(command("--json").out)
+    run_dir = tmp_path / summary["run_dir"]
+    assert lthrun("report", run_dir).status == 0
+    rows = (run_dir / "figures" / "error-on-the-way.csv").read_text().splitlines()
+    assert rows[0] == "rewind_point,network,alpha,error,loss" and len(rows) == 1 + 4 * 11
+    last = summary["connectivity"][-1]
+    assert rows[-1].split(",")[:4] == ["3it", "ticket", "1.0", str(last["errors"][-1])]
+    page = (run_dir / "report.html").read_text()
+    assert "Error between two trainings" in page
+    for path in summary["connectivity"]:
+        assert f"{100 * path['barrier']:.1f} (" in page
+
+
 def test_quiet_is_one_line(command: Callable):
     outcome = command("--quiet")
     assert outcome.status == 0 and outcome.out.count("\n") == 1 and outcome.err == ""

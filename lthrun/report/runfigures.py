@@ -24,6 +24,7 @@ from lthrun.report.looks import (
     panels,
 )
 from lthrun.report.maskfigures import draw_layers
+from lthrun.report.pathfigures import error_on_the_way
 from lthrun.report.wording import percent
 
 LEVELS = 6.4  # inches
@@ -31,7 +32,8 @@ LEVELS = 6.4  # inches
 
 def run_plots(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> list[Plot]:
     """The curve over the whole run; of a chain of levels the accuracy at each; of a sparse network its layers."""
-    plots = [run_curve(summary, metrics)]
+    plots = [error_on_the_way(summary["connectivity"])] if "connectivity" in summary else []
+    plots.append(run_curve(summary, metrics))
     if len(summary["levels"]) > 1:
         plots.append(accuracy_by_level(summary))
     if summary["sparsity"] > 0:

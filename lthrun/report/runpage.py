@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from lthrun.report.connectivity import decided, stable_from
 from lthrun.report.page import GOOD, OPEN, Page, Sheet
 from lthrun.report.records import Records
 from lthrun.report.runfigures import run_plots
@@ -16,7 +17,10 @@ def run_page(records: Records) -> Page:
     """What one run found, beside the majority rate."""
     summary = records.summary
     mask = summary.get("supermask")
-    word, tone, sentences = judged_mask(summary, mask) if mask else judged(summary)
+    if "connectivity" in summary:
+        word, tone, sentences = judged_paths(summary["connectivity"])
+    else:
+        word, tone, sentences = judged_mask(summary, mask) if mask else judged(summary)
     return Page(
         title=what(summary),
         about=f"One run: {summary['experiment']}, seed {summary['seed']}",
@@ -52,6 +56,20 @@ def judged_mask(summary: dict[str, Any], mask: dict[str, Any]) -> tuple[str, str
     )
 
 
+def judged_paths(paths: Sequence[dict[str, Any]]) -> tuple[str, str, list[str]]:
+    """From which rewind points two orders of the images end in networks with no barrier between them."""
+    said = {
+        network: stable_from([path for path in paths if path["network"] == network]) for network in ("dense", "ticket")
+    }
+    word = decided(paths[-1])
+    return (
+        word,
+        GOOD if word == "stable" else OPEN,
+        [f"The ticket is {said['ticket']}.", f"The dense network is {said['dense']}.",
+         "Stable: the error barrier between two trainings in different orders is below 2 points, with its interval."],
+    )  # fmt: skip
+
+
 def correct(found: dict[str, Any], n: int) -> str:
     low, high = (100 * end for end in found["accuracy_interval"])
     return f"{100 * found['accuracy']:.1f} % of the images (95 % interval {low:.1f} to {high:.1f}, n = {n:,})"
@@ -78,6 +96,8 @@ def upper(name: str) -> str:
 def sheets(summary: dict[str, Any]) -> Iterable[Sheet]:
     if "supermask" in summary:
         yield mask_sheet(summary, summary["supermask"])
+    if "connectivity" in summary:
+        yield path_sheet(summary["connectivity"])
     yield Sheet(
         "Levels",
         ["level", "sparsity, %", "accuracy, %", "balanced, %", "best look, %", "epochs", "time", "taken over"],
@@ -103,6 +123,23 @@ def sheets(summary: dict[str, Any]) -> Iterable[Sheet]:
             [[name.removesuffix(".weight"), f"{z:,}", f"{of:,}", f"{100 * z / of:.2f}"]
              for name, (z, of) in [*layers.items(), ("all", (zero, total))]],
         )  # fmt: skip
+
+
+def path_sheet(paths: Sequence[dict[str, Any]]) -> Sheet:
+    """The error barrier of each network from each rewind point."""
+    return Sheet(
+        "The error barrier between two orders of the images",
+        ["network", "rewind point", "sparsity, %", "accuracy of the ends, %", "barrier, points", ""],
+        [
+            [
+                path["network"], path["rewind_point"], f"{path['sparsity']:.2f}",
+                ", ".join(f"{100 * end['accuracy']:.1f}" for end in path["ends"]),
+                with_interval(path["barrier"], path["interval"]), decided(path),
+            ]
+            for path in paths
+        ],
+        "The highest error on the way minus the mean of its ends, with 95 % intervals over the validation images.",
+    )  # fmt: skip
 
 
 def mask_sheet(summary: dict[str, Any], mask: dict[str, Any]) -> Sheet:
