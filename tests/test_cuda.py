@@ -12,13 +12,12 @@ import torch
 from torch import nn
 
 from lthrun import models
-from lthrun.config import Training
 from lthrun.data.batches import Batches
 from lthrun.experiments import run
 from lthrun.experiments.setting import bring
 from lthrun.layers import prunable
 from lthrun.models import build
-from lthrun.sections import Where
+from lthrun.sections import Training, Where
 from lthrun.sparsity import masks as masking
 from lthrun.training import graphs, state
 from lthrun.training.engine import Engine

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lthrun.config import Data
 from lthrun.data import pets, store, synthetic
 from lthrun.data.batches import Batches
 from lthrun.errors import MissingData, UserError
+from lthrun.sections import Data
 
 CPU = torch.device("cpu")
 

@@ -10,11 +10,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lthrun.config import Training
 from lthrun.layers import prunable
 from lthrun.models import build
 from lthrun.report.statistics import accuracy, balanced_accuracy
-from lthrun.sections import Where
+from lthrun.sections import Training, Where
 from lthrun.sparsity import masks as masking
 from lthrun.training import state
 from lthrun.training.engine import Engine, recalibrate

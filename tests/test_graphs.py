@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lthrun import models
-from lthrun.config import Training
 from lthrun.experiments import run
 from lthrun.report.screen import Screen, make_console
+from lthrun.sections import Training
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.training import graphs, state
