@@ -1,4 +1,4 @@
-"""A study in the terminal: the verdict, and tables with their intervals drawn in text."""
+"""A study in the terminal: tables with their intervals drawn in text, and the verdict."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CHART = 15
 
 
 def study_summary(summary: dict[str, Any]) -> Iterable[Any]:
-    """Everything a study found, verdict first; fits a terminal of 80 columns."""
-    yield verdict_panel(summary)
+    """Everything a study found, the verdict last, where the terminal stands; fits one of 80 columns."""
+    yield ""
     yield cells_table(summary)
     rows = summary["comparisons"]
     yield differences_table("Primary comparison", [row for row in rows if row["primary"]], summary["margin"])
@@ -33,6 +33,7 @@ def study_summary(summary: dict[str, Any]) -> Iterable[Any]:
         yield reach_table(summary["reach"])
     if summary["overlap"]:
         yield overlap_table(summary["overlap"])
+    yield verdict_panel(summary)
 
 
 def study_line(summary: dict[str, Any]) -> str:
