@@ -8,10 +8,10 @@ PEERS := .venv-peers
 # A folder of the original Pets images for `make bench`, as --data-dir wants it; the embedded data set without.
 DATA ?=
 
-.PHONY: help setup demo test test-slow test-chaos test-ray test-peers smoke bench lint format schema clean
+.PHONY: help setup demo test test-slow test-chaos test-ray test-peers test-browser smoke bench lint format schema clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## Make the environment .venv
 
@@ -21,11 +21,12 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Baseline, ticket, rewound ticket and supermask on the embedded data set
+demo: $(READY)  ## The experiments on the embedded data set, and a small comparison with its verdict and page
 	$(BIN)/lthrun baseline --config configs/smoke/baseline.yaml --out $(DEMO)
 	$(BIN)/lthrun ticket --config configs/smoke/ticket.yaml --out $(DEMO)
 	$(BIN)/lthrun ticket --config configs/smoke/rewind.yaml --out $(DEMO)
 	$(BIN)/lthrun supermask --config configs/smoke/supermask.yaml --out $(DEMO)
+	$(BIN)/lthrun compare --config configs/smoke/compare.yaml --out $(DEMO)
 	$(BIN)/lthrun runs --out $(DEMO)
 
 test: $(READY)  ## The tests
@@ -42,6 +43,9 @@ test-chaos: $(READY)  ## A run killed a hundred times at random moments, and res
 
 test-ray: $(READY)  ## A comparison on a Ray cluster of this machine, a worker of which is killed: a minute
 	$(BIN)/python -m pytest -m ray
+
+test-browser: $(READY)  ## report.html in a real browser: Debian's chromium, or CHROMIUM=PATH
+	$(BIN)/python -m pytest -m browser
 
 smoke: $(READY)  ## Every command once, through the installed lthrun
 	tests/smoke.sh $(BIN)/lthrun

@@ -48,23 +48,27 @@ def with_data(action: Callable[[], T], dataset: str, screen: Screen) -> T:
 @runs_app.callback()
 def runs(context: typer.Context, out: opt.Out = Path("runs"), json: opt.Json = False) -> None:
     """The runs so far, oldest first; `clean` frees disk."""
+    from lthrun.report.charts import studies_table
     from lthrun.report.screen import make_console
     from lthrun.report.tables import runs_table
-    from lthrun.rundir import finished_runs, other_format
+    from lthrun.rundir import finished_runs, finished_studies, other_format
 
     context.obj = out
     if context.invoked_subcommand:
         return
-    found = finished_runs(out)
+    found, studies = finished_runs(out), finished_studies(out)
     foreign = [path.parent.name for path in sorted(out.glob("*/summary.json")) if other_format(path.parent) is not None]
     if foreign:
         said = f"not shown, because another version of lthrun wrote them: {', '.join(foreign)}"
         print(f"lthrun: {said}; use the version that environment.json names", file=sys.stderr)
     if json:
-        print_json(found)
-    elif found:
+        print_json(found + studies)
+        return
+    if found:
         make_console().print(runs_table(found, str(out)))
-    else:
+    if studies:
+        make_console().print(studies_table(studies, str(out)))
+    if not found and not studies:
         print(f"no finished runs in {out}")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lthrun import __version__, around, sweeping
+from lthrun import __version__, around, studies, sweeping
 from lthrun import options as opt
 from lthrun.around import print_json, with_data
 from lthrun.errors import UserError, printable
@@ -87,9 +87,15 @@ experiment_command(
     opt.COMPARING | opt.COMMON | opt.RUNNING,
     is_study=True,
 )
+experiment_command(
+    "connectivity",
+    "Train a ticket in two orders of the images, and measure the error between the two.",
+    opt.COMMON | opt.PRUNING | opt.CONNECTING | opt.RUNNING,
+)
 
 
 app.add_typer(sweeping.app)
+app.add_typer(studies.app)
 app.add_typer(around.app)
 
 

@@ -241,9 +241,11 @@ def explain(kind: type[BaseModel], error: Any) -> str:
     if error["type"] == "string_pattern_mismatch":
         message = {
             "rewind.to": "must be like 0ep, 1ep or 200it",
+            "compare.rewind": "must be like 0ep, 1ep or 200it",
             "training.warmup": "must be like 0ep, 2ep or 200it",
             "device": "must be auto, cpu, cuda or cuda:N",
-        }[key]
+            "connectivity.rewind_points": "must be like 0ep, 1ep or 200it",
+        }[re.sub(r"\.\d+$", "", key)]
     return f"{key}: found {found}; {message}" if key else message
 
 

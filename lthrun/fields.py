@@ -58,6 +58,12 @@ def decays(values: tuple[float, float]) -> tuple[float, float]:
     return values
 
 
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("distinct", "must each be another one", {})
+    return values
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True

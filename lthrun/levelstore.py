@@ -14,6 +14,7 @@ last two checkpoints, the second in case the first is damaged; both go when it i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,15 @@ class LevelStore:
                     return read_tensors(path)
                 except UserError:
                     damaged(self._set_aside(path, f"{key}.{name}"))
+        return None
+
+    def last_good(self, key: str) -> Path | None:
+        """The newest checkpoint of a level in training that is whole and holds finite numbers only."""
+        for name in CHECKPOINTS:
+            path = self.root / f"{key}.part" / f"{name}.safetensors"
+            with suppress(UserError):
+                if path.exists() and all(bool(tensor.isfinite().all()) for tensor in read_tensors(path)[0].values()):
+                    return path
         return None
 
     def discard(self, key: str) -> None:

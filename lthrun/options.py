@@ -50,6 +50,11 @@ COMMON = {
 }
 RUNNING = {
     "device": keyed("device", str, "auto is cuda:0 if there is one.", "auto", WHERE, "auto|cpu|cuda:0|…"),
+    "deterministic": Keyed(
+        "deterministic",
+        bool,
+        typer.Option("--deterministic", help="On CUDA: the same bits every time; slower.", rich_help_panel=WHERE),
+    ),
     "data_dir": keyed(
         "data.dir",
         str,
@@ -95,6 +100,17 @@ REWINDING = {
         HOW_PRUNED,
     ),
     "protocol": pruned_by("protocol", Literal["frankle", "fasterai"], "What happens between two levels.", "frankle"),
+}
+CONNECTING = {
+    "rewind_points": keyed(
+        "connectivity.rewind_points",
+        str,
+        "Where the two trainings start from, e.g. 0ep,200it,1ep.",
+        "0ep,1ep,2ep",
+        HOW_PRUNED,
+        "POINTS",
+        convert=lambda points: [point.strip() for point in points.split(",")],
+    ),
 }
 MASKING = {
     "method": keyed(
@@ -195,7 +211,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end.
 DataDir = Annotated[str | None, RUNNING["data_dir"].option]
 SkipUnreadable = Annotated[bool, RUNNING["skip_unreadable"].option]
 Experiment = Annotated[
-    Literal["baseline", "ticket", "prune", "supermask", "compare"] | None,
+    Literal["baseline", "ticket", "prune", "supermask", "compare", "connectivity"] | None,
     typer.Argument(help="Whose defaults, where no config says so.", show_default="ticket"),
 ]
 

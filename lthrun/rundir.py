@@ -56,17 +56,17 @@ class RunDir:
     def event(self, record: Mapping[str, Any]) -> None:
         append_json_line(self.path / "events.jsonl", record)
 
-    def judgement(self, name: str, correct: list[int]) -> None:
-        append_json_line(self.path / "judgements.jsonl", {"name": name, "correct": correct})
+    def judgement(self, name: str, **found: Any) -> None:
+        append_json_line(self.path / "judgements.jsonl", {"name": name, **found})
 
-    def judgements(self) -> dict[str, list[int]]:
-        """Right answers per class of the masks judged so far, by name; a torn line is passed over."""
+    def judgements(self) -> dict[str, dict[str, Any]]:
+        """What was found of the networks judged so far, by name; a torn line is passed over."""
         found = {}
         with suppress(OSError):
             for line in (self.path / "judgements.jsonl").read_text("utf-8").splitlines():
                 with suppress(ValueError):
                     judgement = json.loads(line)
-                    found[judgement["name"]] = judgement["correct"]
+                    found[judgement["name"]] = judgement
         return found
 
     def write(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -78,37 +78,50 @@ class RunDir:
 
     def finished(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
         """Summary and metrics of a finished run, or None if anything of it is missing or damaged."""
-        summary = read_summary(self.path)
-        try:
-            metrics = [json.loads(line) for line in (self.path / "metrics.jsonl").read_text("utf-8").splitlines()]
-        except (OSError, ValueError):
+        summary, metrics = read_summary(self.path) or read_study(self.path), read_metrics(self.path)
+        if summary is None or metrics is None:
             return None
-        if summary is None or summary["files"] != sizes(self.path) or summary.get("missing"):
+        if summary["files"] != sizes(self.path) or summary.get("missing"):
             return None
         if len(metrics) != summary.get("lines", summary["epochs"]):
             return None
         return summary, metrics
 
 
-# What a summary must hold to be one.
+# What a summary must hold to be one: that of a run, and that of a study (a comparison of many).
 TOLD = {
     "experiment", "differs", "seed", "majority_rate", "accuracy", "accuracy_interval", "sparsity", "epochs", "levels",
     "files",
 }  # fmt: skip
-TOLD_BY_A_STUDY = {
-    "experiment", "differs", "seeds", "majority_rate", "epochs", "lines", "arms", "sparsities", "cells", "comparisons",
-    "verdict", "missing", "files",
+TOLD_OF_STUDY = {
+    "experiment", "differs", "seeds", "arms", "about", "sparsities", "margin", "question", "verdict", "notes",
+    "comparisons", "reach", "cells", "layers", "overlap", "missing", "majority_rate", "epoch_steps", "epochs",
 }  # fmt: skip
 
 
 def read_summary(run_dir: Path) -> dict[str, Any] | None:
     """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
+    return summary_with(TOLD, run_dir)
+
+
+def read_study(run_dir: Path) -> dict[str, Any] | None:
+    """The same of a study's directory."""
+    return summary_with(TOLD_OF_STUDY, run_dir)
+
+
+def summary_with(told: set[str], run_dir: Path) -> dict[str, Any] | None:
     summary = read_json(run_dir / "summary.json")
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
-        return None
-    if not summary.keys() >= (TOLD_BY_A_STUDY if summary.get("experiment") == "compare" else TOLD):
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT or not summary.keys() >= told:
         return None
     return {**summary, "run_dir": str(run_dir)}
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]] | None:
+    """The records in a run's or a study's directory; None where they are missing or damaged."""
+    try:
+        return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text("utf-8").splitlines()]
+    except (OSError, ValueError):
+        return None
 
 
 def other_format(run_dir: Path) -> Any:
@@ -129,7 +142,16 @@ def level_keys(run_dir: Path) -> set[str]:
 
 
 def finished_runs(out: Path) -> list[dict[str, Any]]:
-    """The summaries under an output root, oldest first, each with `finished` (seconds since 1970)."""
-    found = [(path.stat().st_mtime, read_summary(path.parent)) for path in out.glob("*/summary.json")]
+    """The runs' summaries under an output root, oldest first, each with `finished` (seconds since 1970)."""
+    return finished(out, read_summary)
+
+
+def finished_studies(out: Path) -> list[dict[str, Any]]:
+    """The same of the studies."""
+    return finished(out, read_study)
+
+
+def finished(out: Path, read: Callable[[Path], dict[str, Any] | None]) -> list[dict[str, Any]]:
+    found = [(path.stat().st_mtime, read(path.parent)) for path in out.glob("*/summary.json")]
     summaries = [{**summary, "finished": when} for when, summary in found if summary is not None]
     return sorted(summaries, key=lambda summary: float(summary["finished"]))

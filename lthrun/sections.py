@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lthrun.data import DATASETS
-from lthrun.fields import LARGEST_SEED, MOST, POINT, Section, decays, named_in, percent, refuse, steps_of
+from lthrun.fields import LARGEST_SEED, MOST, POINT, Section, decays, distinct, named_in, percent, refuse, steps_of
 from lthrun.models import MODELS
 from lthrun.sparsity.criteria import CRITERIA
 from lthrun.sparsity.granularity import GRANULARITIES, n_of_m
@@ -284,3 +284,12 @@ class Supermask(Section):
     batch_norm: Literal["recalibrate", "initial", "trained"] = "recalibrate"
     """The running statistics a mask is judged with: estimated for the masked untrained weights; mean 0 and
     variance 1; or those of the training."""
+
+
+class Connectivity(Section):
+    rewind_points: Annotated[
+        tuple[Annotated[str, Field(pattern=POINT)], ...], Field(strict=False, min_length=1), AfterValidator(distinct)
+    ] = ("0ep", "1ep", "2ep")
+    """The training steps that two trainings start from, each with its own ticket: 0ep, 1ep, 200it."""
+    points: int = Field(11, ge=3, le=1001)
+    """Networks judged on the straight line between the two, its ends among them."""

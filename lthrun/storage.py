@@ -168,9 +168,13 @@ def new_folder(path: Path) -> Iterator[Path | None]:
             remove(aside)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     with written_aside(path) as file:
-        file.write(text.encode())
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -89,13 +89,15 @@ WRONG: dict[type, list[str]] = {
     str: ["5", "nonesuch", "null", "[a]"],
     list: ["7", "[{}]", "null", "{a: 1}"],
     dict: ["7", "[a]", "null", "{layer: much}"],
-    type(None): ["5", "[a]", "true", "1.5"],
+    type(None): ["-5", "[a]", "true", "1.5"],
 }
 for turn, (experiment, kind) in enumerate(CONFIGS.items()):
-    defaults = flat(kind().model_dump(mode="json")) | ({"supermask.weights": ""} if experiment == "supermask" else {})
+    left_out = {"supermask": {"supermask.weights": ""}, "connectivity": {"rewind.to": ""}}.get(experiment, {})
+    defaults = flat(kind().model_dump(mode="json")) | left_out
     for number, (key, value) in enumerate(defaults.items()):
         if key != "experiment":
-            wrong = WRONG[type(value)][(turn + number) % 4]
+            held = int if key.startswith("training.evaluate") else type(value)  # these two may be null
+            wrong = WRONG[held][(turn + number) % 4]
             CASES[f"key: {experiment} {key}={wrong}"] = ([experiment, "--set", f"{key}={wrong}"], key)
 
 OPTIONS: dict[str, tuple[list[str], str]] = {

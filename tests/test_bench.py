@@ -77,9 +77,9 @@ def test_the_json_of_a_small_benchmark(lthrun: Callable, images: Path):
 
 
 def test_a_turn_is_at_most_an_epoch(small: Callable):
-    assert prepare(small("baseline"), 99, quiet).steps == 6
-    assert prepare(small("baseline"), None, quiet).steps == 6
-    assert prepare(small("baseline"), 1, quiet).steps == 1
+    for asked, taken in ((99, 6), (None, 6), (1, 1)):
+        with ExitStack() as closing:
+            assert prepare(small("baseline"), asked, quiet, closing).steps == taken
 
 
 def test_contestants_take_turns():
@@ -119,14 +119,13 @@ def test_a_floor_that_cannot_be_compiled_is_skipped(small: Callable, monkeypatch
         raise RuntimeError("no compiler\nlong story")
 
     monkeypatch.setattr(torch, "compile", lambda model, mode: broken)
-    ready = prepare(small("baseline"), 1, quiet)
     with ExitStack() as closing:
-        arena = entrants.Arena(ready.setting, ready.batches, None, closing)
+        ready = prepare(small("baseline"), 1, quiet, closing)
+        arena = entrants.Arena(ready.setting, ready.batches, None, closing, quiet)
         stock = entrants.STOCK["channels_last, compiled"]
         floor = entrants.floor(arena, "floor", stock, "float32")
         compete([floor], rounds=1, steps=1, emit=quiet)
     assert floor.skipped == "RuntimeError: no compiler"
-    assert not torch.backends.cudnn.benchmark
 
 
 def test_medians_and_spread_by_hand():
@@ -192,12 +191,12 @@ def test_a_peer_that_does_not_come_is_skipped_with_the_reason(
 
 
 def test_there_may_be_no_such_interpreter_and_no_such_labels(small: Callable, images: Path):
-    ready = prepare(small("baseline"), 1, quiet)
+    ready = prepare(small("baseline"), 1, quiet, ExitStack())
 
     def why(config: Any, python: Path) -> str | None:
         with ExitStack() as closing:
             setting = replace(ready.setting, config=config)
-            (row,) = entrants.fasterai(entrants.Arena(setting, ready.batches, python, closing))
+            (row,) = entrants.fasterai(entrants.Arena(setting, ready.batches, python, closing, quiet))
         return row.skipped
 
     assert why(small("baseline"), Path("nowhere/python")) == "--peers nowhere/python: No such file or directory"
@@ -235,7 +234,7 @@ def test_the_tables_of_a_profile(lthrun: Callable, images: Path):
 
 
 def test_a_step_taken_apart_computes_what_the_engine_computes(small: Callable):
-    ready = prepare(small("baseline"), 4, quiet)
+    ready = prepare(small("baseline"), 4, quiet, ExitStack())
     taken = parts.Parts(ready.setting, ready.batches)
     parts.apart(taken, 4)
     model = entrants.models.build("resnet18", 2, 0)

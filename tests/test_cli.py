@@ -277,7 +277,7 @@ def test_version_and_module_entry_point():
     assert done.stdout == f"lthrun {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["baseline", "ticket", "supermask"])
+@pytest.mark.parametrize("command", ["baseline", "ticket", "supermask", "connectivity"])
 def test_every_experiment_has_the_shared_options(command: str, lthrun: Callable, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     shown = lthrun(command, "--help").out

@@ -34,7 +34,9 @@ def test_the_defaults_are_the_experiment_of_the_protocol():
     assert (config.rewind.to, config.rewind.train) == ("0ep", "full")
 
 
-@pytest.mark.parametrize("name", ["baseline", "ticket", "prune", "supermask", "edge-popup", "bernoulli"])
+@pytest.mark.parametrize(
+    "name", ["baseline", "ticket", "prune", "supermask", "edge-popup", "bernoulli", "connectivity"]
+)
 def test_the_shipped_pets_configs_spell_out_the_defaults(name):
     tree = yaml.safe_load((shipped() / f"{name}.yaml").read_text())
     learned = name in LEARNED
@@ -60,9 +62,10 @@ def test_each_shipped_config_names_its_schema_and_its_command_first(file: Path):
 
 
 def test_each_experiment_is_there_on_pets_and_small_and_the_first_four_as_in_the_tutorial():
-    four, all_seven = ["baseline", "rewind", "supermask", "ticket"], ["bernoulli", "edge-popup", "prune"]
+    four = ["baseline", "rewind", "supermask", "ticket"]
+    others = ["bernoulli", "compare", "connectivity", "edge-popup", "prune"]
     assert {f.relative_to(shipped()).with_suffix("").as_posix() for f in FILES} == {
-        *(f"{prefix}{name}" for prefix in ("", "smoke/") for name in [*four, *all_seven]),
+        *(f"{prefix}{name}" for prefix in ("", "smoke/") for name in [*four, *others]),
         *(f"tutorial/{name}" for name in four),
     }
 
@@ -184,6 +187,7 @@ WRONG = {
     "model.name=resnet19": "model.name: found 'resnet19'; must be one of resnet18, resnet34, resnet50",
     "seed=-1": "seed: found -1; must be greater than or equal to 0",
     "device=gpu": "device: found 'gpu'; must be auto, cpu, cuda or cuda:N",
+    "deterministic=1": "deterministic: found 1; must be a valid boolean",
     "precision=float16": "precision: found 'float16'; must be 'auto', 'float32' or 'bfloat16'",
     "epochs=3": "epochs: unknown key; did you mean training.epochs?",
     "trainin.epochs=3": "trainin: unknown key; did you mean training?",
@@ -237,6 +241,12 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(setting):
 
 
 WRONG_ELSEWHERE = {
+    ("compare", "compare.seeds=0"): "compare.seeds: found 0; must be greater than or equal to 1",
+    ("compare", "compare.arms=[best]"): "compare.arms: found ['best']; there is no arm best; must be among dense",
+    ("compare", "compare.sparsities=[0.5]"): "compare.sparsities.0: found 0.5; sparsity is in percent, so write 50",
+    ("compare", "compare.at_most=100"): "compare.at_most: found 100; must be less than 100",
+    ("compare", "compare.rewind=soon"): "compare.rewind: found 'soon'; must be like 0ep, 1ep or 200it",
+    ("compare", "compare.margin=-1"): "compare.margin: found -1; must be greater than or equal to 0",
     ("prune", "pruning.begin=100"): "pruning.begin: found 100; must be less than 100",
     ("prune", "pruning.end=10"): "pruning.end: found 10; must not be before begin, which is 20",
     ("prune", "pruning.steps=0"): "pruning.steps: found 0; must be greater than or equal to 1",
@@ -248,6 +258,9 @@ WRONG_ELSEWHERE = {
         "supermask.method=zhou",
     ): "supermask.method: found 'zhou'; must be 'lth', 'edge-popup' or 'bernoulli'",
     ("supermask", "supermask.weights=kaiming_normal"): "supermask.weights: found kaiming_normal; of method lth, rewind",
+    ("connectivity", "connectivity.rewind_points=[]"): "connectivity.rewind_points: found []; must be a list of one",
+    ("connectivity", "connectivity.points=1.5"): "connectivity.points: found 1.5; must be a valid integer",
+    ("connectivity", "rewind.to=0ep"): "rewind.to: found 0ep; connectivity.rewind_points says it here: leave it out",
     ("supermask", "supermask.batch_norm=none"): "supermask.batch_norm: found 'none'; must be 'recalibrate', 'initial'",
 }
 
@@ -372,7 +385,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, message: str):
 def test_a_missing_file_lists_the_shipped_ones():
     with pytest.raises(
         UserError,
-        match="found no file nowhere.yaml; shipped with lthrun are baseline, bernoulli, edge-popup, prune, rewind",
+        match="found no file nowhere.yaml; shipped with lthrun are baseline, bernoulli, compare, connectivity, edge-popup",
     ):
         load_config("nowhere.yaml")
 

@@ -18,7 +18,7 @@ from lthrun.levelstore import LevelStore
 from lthrun.models import build
 from lthrun.sparsity.masks import Tensors
 from lthrun.training import state
-from lthrun.training.engine import Engine, evaluate
+from lthrun.training.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 
@@ -61,7 +61,7 @@ def test_looks_see_the_model_of_their_step_and_change_nothing(small: Callable, t
         engine.step(lab.batches.training(step))
     look = records[0]["epochs"][(8 - 1) // steps]["looks"][1 if steps >= 8 else 0]
     assert look["step"] == 8
-    found = evaluate(engine.model, [(images[chosen], labels[chosen])], 2, engine.autocast())
+    found = engine.evaluate([(images[chosen], labels[chosen])], 2)
     assert look["loss"] == pytest.approx(found.loss, rel=1e-5)
     assert look["accuracy"] == sum(found.correct) / 7
 

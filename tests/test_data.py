@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lthrun.config import Data
 from lthrun.data import pets, store, synthetic
 from lthrun.data.batches import Batches
 from lthrun.errors import MissingData, UserError
+from lthrun.sections import Data
 
 CPU = torch.device("cpu")
 
@@ -221,7 +221,7 @@ def test_an_epoch_shows_no_image_twice_and_drops_the_last_incomplete_batch(folde
     _, made = batches(folder)
     assert made.epoch_steps == 2
     for epoch in range(5):
-        images, _ = made._draw(epoch)
+        images, _ = made._draw(epoch, 0)
         assert sorted(images.tolist()) == [0, 1, 2, 3, 4, 5, 6]
 
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from lthrun import data
-from lthrun.config import Data
 from lthrun.configfile import load_config
 from lthrun.data import cifar, folder, pets, store
 from lthrun.errors import MissingData, UserError
 from lthrun.experiments.setting import bring
+from lthrun.sections import Data
 
 COLOUR = (200, 100, 50)
 GREY = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)

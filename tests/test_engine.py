@@ -10,14 +10,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lthrun.config import Training
 from lthrun.layers import prunable
 from lthrun.models import build
 from lthrun.report.statistics import accuracy, balanced_accuracy
-from lthrun.sections import Where
+from lthrun.sections import Training, Where
 from lthrun.sparsity import masks as masking
 from lthrun.training import state
-from lthrun.training.engine import Engine, evaluate, recalibrate
+from lthrun.training.engine import Engine, recalibrate
 from tests.conftest import tiny
 
 CPU = torch.device("cpu")
@@ -115,7 +114,7 @@ def test_evaluation_is_that_of_all_images_at_once():
     made = engine()
     parts = [batch(1, 5), batch(2, 3)]
     images, labels = (torch.cat(side) for side in zip(*parts, strict=True))
-    found = evaluate(made.model, parts, 2, made.autocast())
+    found = made.evaluate(parts, 2)
     with torch.no_grad():
         logits = model().eval()(images)
     assert found.loss == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-5)

@@ -19,9 +19,9 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, OxfordIIITPet
 from torchvision.datasets import utils as torchvision_utils
 
-from lthrun.config import Data
 from lthrun.data import cifar, folder, pets, store
 from lthrun.errors import UserError
+from lthrun.sections import Data
 
 ODD_NAMES = [
     "with space",

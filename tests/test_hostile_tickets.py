@@ -231,7 +231,8 @@ SCALARS = (
     | st.dates()
 )
 KEYS = st.sampled_from(
-    "experiment seed data model training pruning rewind supermask method targets sparsity steps schedule".split()
+    "experiment seed data model training pruning rewind supermask connectivity method targets sparsity steps "
+    "schedule".split()
 )
 TREES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=4)
@@ -240,7 +241,7 @@ SECTIONS = st.dictionaries(KEYS, TREES, max_size=4)
 
 
 @FUZZ
-@given(st.sampled_from(["baseline", "ticket", "prune", "supermask"]), SECTIONS)
+@given(st.sampled_from(["baseline", "ticket", "prune", "supermask", "connectivity"]), SECTIONS)
 def test_configs_of_any_tree(tmp_path: Path, experiment: str, tree: dict[str, Any]):
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump({"experiment": experiment} | tree))
@@ -248,7 +249,7 @@ def test_configs_of_any_tree(tmp_path: Path, experiment: str, tree: dict[str, An
 
 
 @FUZZ
-@given(st.sampled_from(["baseline", "ticket", "prune", "supermask"]), SECTIONS, st.text(max_size=30))
+@given(st.sampled_from(["baseline", "ticket", "prune", "supermask", "connectivity"]), SECTIONS, st.text(max_size=30))
 def test_options_of_any_kind(experiment: str, tree: dict[str, Any], setting: str):
     from lthrun.configfile import load_config
 

@@ -33,13 +33,19 @@ CASES: list[tuple[str, str, list[str]]] = [
     *(("supermasks", name, ["supermask", "--method", name]) for name in TABLES["supermasks"][1]),
     *(("rates", name, ["ticket", "--steps", "1", "--set", f"training.schedule={name}"]) for name in TABLES["rates"][1]),
     *(("optimizers", name, ["baseline", "--set", f"training.optimizer={name}"]) for name in TABLES["optimizers"][1]),
+    *(("arms", name, ["compare", "--arms", name, "--seeds", "1", "--sparsities", "20", "--set", "compare.rewind=0ep"])
+      for name in TABLES["arms"][1]),
 ]  # fmt: skip
 
 
-def test_every_name_has_a_case_here_or_in_the_tests_of_data_and_models():
+def test_every_name_has_a_case_here_or_in_tests_of_its_own():
     covered = {(table, name) for table, name, _ in CASES}
     wanted = {(table, name) for table, (_, names) in TABLES.items() for name in names}
-    assert {table for table, _ in wanted - covered} == {"models", "datasets"}  # test_models.py, test_datasets.py
+    assert {table for table, _ in wanted - covered} == {
+        "models",
+        "datasets",
+        "engines",
+    }  # test_models.py, test_datasets.py, test_engines.py
 
 
 @pytest.mark.usefixtures("tiny_model")

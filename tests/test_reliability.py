@@ -132,6 +132,72 @@ def test_a_run_reads_each_level_for_its_digest_once(small: Callable, tmp_path: P
     assert len(checked) == len(set(checked)) > 0
 
 
+def spoilt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """From step `at` on, the images are no numbers."""
+    from lthrun.data.batches import Batches
+
+    training = Batches.training
+
+    def spoil(self: Batches, step: int, order: int = 0) -> Any:
+        images, labels = training(self, step, order)
+        return (images * float("nan") if step >= at else images), labels
+
+    monkeypatch.setattr(Batches, "training", spoil)
+
+
+@pytest.mark.parametrize(
+    ("at", "every", "kept"), [(2, None, None), (2, 1, 2), (6, None, 6), (9, None, 6), (9, 2, 8), (9, 1, 9)]
+)
+def test_a_loss_that_is_no_number_is_told_with_step_rate_and_the_last_good_checkpoint(
+    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, every: int | None, kept: int | None
+):
+    schedule = {"training.schedule": "step", "training.milestones": [50], "training.gamma": 0.25}
+    config = small("baseline", **schedule, **{"training.learning_rate": 0.5})
+    spoilt(monkeypatch, at)
+    with pytest.raises(package.UserError) as error:
+        run(config, tmp_path, checkpoint_every=every)
+    said = (
+        f"training.learning_rate: the loss is no longer a number in epoch {at // 6} of the level, from step {at} on, "
+        f"at a learning rate of {0.5 if at < 6 else 0.125:g}; lower it or training.weight_decay "
+    )
+    assert str(error.value).startswith(said)
+    where = str(error.value).removeprefix(said)
+    if kept is None:
+        assert where == "(there is no good checkpoint)"
+        return
+    path = Path(where.removeprefix("(the last good checkpoint is ").removesuffix(")"))
+    tensors, metadata = read_tensors(path)
+    assert metadata["step"] == str(kept) and all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_a_resumed_run_names_the_same_step(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = small("baseline")
+    broken_off(config, tmp_path, 9, checkpoint_every=2)
+    spoilt(monkeypatch, 10)
+    with pytest.raises(package.UserError, match=r"in epoch 1 of the level, from step 10 on"):
+        run(config, tmp_path)
+
+
+def test_what_is_damaged_or_no_number_is_no_good_checkpoint(tmp_path: Path):
+    import torch
+
+    from lthrun.levelstore import LevelStore
+
+    store = LevelStore(tmp_path)
+    assert store.last_good("a") is None
+    for value in (1.0, 2.0):
+        store.save("a", {"w": torch.tensor([value])}, {})
+    newest, before = (tmp_path / "levels" / "a.part" / f"checkpoint{which}.safetensors" for which in ("", "-previous"))
+    assert store.last_good("a") == newest
+    flip(newest, 1.0)
+    assert store.last_good("a") == before
+    store.save("a", {"w": torch.tensor([3.0])}, {})
+    store.save("a", {"w": torch.tensor([float("inf")]), "mask": torch.tensor([True])}, {})
+    assert store.last_good("a") == before and read_tensors(before)[0]["w"] == 3
+    store.save("a", {"w": torch.tensor([float("nan")])}, {})
+    assert store.last_good("a") is None
+
+
 @pytest.fixture
 def ticket(lthrun: Callable, images: Path) -> Callable:
     return lambda command, *more: lthrun(command, "--data-dir", images, "--out", "out", *TINY, *more)

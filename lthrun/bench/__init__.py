@@ -18,6 +18,7 @@ from lthrun.data.batches import Batches
 from lthrun.errors import UserError
 from lthrun.experiments.execution import environment
 from lthrun.experiments.setting import Emit, Setting, bring
+from lthrun.training.switches import switches
 
 CPU_STEPS = 12
 
@@ -40,6 +41,7 @@ class Ready:
             "cudnn_float32": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
             "model": config.model.name,
             "dataset": config.data.dataset,
+            "deterministic": self.setting.ground.deterministic,
             "image_size": config.data.image_size,
             "batch_size": config.training.batch_size,
             "n_train": len(self.setting.train),
@@ -58,9 +60,11 @@ def processor(device: torch.device) -> str:
     return f"{names[0] if names else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def prepare(config: Config, steps: int | None, emit: Emit) -> Ready:
-    """The images brought to the device. A turn is a whole epoch on CUDA and a few steps on the CPU, unless said."""
+def prepare(config: Config, steps: int | None, emit: Emit, closing: ExitStack) -> Ready:
+    """The images brought to the device, with the switches of a run until `closing`. A turn is a whole epoch on CUDA and
+    a few steps on the CPU, unless said."""
     setting = bring(config, emit)
+    closing.enter_context(switches(setting.device, config.deterministic))
     batches = Batches(
         setting.store, setting.train, setting.valid, config.training.batch_size, config.seed, setting.device
     )
@@ -71,9 +75,9 @@ def prepare(config: Config, steps: int | None, emit: Emit) -> Ready:
 
 def bench(config: Config, rounds: int, steps: int | None, peers: Path | None, emit: Emit) -> dict[str, Any]:
     """All contestants in one run, taking turns; every timing, and what follows from them."""
-    ready = prepare(config, steps, emit)
     with ExitStack() as closing:
-        arena = Arena(ready.setting, ready.batches, peers, closing)
+        ready = prepare(config, steps, emit, closing)
+        arena = Arena(ready.setting, ready.batches, peers, closing, emit)
         try:
             contestants = [contestant for maker in CONTESTANTS.values() for contestant in maker(arena)]
             compete(contestants, rounds, ready.steps, emit)
@@ -81,7 +85,7 @@ def bench(config: Config, rounds: int, steps: int | None, peers: Path | None, em
             raise UserError(
                 f"device: {ready.setting.device} is out of memory; lower training.batch_size or data.image_size"
             ) from error
-    facts = ready.facts() | {"rounds": rounds, "precision": ready.setting.ground.precision}
+        facts = ready.facts() | {"rounds": rounds, "precision": ready.setting.ground.precision}
     return facts | summarise(contestants, facts)
 
 
@@ -89,6 +93,7 @@ def profile(config: Config, steps: int | None, emit: Emit) -> dict[str, Any]:
     """Where the time of a training step goes, in the precision that the config has on this device."""
     from lthrun.bench import parts
 
-    ready = prepare(config, steps, emit)
-    emit("busy", doing=f"timing {ready.steps} steps, part by part")
-    return ready.facts() | parts.profile(ready.setting, ready.batches, ready.steps)
+    with ExitStack() as closing:
+        ready = prepare(config, steps, emit, closing)
+        emit("busy", doing=f"timing {ready.steps} steps, part by part")
+        return ready.facts() | parts.profile(ready.setting, ready.batches, ready.steps)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,10 +19,10 @@ from lthrun.bench.peers import Peer
 from lthrun.bench.plain import Plain
 from lthrun.data import DATASETS
 from lthrun.data.batches import Batches
-from lthrun.experiments.setting import Setting
+from lthrun.experiments.setting import Emit, Setting
 from lthrun.layers import prunable
 from lthrun.sparsity import masks as masking
-from lthrun.training.engine import Engine, evaluate
+from lthrun.training.engine import Engine
 from lthrun.training.optimizers import OPTIMIZERS
 
 PRECISIONS = ("float32", "bfloat16")
@@ -37,6 +38,7 @@ class Arena:
     batches: Batches
     peers: Path | None
     closing: ExitStack
+    emit: Emit
 
     @property
     def device(self) -> torch.device:
@@ -98,27 +100,22 @@ def floor(arena: Arena, name: str, stock: Stock, precision: str) -> Contestant:
             with autocast:
                 run(seen)
 
-    def fastest(action: Callable[[], None]) -> float:
-        """With cuDNN trying its algorithms, whatever lthrun does."""
-        chosen = torch.backends.cudnn.benchmark
-        torch.backends.cudnn.benchmark = True
+    def tried(action: Callable[[], None]) -> float:
         try:
             return timed(device, action)
         except Exception as error:  # a compiler may be missing, or fail on a model, in any way
             if not stock.compiled or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise Absent(f"{type(error).__name__}: {error}".strip().splitlines()[0]) from error
-        finally:
-            torch.backends.cudnn.benchmark = chosen
 
     def train(count: int) -> float:
         model.train()
-        return fastest(lambda: steps(count))
+        return tried(lambda: steps(count))
 
     def validate() -> float:
         model.eval()
         count = min(4, -(-batches.n_valid // len(seen)))
-        return fastest(lambda: forwards(count)) * batches.n_valid / (count * len(seen))
+        return tried(lambda: forwards(count)) * batches.n_valid / (count * len(seen))
 
     return Contestant(name, precision, train, validate)
 
@@ -137,7 +134,8 @@ def our(arena: Arena, precision: str) -> Contestant:
     device, batches = arena.device, arena.batches
     settings = arena.setting.config.training
     model = arena.model()
-    engine = Engine(model, settings, device, precision, half(model, arena.setting))
+    masks = half(model, arena.setting)
+    engine = Engine(model, settings, device, precision, masks, uncaptured=partial(arena.emit, "uncaptured"))
     at = 0
 
     def steps(count: int) -> None:
@@ -153,7 +151,7 @@ def our(arena: Arena, precision: str) -> Contestant:
 
     def validate() -> float:
         classes = len(batches.valid_counts)
-        return timed(device, lambda: evaluate(engine.model, batches.validation(), classes, engine.autocast()))
+        return timed(device, lambda: engine.evaluate(batches.validation(), classes))
 
     return Contestant("lthrun", precision, train, validate)
 

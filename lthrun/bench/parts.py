@@ -92,7 +92,7 @@ def profile(setting: Setting, batches: Batches, steps: int) -> dict[str, Any]:
             engine.step(batches.training(step))
         engine.take_loss()
 
-    real(WARM_UP_STEPS)
+    real(engine.warm_ups + WARM_UP_STEPS)
     whole = timed(setting.device, lambda: real(steps)) / steps
     rows = [{"part": name, "ms": 1000 * seconds} for name, seconds in found.items()]
     rows.append({"part": "the rest (host gaps)", "ms": 1000 * max(0.0, total - sum(found.values()))})

@@ -74,12 +74,16 @@ class Batches:
         """The validation images in centre crops; without gradients a batch can be four times as large."""
         return self.centre("valid", 4 * self.batch_size, most)
 
-    def _draw_epoch(self, epoch: int, order: int) -> tuple[Tensor, Tensor]:
+    def _draw_epoch(self, epoch: int, order: int = 0) -> tuple[Tensor, Tensor]:
         """Order and crop places (0 to 1 along the longer side) of an epoch."""
         place = (epoch, order) if order else (epoch,)
         drawn = torch.randperm(self.n_train, generator=generator(self.seed, "order", *place))
         places = torch.rand(self.n_train, generator=generator(self.seed, "augmentation", epoch))
-        return self._train[drawn.to(self.device)], places.to(self.device)
+        return self._train[self._sent(drawn)], self._sent(places)
+
+    def _sent(self, drawn: Tensor) -> Tensor:
+        """On the device, without waiting for it."""
+        return drawn.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else drawn
 
     def _gather(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         room = self._room[images]

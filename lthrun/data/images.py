@@ -39,13 +39,21 @@ class Images:
 
 @contextmanager
 def fetching(title: str) -> Iterator[None]:
-    """What goes wrong with a download is said in one line."""
+    """What goes wrong with a download is said in one line; no member of an archive leaves the folder it is unpacked in.
+
+    Before Python 3.14 `tarfile` unpacks wherever a member's name says, unless it is given a filter, and torchvision
+    gives it none.
+    """
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:
         yield
     except FAILURES as error:
         raise UserError(
             f"data: the download of {title} failed ({error}); try again, or fetch it yourself and use --data-dir"
         ) from None
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 def given(folder: str) -> Path:

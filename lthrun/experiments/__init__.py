@@ -88,12 +88,15 @@ def carry_on(setting: Setting, emit: Callable[..., None], job: Job, engine: str,
         if finished is not None:
             emit("finished_before", run=str(run_dir.path))
             return Result(*finished, run_dir.path)
-        if setting.config.experiment == "compare":
-            from lthrun.experiments.study import conduct
+        from lthrun.training.switches import switches
 
-            summary, metrics = conduct(setting, run_dir, job, emit, engine, jobs)
-        else:
-            from lthrun.experiments.execution import carry_out
+        with switches(setting.device, setting.config.deterministic):
+            if setting.config.experiment == "compare":
+                from lthrun.experiments.study import conduct
 
-            summary, metrics = carry_out(setting, run_dir, job, emit)
+                summary, metrics = conduct(setting, run_dir, job, emit, engine, jobs)
+            else:
+                from lthrun.experiments.execution import carry_out
+
+                summary, metrics = carry_out(setting, run_dir, job, emit)
         return Result(summary, metrics, run_dir.path)

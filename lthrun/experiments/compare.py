@@ -20,6 +20,11 @@ from lthrun.rundir import RunDir
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage import FORMAT
 
+OTHER_LENGTHS = {
+    "ticket-rewind": "ticket-rewind counts those before its rewind point",
+    "dense-budget": "dense-budget trains as long as the search for the ticket took",
+    "supermask": "supermask is never trained",
+}
 Made = dict[tuple[str, int], list[Piece]]
 LINE = (
     "level_epoch", "step", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "looks",
@@ -116,14 +121,13 @@ def searched(level: Level) -> int:
 def notes(study: Compare, setting: Setting) -> list[str]:
     """What the numbers do not say."""
     training, n = study.training, len(setting.valid)
+    lengths = [f"; {said}" for arm, said in OTHER_LENGTHS.items() if arm in study.compare.arms]
     found = [
         "All seeds share one split of the images: the intervals speak of initialisation and data order, not of other "
         "images.",
         f"Accuracy is that after the last epoch, on n = {n:,} validation images; always answering the most common "
         "class is the majority rate.",
-        f"ticket, random-mask, random-init, one-shot, prune and lr-rewind end in a training of {training.epochs} "
-        "epochs, as long as dense; ticket-rewind counts the epochs before its rewind point; what the search for a mask "
-        "took is in the table, and dense-budget trains as long as that.",
+        f"Every arm ends in a training of {training.epochs} epochs" + "".join(lengths) + ".",
     ]
     if training.evaluate_every and training.evaluate_images and training.evaluate_images < n:
         found.append(

@@ -15,6 +15,7 @@ from lthrun.config import Ticket
 from lthrun.configfile import differences, dump
 from lthrun.errors import UserError
 from lthrun.experiments.baseline import baseline
+from lthrun.experiments.connectivity import connectivity
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import replays
 from lthrun.experiments.room import check_room, run_bytes
@@ -27,8 +28,17 @@ from lthrun.report.statistics import judge, wilson
 from lthrun.rundir import RunDir
 from lthrun.storage import FORMAT, sizes
 
-EXPERIMENTS = {"baseline": baseline, "ticket": ticket, "prune": baseline, "supermask": supermask}
-EVENTS = {"started", "damaged", "saved", "pruned", "rewound", "reused", "resumed", "replaying", "judging", "finished"}
+EXPERIMENTS = {
+    "baseline": baseline,
+    "ticket": ticket,
+    "prune": baseline,
+    "supermask": supermask,
+    "connectivity": connectivity,
+}
+EVENTS = {
+    "started", "damaged", "saved", "pruned", "rewound", "reordered", "reused", "resumed", "replaying", "judging",
+    "interpolating", "uncaptured", "finished",
+}  # fmt: skip
 MEASURED = (
     "sparsity", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "images_per_second", "time"
 )  # fmt: skip
@@ -110,7 +120,7 @@ def summarise(setting: Setting, counts: list[int], found: dict[str, Any], run_di
         "format": FORMAT,
         "experiment": setting.config.experiment,
         "differs": differences(setting.config),
-        "rewind_point": setting.config.rewind.to if isinstance(setting.config, Ticket) else "0ep",
+        "rewind_point": setting.config.rewind_points[-1] if isinstance(setting.config, Ticket) else "0ep",
         "protocol": setting.config.pruning.protocol if isinstance(setting.config, Ticket) else "frankle",
         "seed": setting.config.seed,
         "device": str(setting.device),

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lthrun.config import Compare, Config
+from lthrun.config import Compare, Config, ConnectivityExperiment, SupermaskExperiment
 from lthrun.experiments.arms import pieces
 from lthrun.experiments.compare import tasks
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import Level, replays
 from lthrun.experiments.room import level_bytes, run_bytes
 from lthrun.experiments.setting import Emit, Setting, bring
-from lthrun.experiments.supermask import to_judge
+from lthrun.experiments.supermask import to_judge as masks_to_judge
 from lthrun.experiments.sweep import Run
 from lthrun.experiments.tasks import Task, home
 from lthrun.levelstore import LevelStore
 from lthrun.rundir import RunDir
-from lthrun.training.engine import evaluate
+from lthrun.training.switches import switches
 
 TRIAL_STEPS = 4
 
@@ -32,8 +32,9 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
     if isinstance(config, Compare):
         return forecast_study(setting, out, fresh, emit)
     levels = LevelStore(out)
-    lab = Lab(setting, levels, emit)
-    pace = time_steps(lab)
+    with switches(setting.device, config.deterministic):
+        lab = Lab(setting, levels, emit)
+        pace = time_steps(lab)
     rows: list[dict[str, Any]] = []
     for level in [*replays(setting.levels), *setting.levels]:
         have = not fresh and levels.record(level.key) is not None
@@ -41,6 +42,7 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
             {
                 "level": level.index,
                 "key": level.key,
+                "order": level.order,
                 "sparsity": None if level.learned == "bernoulli" else level.sparsity,
                 "epochs": level.epochs(lab.batches.epoch_steps),
                 "action": "take over" if have else "train",
@@ -50,7 +52,7 @@ def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, An
         )
     run_dir = RunDir(out / setting.run_name)
     finished = not fresh and run_dir.finished() is not None
-    judged = {"masks": 0, "seconds": 0.0} if finished else judging(setting, lab, pace)
+    judged = {"networks": 0, "seconds": 0.0} if finished else judging(setting, lab, pace)
     own = 0 if finished else run_bytes(setting.levels, lab)
     return {
         "experiment": config.experiment,
@@ -68,8 +70,9 @@ def forecast_study(setting: Setting, out: Path, fresh: bool, emit: Emit) -> dict
     """The same of a study, with a row per arm."""
     study: Any = setting.resolved
     levels = LevelStore(out)
-    lab = Lab(replace(setting, config=study.ticket(study.seed), levels=[]), levels, emit)
-    pace = time_steps(lab)
+    with switches(setting.device, study.deterministic):
+        lab = Lab(replace(setting, config=study.ticket(study.seed), levels=[]), levels, emit)
+        pace = time_steps(lab)
     made = pieces(study, setting.ground)
     arms = {
         arm: tasks({of: found for of, found in made.items() if of[0] == arm}, setting.ground)
@@ -95,11 +98,12 @@ def forecast_sweep(runs: Sequence[Run], out: Path, emit: Emit) -> dict[str, Any]
 
     def price(name: str) -> tuple[Lab, Pace]:
         setting = by_name[name].setting
-        lab = Lab(setting, levels, emit)
         config = setting.config
         kind = (home(config), config.model.name, config.training.optimizer)
-        if kind not in paces:
-            paces[kind] = time_steps(lab)
+        with switches(setting.device, config.deterministic):
+            lab = Lab(setting, levels, emit)
+            if kind not in paces:
+                paces[kind] = time_steps(lab)
         if not by_name[name].finished(out):
             judged = judging(setting, lab, paces[kind])
             own[name] = {"seconds": judged["seconds"], "bytes": run_bytes(setting.levels, lab)}
@@ -168,11 +172,19 @@ def seconds(level: Level, lab: Lab, pace: Pace) -> float:
 
 
 def judging(setting: Setting, lab: Lab, pace: Pace) -> dict[str, Any]:
-    """How many masks a supermask's run judges, and how long that takes."""
-    rules: Any = getattr(setting.config, "supermask", None)
-    masks = 0 if rules is None else to_judge(rules.method, setting.levels)
-    passes = 1 + (lab.batches.n_train / lab.batches.n_valid if masks and rules.batch_norm == "recalibrate" else 0)
-    return {"masks": masks, "seconds": masks * passes * pace.validation}
+    """How many networks a run judges after the training, and how long that takes."""
+    networks, recalibrated = to_judge(setting.config, setting.levels)
+    passes = 1 + (lab.batches.n_train / lab.batches.n_valid if recalibrated else 0)
+    return {"networks": networks, "seconds": networks * passes * pace.validation}
+
+
+def to_judge(config: Config, levels: list[Level]) -> tuple[int, bool]:
+    """How many networks a run judges after the training, and whether batch norm is estimated for each."""
+    if isinstance(config, SupermaskExperiment):
+        return masks_to_judge(config.supermask.method, levels), config.supermask.batch_norm == "recalibrate"
+    if isinstance(config, ConnectivityExperiment):
+        return sum(level.twin is not None for level in levels) * config.connectivity.points, True
+    return 0, False
 
 
 def time_steps(lab: Lab) -> Pace:
@@ -180,13 +192,13 @@ def time_steps(lab: Lab) -> Pace:
     engine = lab.engine({}, lab.model().state_dict(), {})
     engine.model.train()
     taken = []
-    for step in range(TRIAL_STEPS):
+    for step in range(engine.warm_ups + TRIAL_STEPS):
         began = time.perf_counter()
         engine.step(lab.batches.training(step % lab.batches.epoch_steps))
         engine.take_loss()  # waits for the device
         taken.append(time.perf_counter() - began)
     batch = next(lab.batches.validation())
     began = time.perf_counter()
-    evaluate(engine.model, [batch], lab.classes, engine.autocast())
+    engine.evaluate([batch], lab.classes)
     per_image = (time.perf_counter() - began) / len(batch[1])
-    return Pace(statistics.median(taken[1:]), per_image * lab.batches.n_valid)
+    return Pace(statistics.median(taken[engine.warm_ups + 1 :]), per_image * lab.batches.n_valid)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lthrun import models
+from lthrun.config import Ticket
 from lthrun.data.batches import Batches
 from lthrun.experiments.levels import Level
 from lthrun.experiments.pruner import Pruner
@@ -21,7 +23,7 @@ from lthrun.sparsity import resets, supermasks
 from lthrun.sparsity.masks import Tensors
 from lthrun.streams import generator
 from lthrun.training import state
-from lthrun.training.engine import Engine, Evaluation, evaluate, recalibrate
+from lthrun.training.engine import Engine, Evaluation, recalibrate
 
 
 class Lab:
@@ -45,8 +47,9 @@ class Lab:
             setting.device,
         )
         rewind = getattr(self.config, "rewind", None)
+        self.points = setting.rewind_steps
         # Where a state is said to be saved: only where a level will go back to it.
-        self.rewind_step = setting.rewind_step if rewind and rewind.retrain == "weights" else None
+        self.rewind_steps = set(self.points) if rewind and rewind.retrain == "weights" else set()
         model = self.model()
         self.names = prunable(model, setting.where)
         self.sizes = {name: t.numel() * t.element_size() for name, t in model.state_dict().items()}
@@ -75,7 +78,7 @@ class Lab:
         if level.origin and level.origin.key not in self._done:
             self.obtain(level.origin, replay=True)
         with self.levels.lock(level.key, lambda: self.emit("waiting", level=level.index, key=level.key)):
-            if level.is_dense and self.rewind_step == 0:
+            if level.is_dense and 0 in self.rewind_steps:
                 emit("saved", step=0, epoch_steps=self.batches.epoch_steps)
             record = None if self.fresh else self.levels.take_over(level.key, self.damaged(level, "result"))
             reused = record is not None
@@ -90,7 +93,7 @@ class Lab:
                 with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                     record = trainer.train() if level.steps else trainer.judge()
         self._done.add(level.key)
-        if level.is_dense:  # it may come from a run that prunes other layers
+        if not level.masked:  # it may come from a run that prunes other layers
             model = self.model()
             record = record | {"layers": {name: [0, model.get_parameter(name).numel()] for name in self.names}}
         return record | {"reused": reused}
@@ -139,7 +142,7 @@ class Lab:
 
     def frozen(self, masks: Tensors) -> Tensors:
         """The values that pruned weights are held at, where that is not zero."""
-        if not masks or self.config.experiment not in ("ticket", "supermask") or self.config.rewind.pruned == "zero":
+        if not masks or not isinstance(self.config, Ticket) or self.config.rewind.pruned == "zero":
             return {}
         initial = state.of_model(self.model())
         return {name: initial[name] for name in masks}
@@ -158,7 +161,7 @@ class Lab:
         return masking.drawn({name: masks[name] for name in self.names}, draw, self.config.pruning.granularity)
 
     def judge(self, masks: Tensors, weights: Tensors, batch_norm: str = "recalibrate") -> Evaluation:
-        """Weights that were never trained, judged under masks.
+        """Weights that were not trained as they are, judged under masks.
 
         Batch norm's statistics belong to the weights they are used with, so `recalibrate` estimates them by one pass of
         centre crops over the training set.
@@ -166,7 +169,7 @@ class Lab:
         engine = self.engine(masks, weights, {})
         if batch_norm == "recalibrate":
             recalibrate(engine.model, self.batches.centre("train", self.batches.batch_size), engine.autocast())
-        return evaluate(engine.model, self.batches.validation(), self.classes, engine.autocast())
+        return engine.evaluate(self.batches.validation(), self.classes)
 
     def engine(self, masks: Tensors, weights: Tensors, moments: Tensors, level: Level | None = None) -> Engine:
         """An engine in a given state, its pruned weights held; it trains scores where a mask is learned."""
@@ -176,7 +179,8 @@ class Lab:
             supermasks.learnable(model, self.names, level.learned, level.sparsity, draw)
             weights = state.of_model(model) | weights
         state.to_model(model, weights)
-        engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks))
+        uncaptured = partial(self.emit, "uncaptured")
+        engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks), uncaptured)
         state.to_optimizer(engine, moments)
         return engine
 
@@ -188,7 +192,7 @@ class Lab:
         """Emit epochs, and that the state was saved where one ends at the run's rewind point."""
         for record in records:
             emit("epoch", level=level.index, **record)
-            if level.is_dense and record["step"] == self.rewind_step:
+            if level.is_dense and record["step"] in self.rewind_steps:
                 emit("saved", step=record["step"], epoch_steps=self.batches.epoch_steps)
 
     def damaged(self, level: Level, what: str) -> Callable[[Path], None]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lthrun.config import Baseline, Prune, SupermaskExperiment, Ticket
+from lthrun.config import Baseline, ConnectivityExperiment, Prune, SupermaskExperiment, Ticket
 from lthrun.levelstore import KEPT_EPOCHS
 from lthrun.sections import Rules, Training, Where
 from lthrun.sparsity import schedules
@@ -40,6 +40,7 @@ class Level:
         learned: the supermask method that learns a mask instead of weights.
         control: what it has in place of its mask or its start: one of `CONTROLS`.
         order: which draw of the data order it sees; 0 is that of every run.
+        twin: the level that it is like but for its order, where that is not 0.
     """
 
     index: int
@@ -57,6 +58,7 @@ class Level:
     learned: str | None = None
     control: str | None = None
     order: int = 0
+    twin: Level | None = None
 
     @property
     def end(self) -> int:
@@ -69,7 +71,12 @@ class Level:
     @property
     def is_dense(self) -> bool:
         """Whether it is level 0, or part of it: its states can become rewind points."""
-        return self.parent is None and not self.prunings and not self.learned and not self.order
+        return not self.masked and not self.origin and not self.order
+
+    @property
+    def masked(self) -> bool:
+        """Whether it has a mask, at its start or later."""
+        return bool(self.parent or self.prunings or self.learned)
 
     @property
     def keeps_optimizer(self) -> bool:
@@ -86,12 +93,14 @@ class Ground:
         epoch_steps: steps of an epoch.
         device: its type, `cpu` or `cuda`.
         precision: resolved, `float32` or `bfloat16`.
+        deterministic: whether it is asked for, where it makes a difference.
     """
 
     data: dict[str, Any]
     epoch_steps: int
     device: str
     precision: str
+    deterministic: bool = False
 
 
 def dense(config: Baseline, ground: Ground, span: int | None = None, steps: int | None = None) -> Level:
@@ -156,6 +165,28 @@ def learned(config: SupermaskExperiment, ground: Ground) -> list[Level]:
     return [Level(0, sparsity, 0, steps, steps, key, learned=method)]
 
 
+def connected(config: ConnectivityExperiment, ground: Ground) -> list[Level]:
+    """Of each rewind point, the dense network and the ticket in two orders each, and the levels that lead there.
+
+    Each level stands once, a twin right after its level, but for the last one: it ends the list.
+    """
+    levels: dict[str, Level] = {}
+    for point in config.rewind_points:
+        rewind = config.rewind.model_copy(update={"to": point})
+        *earlier, last = chain(config.model_copy(update={"rewind": rewind}), ground)
+        whole = from_rewind_point(config, ground, last, last.origin) if last.origin else earlier[0]
+        twins = [reordered(level, 1, config, ground) for level in (whole, last)]
+        levels |= {level.key: level for level in (earlier[0], whole, twins[0], *earlier[1:], twins[1], last)}
+    return list(levels.values())
+
+
+def from_rewind_point(config: Ticket, ground: Ground, level: Level, origin: Level) -> Level:
+    """The dense network, trained as `level` is: from the rewind point that `origin` passes through, optimizer fresh."""
+    start = {"level": origin.key, "step": level.rewind_step}
+    key = name(config, ground, level.span, start=start, mask=None, first=level.first, steps=level.steps)
+    return replace(level, index=0, sparsity=0.0, key=key, parent=None)
+
+
 CONTROLS = {
     "random-mask": "as many weights of each tensor stay, at places drawn at random",
     "random-init": "the same mask, on weights drawn anew",
@@ -173,7 +204,7 @@ def control(level: Level, kind: str, config: Ticket, ground: Ground) -> Level:
 def reordered(level: Level, order: int, config: Baseline, ground: Ground) -> Level:
     """The same level, but that it sees its images in another order."""
     key = name(config, ground, level.span, like=level.key, order=order, first=level.first, steps=level.steps)
-    return replace(level, key=key, order=order)
+    return replace(level, key=key, order=order, twin=level)
 
 
 def mask_rules(rules: Rules) -> dict[str, Any]:
@@ -214,6 +245,7 @@ def name(config: Baseline, ground: Ground, span: int, **making: Any) -> str:
         "seed": config.seed,
         "precision": ground.precision,
         "device": ground.device,
+        **({"deterministic": True} if ground.deterministic else {}),
         **making,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -243,4 +275,5 @@ PLANS: dict[str, Callable[[Any, Ground], list[Level]]] = {
     "ticket": chain,
     "prune": gradual,
     "supermask": lambda config, ground: (chain if config.supermask.method == "lth" else learned)(config, ground),
+    "connectivity": connected,
 }

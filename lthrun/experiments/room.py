@@ -29,7 +29,7 @@ def level_bytes(level: Level, lab: Lab) -> int:
     epochs = level.epochs(lab.batches.epoch_steps)
     kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.is_dense else 0)
     kept += 1 if level.learned else 0
-    return kept * state + (0 if level.is_dense else bits)
+    return kept * state + (bits if level.masked else 0)
 
 
 def run_bytes(levels: list[Level], lab: Lab) -> int:

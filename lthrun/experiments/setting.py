@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.config import Compare, Config, SupermaskExperiment
+from lthrun.config import Compare, Config, SupermaskExperiment, Ticket
 from lthrun.data import DATASETS
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
@@ -42,10 +42,10 @@ class Setting:
     levels: list[Level]
 
     @property
-    def rewind_step(self) -> int | None:
-        """The rewind point in steps, for an experiment that has one."""
-        rewind = getattr(self.config, "rewind", None)
-        return rewind.step(self.ground.epoch_steps) if rewind else None
+    def rewind_steps(self) -> dict[int, str]:
+        """The rewind points by their step, for an experiment that has any."""
+        points = self.config.rewind_points if isinstance(self.config, Ticket) else ()
+        return {steps_of(point, self.ground.epoch_steps): point for point in points}
 
     @property
     def where(self) -> Where:
@@ -96,7 +96,8 @@ def bring(config: Config, emit: Emit) -> Setting:
         {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
         len(train) // config.training.batch_size,
         device.type,
-        ("bfloat16" if device.type == "cuda" else "float32") if config.precision == "auto" else config.precision,
+        find_precision(config.precision, device),
+        config.deterministic and device.type == "cuda",
     )
     check_rewinding(config, ground.epoch_steps)
     return Setting(config, store, train, valid, device, ground, plan(config, ground))
@@ -110,13 +111,21 @@ def plan(config: Config, ground: Ground) -> list[Level]:
 
 
 def check_rewinding(config: Config, epoch_steps: int) -> None:
-    """Refuse a rewind point that level 0 does not reach; how many steps an epoch has is known only now."""
-    key, point = "rewind.to", getattr(getattr(config, "rewind", None), "to", "0ep")
-    if isinstance(config, Compare):
-        key, point = "compare.rewind", config.compare.rewind
-    end = config.training.epochs * epoch_steps
-    if steps_of(point, epoch_steps) >= end:
-        raise UserError(f"{key}: found {point}; must lie before the end of level 0, which is step {end}")
+    """Refuse rewind points that level 0 does not reach; how many steps an epoch has is known only now."""
+    if not isinstance(config, Compare | Ticket):
+        return
+    end, steps = config.training.epochs * epoch_steps, set()
+    for point in config.rewind_points:
+        steps.add(steps_of(point, epoch_steps))
+        if max(steps) >= end:
+            raise UserError(
+                f"{config.rewind_key}: found {point}; must lie before the end of level 0, which is step {end}"
+            )
+    if len(steps) < len(config.rewind_points):
+        raise UserError(
+            f"{config.rewind_key}: found {', '.join(config.rewind_points)}; an epoch has {epoch_steps} steps, so that "
+            "some of them are the same step: name it once"
+        )
 
 
 def find_device(wanted: str) -> torch.device:
@@ -134,6 +143,16 @@ def find_device(wanted: str) -> torch.device:
         here = f"{torch.cuda.device_count()} of them here" if torch.cuda.is_available() else "none here"
         raise UserError(f"device: found {wanted}; no such GPU ({here}): use auto or cpu")
     return device
+
+
+def find_precision(wanted: str, device: torch.device) -> str:
+    """`auto` is bfloat16 on a GPU that has it, else float32."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if on_gpu else "float32"
 
 
 def check_split(config: Config, store: Store, train: list[int], valid: list[int]) -> None:

@@ -15,11 +15,13 @@ from lthrun.experiments.room import check_room
 from lthrun.experiments.setting import Emit, Setting
 from lthrun.experiments.tasks import Job
 from lthrun.levelstore import LevelStore
+from lthrun.report.publish import publish
+from lthrun.report.records import Records
 from lthrun.rundir import RunDir
 
 EVENTS = {"study", "task", "task_failed", "damaged", "finished"}
 # Of what happens within a level, the rest would be a run's story, and a study has hundreds.
-SHOWN = EVENTS | {"step", "waiting", "busy"}
+SHOWN = EVENTS | {"step", "waiting", "busy", "uncaptured"}
 
 
 def conduct(
@@ -41,7 +43,8 @@ def conduct(
 
     lab = Lab(replace(setting, config=study.ticket(study.seed), levels=[]), LevelStore(job.out), record, job.fresh)
     check_room([task.level for task in todo], lab, run_dir)
-    run_dir.start(dump(study), {**environment(setting.device), "levels": [task.key for task in todo]}, job.fresh)
+    config, surroundings = dump(study), {**environment(setting.device), "levels": [task.key for task in todo]}
+    run_dir.start(config, surroundings, job.fresh)
     record(
         "study",
         tasks=len(todo),
@@ -54,6 +57,7 @@ def conduct(
     )
     summary, lines = compare(setting, run_dir, made, todo, job, record, engine, jobs)
     run_dir.metrics(lines)
+    publish(Records(run_dir.path, summary, lines, config, surroundings))
     run_dir.finish(summary)
     record("finished", run=str(run_dir.path))
     return summary, lines

@@ -76,13 +76,13 @@ class Judge:
     def __init__(self, lab: Lab, run_dir: RunDir, trained: Tensors, batch_norm: str):
         self.lab, self.run_dir, self.batch_norm = lab, run_dir, batch_norm
         self.buffers = {name: trained[name] for name, _ in lab.model().named_buffers()}
-        self.known = run_dir.judgements()
+        self.known = {name: found["correct"] for name, found in run_dir.judgements().items()}
 
     def __call__(self, name: str, masks: Tensors) -> dict[str, Any]:
         """Accuracy and balanced accuracy of the masked, untrained network, with their intervals."""
         if name not in self.known:
             self.known[name] = self._correct(masks)
-            self.run_dir.judgement(name, self.known[name])
+            self.run_dir.judgement(name, correct=self.known[name])
         self.lab.emit("judged", name=name, done=len(self.known))
         return judge(self.known[name], self.lab.batches.valid_counts)
 

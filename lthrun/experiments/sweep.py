@@ -21,9 +21,10 @@ from lthrun.experiments.tasks import Job, Task, graph
 from lthrun.levelstore import LevelStore
 from lthrun.rundir import RunDir
 from lthrun.storage import make_dir
+from lthrun.training.switches import switches
 
 # Of what happens within a level, and while a run takes over its levels, the rest would be a run's story.
-WITHIN_A_LEVEL = {"step", "waiting", "busy", "damaged"}
+WITHIN_A_LEVEL = {"step", "waiting", "busy", "damaged", "uncaptured"}
 WITHIN_A_RUN = {"waiting", "damaged", "judging", "judged"}
 
 
@@ -136,7 +137,8 @@ def check_room(runs: Sequence[Run], out: Path, emit: Emit) -> None:
     make_dir(out)
     levels, seen, needed = LevelStore(out), set[str](), 0
     for run in runs:
-        lab = Lab(run.setting, levels, emit)
+        with switches(run.setting.device, run.setting.config.deterministic):
+            lab = Lab(run.setting, levels, emit)
         own = [task.level for task in run.tasks if task.key not in seen]
         seen |= {level.key for level in own}
         needed += run_bytes(run.setting.levels, lab) + bytes_to_come(own, lab)

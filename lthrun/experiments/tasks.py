@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lthrun.config import Config
 from lthrun.errors import UserError
 from lthrun.experiments.levels import Ground, Level
-from lthrun.experiments.setting import Setting, bring
+from lthrun.experiments.setting import Setting, bring, find_device
 from lthrun.levelstore import LevelStore
 
 if TYPE_CHECKING:
@@ -83,8 +83,11 @@ class Worker:
         """
         import torch
 
+        from lthrun.training.switches import switches
+
         try:
-            record = self._at_home(task).obtain(task.level, done=task.needs)
+            with switches(find_device(task.config.device), task.config.deterministic):
+                record = self._at_home(task).obtain(task.level, done=task.needs)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"device: {task.config.device} is out of memory; lower --jobs or training.batch_size"
@@ -116,4 +119,4 @@ class Worker:
 
 def home(config: Config) -> tuple[Any, ...]:
     """What a config takes from its machine: configs that agree here share images, split and device."""
-    return (config.data, config.device, config.precision, config.training.batch_size)
+    return (config.data, config.device, config.precision, config.deterministic, config.training.batch_size)

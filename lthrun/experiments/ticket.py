@@ -23,7 +23,7 @@ def ticket(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
         "model": config.model.name,
         "classes": str(lab.classes),
         "sparsity": repr(made.sparsity),
-        "rewind_point": config.rewind.to,
+        "rewind_point": config.rewind_points[-1],
         "protocol": config.pruning.protocol,
         "retrain": config.rewind.retrain,
         "pruned": config.rewind.pruned,

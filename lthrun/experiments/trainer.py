@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,10 +46,12 @@ class Trainer:
         at, spent, looks = self._go_on(*found) if found else (self._begin(), 0.0, [])
         span = Span(level.first, level.end, level.order, training.evaluate_every, training.evaluate_images)
         measure, rates = self._measure(), self._rate()
+        last_good = partial(self.levels.last_good, level.key)
         result: dict[str, Any] = {}
         for record in epochs(
-            self.engine, self.batches, span, at, rates, measure, self._before_step, self._on_step, spent, looks
-        ):
+            self.engine, self.batches, span, at, rates, measure, self._before_step, self._on_step, last_good, spent,
+            looks,
+        ):  # fmt: skip
             self.records.append(record.to_dict())
             if record.step < level.end:
                 self._save(record.step)
@@ -94,8 +97,11 @@ class Trainer:
         if level.parent:
             sparsity = masking.pruned(masks)
             self.emit("pruned", level=level.index, sparsity=sparsity, target=level.sparsity, grown=False)
+        if level.parent or level.origin:
             self.emit("rewound", level=level.index, step=level.rewind_step, epoch_steps=self.batches.epoch_steps,
                       retrain=level.retrain)  # fmt: skip
+        if level.order:
+            self.emit("reordered", level=level.index, order=level.order)
         self.engine = lab.engine(masks, weights, moments, level)
         return level.first
 
@@ -127,7 +133,8 @@ class Trainer:
     def _on_step(self, epoch: int, done: int, of: int, seconds: float, looks: Sequence[Look]) -> None:
         step = self.level.first + epoch * self.batches.epoch_steps + done
         every = self.lab.checkpoint_every
-        if every and step % every == 0 and done < of:
+        # What is no longer a number is not saved: the checkpoints before it are worth more.
+        if every and step % every == 0 and done < of and self.engine.loss.isfinite():
             self._save(step, seconds, looks)
         images = self.batches.batch_size
         self.emit("step", level=self.level.index, level_epoch=epoch, done=done, of=of, images=images)

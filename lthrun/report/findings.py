@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lthrun.report.verdict import CONTROLS, FEWEST, Question, answer_all, mean_interval, winning
+from lthrun.report.wording import signed
 
 MAJORITY = "majority rate"
 
@@ -121,7 +122,9 @@ def questions(table: Table, design: Design) -> tuple[Question | None, list[Quest
         for name, (arm, against) in design.rivals.items():
             if name not in ("ticket", "dense") and {arm, against} <= have | {MAJORITY}:
                 asked.append(ask(table, design, arm, against, "accuracy", sparsity))
-    return primary, asked
+    return primary if primary and primary.differences else None, [
+        question for question in asked if question.differences
+    ]
 
 
 def ask(table: Table, design: Design, arm: str, against: str, measure: str, sparsity: float) -> Question:
@@ -148,6 +151,8 @@ def reached(table: Table, design: Design) -> list[dict[str, Any]]:
         for sparsity in design.sparsities[:1] if own == "dense" else design.sparsities:
             pairs = table.pairs(own, "dense", sparsity)
             steps = [one.reaches(dense.looks[-1]["accuracy"]) for one, dense in pairs]
+            if not steps:
+                continue
             there = [step / design.epoch_steps for step in steps if step is not None]
             found.append(
                 {
@@ -185,7 +190,7 @@ def verdict(comparisons: Sequence[dict[str, Any]], reach: Sequence[dict[str, Any
     first = comparisons[0] if comparisons and comparisons[0]["primary"] else None
     if first is None:
         return {"word": None, "winning_ticket": None, "sentences": [
-            "No verdict: its question is about the arms ticket and dense, and they are not both among those compared."
+            "No verdict: its question is about the arms ticket and dense, and no seed has both of them."
         ]}  # fmt: skip
     won = winning(comparisons, design.sparsities[0])
     said = [accuracy_said(first, design), *([winning_said(comparisons, won, design)] if first["word"] else [])]
@@ -265,7 +270,7 @@ def time_said(
             )
     by = {(r["arm"], r["sparsity"]): r for r in reach}
     own, dense = by.get(("ticket", sparsity)), by.get(("dense", None))
-    if own and dense and own["of"]:
+    if own and dense:
         when = "" if own["median_epochs"] is None else f", in the median after {own['median_epochs']:.2f} epochs"
         said.append(
             f"It reached the dense network's final accuracy in {own['reached']} of {own['of']} seeds{when}; the dense "
@@ -277,7 +282,3 @@ def time_said(
 def interval(found: Mapping[str, Any]) -> str:
     low, high = found["interval"]
     return f"{100 * found['confidence']:.4g} % interval {signed(low)} to {signed(high)}"
-
-
-def signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from lthrun.report import connectivity
+from lthrun.report.charts import study_line, study_summary
 from lthrun.report.swept import shares_table
 from lthrun.report.tables import clock, closing, forecast_table, one_line, plural, point
 
@@ -50,6 +52,7 @@ class Screen:
         self._started = 0.0
         self._kept: tuple[int, int] | None = None
         self._to_judge = 0
+        self._said: set[str] = set()
         self._tasks = (0, 0)
 
     def __enter__(self) -> Screen:
@@ -202,6 +205,9 @@ class Screen:
         }[retrain]
         self.say(f"  {said}: level {level} begins", "magenta")
 
+    def on_reordered(self, level: int, order: int) -> None:
+        self.say(f"  level {level} in another order of the images", "magenta")
+
     def on_reused(self, level: int, key: str, replay: bool) -> None:
         what = "the way to the rewind point" if replay else f"level {level}"
         self.say(f"  {what} was trained before and is taken over (levels/{key})", "green")
@@ -217,6 +223,12 @@ class Screen:
     def on_waiting(self, **what: Any) -> None:
         self.say("  waiting: another process is working on the same thing", "yellow")
 
+    def on_uncaptured(self, what: str, why: str) -> None:
+        said = f"  {what} goes kernel by kernel, not as a CUDA graph: {why}"
+        if said not in self._said:
+            self._said.add(said)
+            self.say(said, "yellow")
+
     def on_finished_before(self, run: str) -> None:
         self.say("this run is finished; here is what it found (train again: --fresh)", "green")
 
@@ -230,6 +242,10 @@ class Screen:
 
     def on_judged(self, name: str, done: int) -> None:
         self.bar("judging", done, self._to_judge, f"{done} of {self._to_judge}: {name}")
+
+    def on_interpolating(self, networks: int) -> None:
+        self._to_judge = networks
+        self.say(f"  judging {networks} networks on the straight lines between trainings", "magenta")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -262,10 +278,13 @@ class Screen:
     def close(self, summary: dict[str, Any]) -> None:
         """Everything that is known at the end."""
         self.unbar()
-        if summary["experiment"] == "compare":
-            for sentence in summary["verdict"]["sentences"]:
-                self.say(sentence)
-        elif self.quiet:
-            self.say(one_line(summary))
+        is_study = summary["experiment"] == "compare"
+        paths = "connectivity" in summary
+        if self.quiet:
+            said = study_line if is_study else connectivity.one_line if paths else one_line
+            self.say(said(summary))
+        elif is_study:
+            self.console.print(*study_summary(summary), sep="\n")
+            self.say(f"report: {summary['run_dir']}/report.html")
         else:
-            self.console.print(*closing(summary), sep="\n")
+            self.console.print(*(connectivity.closing if paths else closing)(summary), sep="\n")

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lthrun.errors import printable
+from lthrun.report.wording import beside_chance, beside_majority
 
 
 def closing(summary: dict[str, Any]) -> Iterable[Any]:
@@ -75,6 +76,12 @@ def panel(summary: dict[str, Any]) -> Panel:
             rows.add_row("", "")
             rows.add_row("ticket", "the same mask, trained from the rewind point")
         add_accuracy(rows, summary, summary)
+    add_run(rows, summary)
+    return Panel(rows, title=what(summary), title_align="left", expand=False, padding=(1, 2))
+
+
+def add_run(rows: Table, summary: dict[str, Any]) -> None:
+    """Sparsity, time and place of a run."""
     total = sum(of for _, of in summary["levels"][-1]["layers"].values())
     frozen = ", frozen at their initial values" if summary["differs"].get("rewind.pruned") == "frozen" else ""
     rows.add_row("sparsity", f"{summary['sparsity']:.2f} % of {total:,} prunable weights{frozen}")
@@ -83,14 +90,10 @@ def panel(summary: dict[str, Any]) -> Panel:
         f"{clock(summary['seconds'])} on {summary['device']} in {summary['precision']}, seed {summary['seed']}",
     )
     rows.add_row("", Text("one seed: the intervals speak of other images, not of other seeds", "dim"))
-    reused = [str(level["level"]) for level in summary["levels"] if level["reused"]]
+    reused = sum(level["reused"] for level in summary["levels"])
     if reused:
-        rows.add_row(
-            "taken over",
-            f"level{'s' if len(reused) > 1 else ''} {', '.join(reused)} of {len(summary['levels'])}",
-        )
+        rows.add_row("taken over", f"{reused} of {plural(len(summary['levels']), 'level')}")
     rows.add_row("everything is in", Text(summary["run_dir"], overflow="fold"))
-    return Panel(rows, title=what(summary), title_align="left", expand=False, padding=(1, 2))
 
 
 def add_supermask(rows: Table, summary: dict[str, Any], mask: dict[str, Any]) -> None:
@@ -107,14 +110,7 @@ def add_supermask(rows: Table, summary: dict[str, Any], mask: dict[str, Any]) ->
         rows.add_row(f"{mask['sampled']['n']} sampled masks", ranges(mask["sampled"]))
     rows.add_row("untrained, dense", accuracies(mask["dense"]))
     rows.add_row(f"{mask['random']['n']} random masks", ranges(mask["random"]))
-    chance = 100 / len(summary["classes"])
-    if mask["better_than_chance"]:
-        said = f"better than chance: balanced accuracy above {chance:.0f} % and above all random masks"
-    else:
-        above = mask["balanced_accuracy_interval"][0] > chance / 100
-        missed = "is not above all random masks" if above else f"is not above {chance:.0f} % with its whole interval"
-        said = f"not shown to be better than chance: balanced accuracy {missed}"
-    rows.add_row("", Text(said, "green" if mask["better_than_chance"] else "yellow"))
+    rows.add_row("", Text(beside_chance(summary, mask), "green" if mask["better_than_chance"] else "yellow"))
 
 
 def accuracies(found: dict[str, Any]) -> str:
@@ -143,10 +139,8 @@ def add_accuracy(rows: Table, summary: dict[str, Any], found: dict[str, Any]) ->
         f"(chance: {100 / len(summary['classes']):.0f})",
     )
     rows.add_row("majority rate", most_common)
-    rate = summary["majority_rate"]
-    word = "above" if low > rate else "below" if high < rate else "not distinguishable from"
-    style = "green" if low > rate else "yellow"
-    rows.add_row("", Text(f"accuracy is {word} the majority rate", style))
+    word = beside_majority((low, high), summary["majority_rate"])
+    rows.add_row("", Text(f"accuracy is {word} the majority rate", "green" if word == "above" else "yellow"))
 
 
 def one_line(summary: dict[str, Any]) -> str:
@@ -204,10 +198,11 @@ def forecast_table(foreseen: dict[str, Any]) -> Table:
     for row in foreseen["levels"]:
         cost = (clock(row["seconds"]), megabytes(row["bytes"])) if row["action"] == "train" else ("", "")
         sparsity = "a result" if row["sparsity"] is None else f"{row['sparsity']:.2f}"
-        table.add_row(str(row["level"]), sparsity, str(row["epochs"]), row["action"], *cost)
+        action = row["action"] + (" in another order" if row["order"] else "")
+        table.add_row(str(row["level"]), sparsity, str(row["epochs"]), action, *cost)
     judging = foreseen["judging"]
-    if judging["masks"]:
-        table.add_row("", "", "", f"judge {plural(judging['masks'], 'mask')}", clock(judging["seconds"]), "")
+    if judging["networks"]:
+        table.add_row("", "", "", f"judge {plural(judging['networks'], 'network')}", clock(judging["seconds"]), "")
     table.add_section()
     table.add_row("all", "", "", "", clock(foreseen["seconds"]), megabytes(foreseen["bytes"]))
     return table

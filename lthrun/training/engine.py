@@ -1,12 +1,14 @@
 """One training step and one evaluation, as fast as the device allows.
 
-Inside an epoch nothing is read back from the device: losses and counts add up there and are read once.
+Inside an epoch nothing is read back from the device: losses and counts add up there and are read once. On CUDA a whole
+step (forward, backward, optimizer, mask) is one graph, and so is the validation of a batch (lthrun.training.graphs).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +17,27 @@ from torch.nn.functional import cross_entropy
 from lthrun.sections import Training
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
-from lthrun.training import convolution
-from lthrun.training.optimizers import OPTIMIZERS
+from lthrun.training import convolution, graphs
+from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate
 
 Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss over the images, and how many of each class were right."""
+    """Mean loss over the images, how many of each class were right, and which: bool [images], in their order."""
 
     loss: float
     correct: list[int]
+    right: Tensor = field(compare=False)
 
 
 class Engine:
     """A model with its optimizer and masks on a device.
 
     Channels-last layout on every device: convolutions want it, and batches are gathered in it. `loss` is the sum over
-    the steps since `take_loss`.
+    the steps since `take_loss`, and `finite` counts the steps in which it was a number; both lie on the device.
+    `uncaptured(what, why)` is told what goes without a CUDA graph on a device that has them.
     """
 
     def __init__(
@@ -44,14 +48,25 @@ class Engine:
         precision: str,
         masks: Mapping[str, Tensor],
         frozen: Mapping[str, Tensor] = {},
+        uncaptured: Callable[..., None] = lambda **_: None,
     ):
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device, self.precision, self.masks, self.frozen = device, precision, dict(masks), dict(frozen)
-        if convolution.supported(device, precision):
-            convolution.use_products(self.model)
+        if products := convolution.products(device, precision):
+            convolution.use_products(self.model, products)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
         self._hold = self._held()
         self.loss = torch.zeros((), device=device)
+        self.finite = torch.zeros((), dtype=torch.int64, device=device)
+        self._found: Tensor | None = None
+        self._right: dict[int, Tensor] = {}
+        recorder = graphs.recorder(device)
+        if recorder:
+            make_capturable(self.optimizer, device)
+        self.warm_ups = graphs.WARM_UPS if recorder else 0  # steps after which it is as fast as it gets
+        self._steps = graphs.Captured(recorder, "training", self.warm_ups, uncaptured)
+        # Most engines that judge a supermask do so once: recording would take longer than it saves.
+        self._judgements = graphs.Captured(recorder, "validation", 1, uncaptured)
 
     def _held(self) -> masking.Hold | None:
         weights = dict(self.model.named_parameters())
@@ -63,22 +78,27 @@ class Engine:
             self._hold.remove()
         self.masks = masks
         self._hold = self._held()
+        self._steps.forget()
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        on = self.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=on, cache_enabled=False)
 
     def step(self, batch: Batch, rate: float | None = None) -> None:
         """One step of training, at a learning rate if one is given; the model must be in training mode."""
-        images, labels = batch
         if rate is not None:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+            set_rate(self.optimizer, rate)
+        self._steps(self._step, *batch)
+        self._steps.rounds += 1
+
+    def _step(self, images: Tensor, labels: Tensor) -> None:
         with self.autocast():
             loss = cross_entropy(self.model(images), labels)
         torch.autograd.backward(loss)
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         self.loss += loss.detach()
+        self.finite += self.loss.isfinite()
 
     def take_loss(self) -> float:
         """The sum of the losses of the steps since the last call."""
@@ -86,20 +106,34 @@ class Engine:
         self.loss.zero_()
         return total
 
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch], classes: int) -> Evaluation:
+        """Judge the model as it is, batch norm on its running statistics; `classes` is that of the model."""
+        self.model.eval()
+        if self._found is None:
+            self._found = torch.zeros(1 + classes, dtype=torch.float64, device=self.device)
+        self._found.zero_()
+        rights = []
+        for images, labels in batches:
+            if len(labels) not in self._right:
+                self._right[len(labels)] = torch.zeros(len(labels), dtype=torch.bool, device=self.device)
+            right = self._right[len(labels)]
+            self._judgements(partial(self._judge, self._found, right), images, labels)
+            rights.append(right.clone())
+        self._judgements.rounds += 1
+        loss, *correct = self._found.tolist()
+        every = torch.cat(rights)
+        return Evaluation(loss / len(every), [int(count) for count in correct], every)
 
-@torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[Batch], classes: int, autocast: torch.autocast) -> Evaluation:
-    """Judge the model as it is, batch norm on its running statistics."""
-    model.eval()
-    losses, corrects, seen = [], [], 0
-    for images, labels in batches:
-        with autocast:
-            logits = model(images).float()
-        losses.append(cross_entropy(logits, labels, reduction="sum"))
-        right = labels[logits.argmax(1) == labels]
-        corrects.append((right.unsqueeze(1) == torch.arange(classes, device=labels.device)).sum(0))
-        seen += len(labels)
-    return Evaluation(float(torch.stack(losses).sum()) / seen, torch.stack(corrects).sum(0).tolist())
+    def _judge(self, found: Tensor, right: Tensor, images: Tensor, labels: Tensor) -> None:
+        """Add the sum of the losses, and the right answers of each class, to `found` [1 + classes]; which answers are
+        right comes to `right` [batch]."""
+        with self.autocast():
+            logits = self.model(images).float()
+        loss = cross_entropy(logits, labels, reduction="sum")
+        each = labels.unsqueeze(1) == torch.arange(len(found) - 1, device=labels.device)
+        right.copy_(logits.argmax(1) == labels)
+        found += torch.cat([loss.unsqueeze(0), (each & right.unsqueeze(1)).sum(0)]).double()
 
 
 @torch.no_grad()

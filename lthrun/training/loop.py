@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lthrun.data.batches import Batches
 from lthrun.errors import UserError
 from lthrun.report.statistics import accuracy, balanced_accuracy
 from lthrun.sparsity import masks as masking
-from lthrun.training.engine import Engine, evaluate
+from lthrun.training.engine import Engine
 
 Counts = dict[str, list[int]]
 
@@ -66,6 +67,7 @@ def epochs(
     measure: Callable[[], Counts],
     before_step: Callable[[int], None],
     on_step: Callable[[int, int, int, float, Sequence[Look]], None],
+    last_good: Callable[[], Path | None],
     spent: float = 0.0,
     looks: Sequence[Look] = (),
 ) -> Iterator[Record]:
@@ -78,9 +80,9 @@ def epochs(
     validations of it so far.
 
     Raises:
-        UserError: the loss is no longer a number.
+        UserError: the loss is no longer a number; the message names the checkpoint that `last_good()` finds.
     """
-    seen = list(looks)
+    began_at, seen = start, list(looks)
     while start < span.end:
         level_epoch = (start - span.first) // batches.epoch_steps
         opened = span.first + level_epoch * batches.epoch_steps
@@ -95,11 +97,14 @@ def epochs(
             on_step(level_epoch, step + 1 - opened, stop - opened, time.perf_counter() - began, seen)
         train_loss = engine.take_loss() / (stop - opened)
         trained = time.perf_counter()
-        found = evaluate(engine.model, batches.validation(), len(batches.valid_counts), engine.autocast())
+        found = engine.evaluate(batches.validation(), len(batches.valid_counts))
         if not math.isfinite(train_loss + found.loss):
+            step = began_at + int(engine.finite)
+            used, path = rate(min(step, stop - 1)), last_good()
             raise UserError(
-                f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level "
-                f"(steps {opened} to {stop}); lower the learning rate or training.weight_decay"
+                f"training.learning_rate: the loss is no longer a number in epoch {level_epoch} of the level, "
+                f"from step {step} on, at a learning rate of {used:g}; lower it or training.weight_decay "
+                f"({f'the last good checkpoint is {path}' if path else 'there is no good checkpoint'})"
             )
         yield Record(
             level_epoch=level_epoch,
@@ -120,7 +125,7 @@ def epochs(
 
 def look(engine: Engine, batches: Batches, step: int, images: int | None) -> Look:
     """A validation within an epoch; training goes on afterwards."""
-    found = evaluate(engine.model, batches.validation(images), len(batches.valid_counts), engine.autocast())
+    found = engine.evaluate(batches.validation(images), len(batches.valid_counts))
     engine.model.train()
     seen = batches.n_valid if images is None else min(images, batches.n_valid)
     return {"step": step, "loss": found.loss, "accuracy": sum(found.correct) / seen}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from torch.optim import Optimizer
 
@@ -35,6 +36,22 @@ def sgd(model: nn.Module, training: Training) -> Optimizer:
     import torch
 
     return torch.optim.SGD(groups(model, training.weight_decay), training.learning_rate, training.momentum, fused=True)
+
+
+def make_capturable(optimizer: Optimizer, device: torch.device) -> None:
+    """Let a CUDA graph hold the step: what changes from step to step, rate and count, lies on the device then."""
+    import torch
+
+    for group in optimizer.param_groups:
+        group.update(capturable=True, lr=torch.tensor(group["lr"], device=device))
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], float):
+            group["lr"] = rate
+        else:
+            group["lr"].fill_(rate)
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, Training], Optimizer]] = {"adamw": adamw, "sgd": sgd}

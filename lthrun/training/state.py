@@ -43,8 +43,10 @@ def to_optimizer(engine: Engine, state: Mapping[str, Tensor]) -> None:
     parameters = dict(engine.model.named_parameters())
     for path, value in state.items():
         name, _, key = path.rpartition("/")
-        own = torch.zeros_like(parameters[name]) if value.ndim else torch.zeros((), device=engine.device)
-        engine.optimizer.state[parameters[name]][key] = own.copy_(value)
+        own = engine.optimizer.state[parameters[name]]
+        if key not in own:
+            own[key] = torch.zeros_like(parameters[name]) if value.ndim else torch.zeros((), device=engine.device)
+        own[key].copy_(value)
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
