@@ -53,6 +53,7 @@ def runs(context: typer.Context, out: opt.Out = Path("runs"), json: opt.Json = F
     from lthrun.report.tables import runs_table
     from lthrun.rundir import finished_runs, finished_studies, other_format
 
+    opt.check_out(out)
     context.obj = out
     if context.invoked_subcommand:
         return

@@ -117,8 +117,7 @@ def experiment(
 
     config = load_config(source, name, sets, options)
     opt.check_engine(how["engine"])
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: found a file; must be a directory")
+    opt.check_out(out)
     with Screen(make_console(stderr=as_json), quiet) as screen:
         if dry_run:
             from lthrun.experiments.forecast import forecast

@@ -75,7 +75,12 @@ class Comparison(Section):
     def _rises(self) -> Comparison:
         if list(self.sparsities) != sorted(set(self.sparsities)):
             raise refuse("sparsities", list(self.sparsities), "must rise, like [50, 80, 90]")
-        if len(ladder(self.sparsities, self.at_most)) > MOST_LEVELS:
+        steps = ladder(self.sparsities, self.at_most)
+        if steps[0] < 1:
+            raise refuse(
+                "at_most", f"{self.at_most:g}", f"the first level would prune {steps[0]:.2g} %, must be 1 % or more"
+            )
+        if len(steps) > MOST_LEVELS:
             raise refuse(
                 "at_most", f"{self.at_most:g}", f"would take more than {MOST_LEVELS} levels: prune more at a time"
             )

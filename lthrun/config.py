@@ -46,11 +46,12 @@ class Compare(Baseline):
                 "lr-rewind",
                 "at a constant learning rate there is none to rewind: leave it out, or use training.schedule: cosine",
             )
-        if self.compare.rewind.endswith("ep") and steps_of(self.compare.rewind, 1) >= self.training.epochs:
+        if any(point.endswith("ep") and steps_of(point, 1) >= self.training.epochs for point in self.rewind_points):
             raise refuse(
                 "compare.rewind",
                 self.compare.rewind,
-                f"must lie before the end of level 0, which trains training.epochs = {self.training.epochs} epochs",
+                "must lie before the end of level 0, which trains training.epochs = "
+                f"{self.training.epochs} epochs: lower it, or leave out ticket-rewind",
             )
         if self.seed + self.compare.seeds - 1 > LARGEST_SEED:
             raise refuse("seed", self.seed, f"with {self.compare.seeds} seeds the last would be above {LARGEST_SEED}")
@@ -58,8 +59,8 @@ class Compare(Baseline):
 
     @property
     def rewind_points(self) -> tuple[str, ...]:
-        """Where the weights of ticket-rewind go back to."""
-        return (self.compare.rewind,)
+        """Where the weights of ticket-rewind go back to, if it is compared."""
+        return (self.compare.rewind,) if "ticket-rewind" in self.compare.arms else ()
 
     @property
     def seeds(self) -> range:

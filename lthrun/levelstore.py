@@ -51,7 +51,7 @@ class LevelStore:
         """level.json of a finished level, or None; a level with a file missing or cut short is not finished."""
         self._recover(key)
         record = read_json(self.root / key / "level.json")
-        if not isinstance(record, dict) or not isinstance(record.get("files"), dict) or "epochs" not in record:
+        if record is None or not isinstance(record.get("files"), dict) or not record.get("epochs"):
             return None
         return record if record["files"].items() <= sizes(self.root / key).items() else None
 

@@ -128,6 +128,13 @@ MASKING = {
 }
 
 
+def check_out(out: Path) -> None:
+    """Refuse an output root that is no directory and cannot become one."""
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise UserError(f"--out {out}: found a file{'' if there == out else f', {there}'}; must be a directory")
+
+
 def listed(convert: Callable[[str], Any], option: str, like: str) -> Callable[[str], list[Any]]:
     """Makes a list of what was typed with commas."""
 

@@ -30,9 +30,9 @@ class RunDir:
     def lock(self, waiting: Callable[[], None]) -> Any:
         return lock(self.path / ".lock", waiting)
 
-    def start(self, config: str, environment: Mapping[str, Any], fresh: bool) -> None:
-        """Begin to write the run down; what happened and was judged before is kept unless the run starts `fresh`."""
-        for name in ("metrics.jsonl", *(["events.jsonl", "judgements.jsonl"] if fresh else [])):
+    def start(self, config: str, environment: Mapping[str, Any], anew: Sequence[str]) -> None:
+        """Begin to write the run down; the files named in `anew` begin anew, the others go on."""
+        for name in anew:
             (self.path / name).unlink(missing_ok=True)
         write_text(self.path / "config.yaml", config)
         write_json(self.path / "environment.json", {"format": FORMAT, **environment})
@@ -111,7 +111,7 @@ def read_study(run_dir: Path) -> dict[str, Any] | None:
 
 def summary_with(told: set[str], run_dir: Path) -> dict[str, Any] | None:
     summary = read_json(run_dir / "summary.json")
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT or not summary.keys() >= told:
+    if summary is None or summary.get("format") != FORMAT or not summary.keys() >= told:
         return None
     return {**summary, "run_dir": str(run_dir)}
 
@@ -119,26 +119,34 @@ def summary_with(told: set[str], run_dir: Path) -> dict[str, Any] | None:
 def read_metrics(run_dir: Path) -> list[dict[str, Any]] | None:
     """The records in a run's or a study's directory; None where they are missing or damaged."""
     try:
-        return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text("utf-8").splitlines()]
+        found = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text("utf-8").splitlines()]
     except (OSError, ValueError):
         return None
+    return found if all(isinstance(line, dict) and "accuracy" in line for line in found) else None
 
 
 def other_format(run_dir: Path) -> Any:
     """The format of a run directory that this version does not read; None of one that it does."""
     for name in ("summary.json", "environment.json"):
-        value = read_json(run_dir / name)
-        if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
+        value = read_json(run_dir / name, check=False)
+        if value is not None and value.get("format", FORMAT) != FORMAT:
             return value["format"]
     return None
 
 
 def level_keys(run_dir: Path) -> set[str]:
-    """The names of the levels that a run needs, as far as its directory tells."""
-    environment, summary = (read_json(run_dir / name) for name in ("environment.json", "summary.json"))
-    keys = set(environment.get("levels", [])) if isinstance(environment, dict) else set()
-    levels = summary.get("levels") if isinstance(summary, dict) else None
-    return keys | {level["key"] for level in (levels if isinstance(levels, list) else [])}
+    """The names of the levels that a run needs.
+
+    Raises:
+        UserError: its directory does not tell.
+    """
+    environment, summary = read_json(run_dir / "environment.json"), read_summary(run_dir)
+    if environment is None and summary is None:
+        raise UserError(
+            f"{run_dir}/environment.json: missing or damaged, so that it is not known which levels the run needs: give "
+            "the run's command again, which writes it anew, or remove the directory"
+        )
+    return set((environment or {}).get("levels", [])) | {level["key"] for level in (summary or {}).get("levels", [])}
 
 
 def finished_runs(out: Path) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ class Training(Section):
     weight_decay: float = Field(0.01, ge=0)
     """The pull of weights towards zero."""
     evaluate_every: int | None = Field(None, ge=1, le=MOST)
-    """Also validate every so many steps of a level; null: at the end of each epoch only."""
+    """Also validate every so many steps of a level, and at its end; null: at the end of each epoch only."""
     evaluate_images: int | None = Field(None, ge=1, le=MOST)
     """On so many of the validation images, always the same; null: on all of them."""
 

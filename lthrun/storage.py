@@ -1,7 +1,7 @@
 """The one module that writes. What is read back is written aside, flushed, and renamed, and its folder flushed.
 
-Tensor files carry a digest of themselves, so that damage is found when they are read. What lies in an output root
-is said in lthrun.levelstore and lthrun.rundir.
+Tensor files and JSON objects carry a digest of themselves, so that damage is found when they are read. What lies in an
+output root is said in lthrun.levelstore and lthrun.rundir.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+DIGEST = "blake2b"
 
 
 def cache_dir() -> Path:
@@ -42,8 +43,10 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
     """Hold the lock file `path`; a lock whose process has died does not block.
 
     Calls `waiting` once if another process holds it. What killed processes left half-written beside the lock goes
-    away; so does, in the end, a folder that holds nothing but its lock because what it was made for was refused.
+    away; so do, in the end, a folder that holds nothing but its lock because what it was made for was refused, and
+    those that were made around it.
     """
+    made = [folder for folder in path.parent.parents if not folder.exists()]
     make_dir(path.parent)
     held = filelock.FileLock(path)
     try:
@@ -59,6 +62,8 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
         with suppress(OSError):
             if list(path.parent.iterdir()) == [path]:
                 shutil.rmtree(path.parent)
+                for folder in made:
+                    folder.rmdir()
 
 
 @contextmanager
@@ -177,16 +182,28 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON object, with a digest of itself."""
+    write_text(path, json.dumps({**value, DIGEST: digest(value)}, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file, or None where there is no (whole) one."""
+def read_json(path: Path, check: bool = True) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is no (whole) one, or what it holds is not what was written.
+
+    Files of older versions have no digest, and are read without.
+    """
     try:
-        return json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
+    if not isinstance(found, dict):
+        return None
+    promised = found.pop(DIGEST, None)
+    return found if promised is None or not check or promised == digest(found) else None
+
+
+def digest(value: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def append_json_line(path: Path, value: Any) -> None:
@@ -202,9 +219,6 @@ def append_json_line(path: Path, value: Any) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         name_file(error, path)
-
-
-DIGEST = "blake2b"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -47,8 +47,7 @@ def sweep(
     options = opt.by_key(KEYS, typed)
     configs = [(place, configured(experiment, config, set, options, place)) for place in places(grid)]
     opt.check_engine(engine)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: found a file; must be a directory")
+    opt.check_out(out)
     with Screen(make_console(stderr=json), quiet) as screen:
         from lthrun.experiments.sweep import runs_of
         from lthrun.experiments.sweep import sweep as carry_out

@@ -202,6 +202,7 @@ def comparisons(draw: np.random.Generator, values: dict[Any, Any], sparsities: S
                     "sparsity": sparsity,
                     "primary": primary,
                     "n": len(differences),
+                    "seeds": list(range(len(differences))),
                     "differences": differences.tolist(),
                     "mean": float(differences.mean()),
                     "interval": interval,
@@ -210,6 +211,7 @@ def comparisons(draw: np.random.Generator, values: dict[Any, Any], sparsities: S
                     "p_holm": None,
                     "word": word(interval) if measure != "early_stopping" else None,
                     "more_seeds": 7 if word(interval) == "undecided" else None,
+                    "margin": 0.25 if measure == "early_stopping" else 1.0,
                     "unit": "epochs" if measure == "early_stopping" else "points",
                 }
             )

@@ -15,6 +15,7 @@ import yaml
 
 from lthrun import __version__
 from lthrun.configfile import load_config
+from lthrun.storage import read_json
 from tests.conftest import SMALL
 
 TINY = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
@@ -53,6 +54,7 @@ BAD = {
     "config of another experiment": (["baseline", "--config", "ticket"], "ticket: experiment: found ticket; this is not a config of `lthrun baseline`"),
     "missing config": (["ticket", "--config", "nowhere.yaml"], "--config: found no file nowhere.yaml; shipped with lthrun are"),
     "out is a file": (["baseline", "--out", "MISSPELT"], "found a file; must be a directory"),
+    "out is below a file": (["baseline", "--out", "/dev/null/runs", "--dry-run"], "must be a directory"),
     "data dir of the drawn set": (["baseline", "--config", "smoke/baseline", "--data-dir", "IMAGES"], "--data-dir goes with data.dataset: pets"),
     "a tensor would be emptied": (["ticket", "--sparsity", "99.9", "--data-dir", "IMAGES", *TINY, "--set", "pruning.granularity=filter"], "pruning.sparsity: found 99.9; layer collapse, conv1.weight would lose all its 64 groups"),
     "empty config name": (["ticket", "--config", ""], "--config: found no file"),
@@ -134,7 +136,7 @@ def test_options_reach_the_config(ticket: Callable, tmp_path: Path):
 def test_json_is_the_summary_on_stdout_and_all_else_on_stderr(ticket: Callable, tmp_path: Path):
     outcome = ticket("supermask", "--json")
     summary = json.loads(outcome.out)
-    assert summary == json.loads(next(tmp_path.glob("out/supermask-*/summary.json")).read_text())
+    assert summary == read_json(next(tmp_path.glob("out/supermask-*/summary.json")))
     assert set(summary["supermask"]) == {
         "accuracy", "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval", "batch_norm",
         "method", "levels", "dense", "random", "better_than_chance",

@@ -194,7 +194,7 @@ def test_the_command_gives_a_verdict_or_says_why_there_is_none(lthrun: Callable,
     three = lthrun(*arguments, "--seeds", "3", "--json")
     found = json.loads(three.out)
     assert found["verdict"]["word"] in ("wins", "matches", "loses", "undecided")
-    assert found["verdict"]["winning_ticket"] is None
+    assert found["verdict"]["winning_ticket"] is not True, "the controls are not compared"
     assert found["levels"] == {"trained": 2, "taken_over": 4, "failed": 0}
     again = lthrun("resume", found["run_dir"], "--json")
     assert again.status == 0 and json.loads(again.out)["cells"] == found["cells"]

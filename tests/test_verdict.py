@@ -14,9 +14,10 @@ from lthrun.report.verdict import Question, answer, answer_all, decide, holm, me
 SAMPLES = st.lists(st.floats(-20, 20), min_size=3, max_size=12)
 
 
-def question(*differences: float, margin: float = 1.0, **facts: str) -> Question:
+def question(*differences: float, margin: float = 1.0, step: float = 1e-9, **facts: str) -> Question:
     names = {"arm": "ticket", "against": "dense", "measure": "accuracy"} | facts
-    return Question(sparsity=50.0, differences=differences, margin=margin, **names)
+    seeds = tuple(range(len(differences)))
+    return Question(sparsity=50.0, seeds=seeds, differences=differences, margin=margin, step=step, **names)
 
 
 def test_the_interval_is_students():
@@ -40,17 +41,23 @@ def test_the_first_word_that_applies_is_said(low: float, high: float, word: str)
     assert decide(low, high, 1.0) == word
 
 
-def test_without_spread_the_interval_is_the_value():
-    assert answer(question(0.0, 0.0, 0.0))["word"] == "matches"
-    assert answer(question(2.0, 2.0, 2.0))["word"] == "wins"
-    assert answer(question(-2.0, -2.0, -2.0))["word"] == "loses"
+def test_seeds_that_agree_to_the_step_are_no_surer_than_rounding_to_it():
+    """Three equal differences of one step: deviation 1 / √12, so half the interval is 4.302653 / √36 steps."""
+    found = answer(question(0.4, 0.4, 0.4, step=0.4))
+    half = 0.4 * 4.302653 / 6
+    assert found["interval"] == pytest.approx([0.4 - half, 0.4 + half], abs=1e-6)
+    assert 0.02 < found["p"] < 0.05, "nor does it pass a correction for several questions"
+    assert answer(question(0.0, 0.0, 0.0, step=0.4))["word"] == "matches"
+    counts = [(170, 168), (165, 163), (158, 156)]  # equal but for what floats make of them
+    noisy = answer(question(*(100 * (a / 240 - b / 240) for a, b in counts), step=100 / 240))
+    assert noisy["p"] > 0.001
 
 
 @pytest.mark.parametrize("differences", [(), (5.0,), (5.0, 6.0)])
 def test_fewer_than_three_seeds_have_no_verdict(differences: tuple[float, ...]):
     found = answer(question(*differences))
     assert found["word"] is None and found["interval"] is None and found["p"] is None
-    assert mean_interval([0.7, 0.8])["interval"] is None
+    assert mean_interval([0.7, 0.8], 0.01)["interval"] is None
 
 
 def test_holm_by_hand():
@@ -119,6 +126,34 @@ def test_where_nothing_differs_any_of_four_secondary_ones_errs_in_at_most_5_of_1
     assert 0 < erring / studies <= 0.05 + 4 * 0.0089
 
 
+@pytest.mark.parametrize(("seeds", "images"), [(3, 80), (3, 16), (5, 80)])
+def test_accuracies_of_few_images_err_no_more_often(seeds: int, images: int):
+    """Ten comparisons of shares of a few images, of which equal differences are common; 600 studies."""
+    draw = np.random.default_rng(5)
+    erring = 0
+    for _ in range(600):
+        right = draw.binomial(images, 0.7, (11, seeds))
+        asked = [question(*(100 * (row - right[0]) / images), margin=0.0, step=100 / images) for row in right[1:]]
+        erring += any(f["word"] in ("wins", "loses") for f in answer_all(None, asked))
+    assert erring / 600 <= 0.05 + 4 * 0.0089
+
+
+def test_looks_of_a_training_err_no_more_often():
+    """Five comparisons of the look of lowest loss, at random among the last three; 600 studies of three seeds."""
+    draw = np.random.default_rng(6)
+    erring = 0
+    for _ in range(600):
+        best = draw.integers(0, 3, (6, 3)) * 0.25
+        asked = [question(*(best[0] - row), margin=0.25, step=0.25) for row in best[1:]]
+        erring += any(f["word"] in ("wins", "loses") for f in answer_all(None, asked))
+    assert erring / 600 <= 0.05 + 4 * 0.0089
+
+
+def test_an_interval_of_shares_lies_among_shares():
+    found = mean_interval([0.9, 1.0, 0.95], 0.01)
+    assert found["interval"][1] == 1.0 and found["interval"][0] < 0.9
+
+
 def test_a_real_difference_is_found():
     draw = np.random.default_rng(3)
     words = [answer(question(*draw.normal(3, 1, 5)))["word"] for _ in range(500)]
@@ -145,4 +180,6 @@ def test_a_winning_ticket_wins_or_matches_and_beats_both_controls():
     assert study(good, good, good) is True and study(same, good, good) is True
     assert study(bad, good, good) is False and study(good, same, good) is False and study(good, good, bad) is False
     assert winning(answer_all(question(*good), [question(*good, against="random-mask")]), 50.0) is None
+    assert winning(answer_all(question(*bad), []), 50.0) is False, "whatever the controls would say"
+    assert winning(answer_all(question(*good), [question(*bad, against="random-init")]), 50.0) is False
     assert study(good[:2], good, good) is None

@@ -128,7 +128,7 @@ def current(images: Images, size: int) -> Store | None:
     """The store as it is on disk, or None where there is none that is up to date."""
     where = home(images, size)
     index = read_json(where / "index.json")
-    if not isinstance(index, dict) or index.pop("stamp", None) != stamp(images, size):
+    if index is None or index.pop("stamp", None) != stamp(images, size):
         return None
     pixels = where / index.pop("pixels")
     if not pixels.exists() or pixels.stat().st_size != index.pop("bytes"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from lthrun.experiments.tasks import Task
 Tell = Callable[..., None]
 """Called as `tell("task", task=…, found=…)` or `tell("task_failed", task=…, why=…)` when a task has ended."""
 RETRIES = 2
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
 class Board:
@@ -55,7 +57,13 @@ class Board:
             self._unmet[task.key] = set()
 
     def failed(self, task: Task, error: BaseException | str) -> None:
-        """Say why; what needs it cannot be done either."""
+        """Say why; what needs it cannot be done either.
+
+        Raises:
+            OSError: there is no room to write, or it is not allowed: the others would fail as well.
+        """
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise error
         self._under_way.discard(task.key)
         why = error if isinstance(error, str) else reason(error)
         self.failures[task.key] = why
@@ -67,5 +75,7 @@ class Board:
 
 def reason(error: BaseException) -> str:
     """Why a task failed, on one line."""
-    text = printable(str(error)) if isinstance(error, UserError) else printable(f"{type(error).__name__}: {error}")
-    return text[:500]
+    if isinstance(error, OSError) and error.filename:
+        return printable(f"{error.filename}: {error.strerror}")[:500]
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return printable(text)[:500]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lthrun.config import Compare
@@ -49,11 +49,12 @@ def compare(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Do the study's tasks: its summary, and a line per epoch of each result's last training."""
     study: Any = setting.resolved
-    levels, reused = LevelStore(job.out), 0
+    levels, reused, seconds = LevelStore(job.out), 0, 0.0
 
     def tell(kind: str, task: Task, found: Mapping[str, Any] = {}, **facts: Any) -> None:
-        nonlocal reused
+        nonlocal reused, seconds
         reused += bool(found.get("reused"))
+        seconds += found.get("seconds", 0.0)
         emit(kind, key=task.key, about=task.about, level=task.level.index, **found, **facts)
 
     failures = ENGINES[engine](todo, job, jobs, tell, emit)
@@ -87,7 +88,7 @@ def compare(
         "epoch_steps": setting.ground.epoch_steps,
         "epochs": study.training.epochs,
         "about": {arm: ARMS[arm].about for arm in study.compare.arms},
-        **findings(results, design(study, setting.ground.epoch_steps, max(counts) / sum(counts))),
+        **findings(results, design(study, setting.ground.epoch_steps, counts)),
         "notes": notes(study, setting),
         **stability(made, have, records, levels, study),
         "missing": [
@@ -97,7 +98,7 @@ def compare(
             if (arm, seed, p.sparsity) not in have
         ],
         "levels": {"trained": len(todo) - len(failures) - reused, "taken_over": reused, "failed": len(failures)},
-        "seconds": sum(epoch["seconds"] for r in results for epoch in r.epochs),
+        "seconds": seconds,
         "lines": len(lines),
         "run_dir": str(run_dir.path),
         "files": {},
@@ -105,12 +106,13 @@ def compare(
     return summary, lines
 
 
-def design(study: Compare, epoch_steps: int, majority_rate: float) -> Design:
+def design(study: Compare, epoch_steps: int, counts: Sequence[int]) -> Design:
     """What the config fixes before anything is trained."""
     rivals = {arm: ("ticket", arm) if ARMS[arm].asks else (arm, ARMS[arm].against) for arm in study.compare.arms}
     look = (study.training.evaluate_every or epoch_steps) / epoch_steps
     rules = study.compare
-    return Design(study.seeds, rules.sparsities, rivals, rules.margin, epoch_steps, look, majority_rate)
+    n = sum(counts)
+    return Design(study.seeds, rules.sparsities, rivals, rules.margin, epoch_steps, look, max(counts) / n, n)
 
 
 def searched(level: Level) -> int:

@@ -61,7 +61,8 @@ def carry_out(setting: Setting, run_dir: RunDir, job: Job, emit: Emit) -> tuple[
     wanted = [*replays(setting.levels), *setting.levels]
     check_room(wanted, lab, run_dir, run_bytes(setting.levels, lab))
     keys = [level.key for level in wanted]
-    run_dir.start(dump(setting.resolved), {**environment(setting.device), "levels": keys}, job.fresh)
+    anew = ["metrics.jsonl", *(["events.jsonl", "judgements.jsonl"] if job.fresh else [])]
+    run_dir.start(dump(setting.resolved), {**environment(setting.device), "levels": keys}, anew)
     record(
         "started",
         experiment=setting.config.experiment,

@@ -21,7 +21,7 @@ from lthrun.rundir import RunDir
 
 EVENTS = {"study", "task", "task_failed", "damaged", "finished"}
 # Of what happens within a level, the rest would be a run's story, and a study has hundreds.
-SHOWN = EVENTS | {"step", "waiting", "busy", "uncaptured"}
+SHOWN = EVENTS | {"step", "waiting", "busy", "uncaptured", "no_question"}
 
 
 def conduct(
@@ -44,7 +44,7 @@ def conduct(
     lab = Lab(replace(setting, config=study.ticket(study.seed), levels=[]), LevelStore(job.out), record, job.fresh)
     check_room([task.level for task in todo], lab, run_dir)
     config, surroundings = dump(study), {**environment(setting.device), "levels": [task.key for task in todo]}
-    run_dir.start(config, surroundings, job.fresh)
+    run_dir.start(config, surroundings, ["events.jsonl"] if job.fresh else [])
     record(
         "study",
         tasks=len(todo),
@@ -55,6 +55,8 @@ def conduct(
         n_train=len(setting.train),
         n_valid=len(setting.valid),
     )
+    if not {"ticket", "dense"} <= set(study.compare.arms):
+        record("no_question")
     summary, lines = compare(setting, run_dir, made, todo, job, record, engine, jobs)
     run_dir.metrics(lines)
     publish(Records(run_dir.path, summary, lines, config, surroundings))

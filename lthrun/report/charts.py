@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lthrun.errors import printable
 from lthrun.report.tables import clock, plain_table, plural, what
-from lthrun.report.wording import MEASURES, at, confidences, difference, epochs, missing, p_value, share
+from lthrun.report.wording import MEASURES, at, confidences, difference, epochs, missing, share
 
 STYLES = {"wins": "green", "matches": "green", "loses": "red"}
 CHART = 15
@@ -23,12 +23,14 @@ def study_summary(summary: dict[str, Any]) -> Iterable[Any]:
     yield ""
     yield cells_table(summary)
     rows = summary["comparisons"]
-    yield differences_table("Primary comparison", [row for row in rows if row["primary"]], summary["margin"])
+    primary = [row for row in rows if row["primary"]]
+    if primary:
+        yield differences_table("Primary comparison", primary)
     for measure, said in MEASURES.items():
         secondary = [row for row in rows if row["measure"] == measure and not row["primary"]]
         if secondary:
             title = f"Differences in {said}: secondary, Holm-corrected"
-            yield differences_table(title, secondary, summary["margin"])
+            yield differences_table(title, secondary)
     if summary["reach"]:
         yield reach_table(summary["reach"])
     if summary["overlap"]:
@@ -118,13 +120,13 @@ def interval_chart(
     return "".join(line)
 
 
-def differences_table(title: str, rows: Sequence[dict[str, Any]], margin: float) -> Table:
+def differences_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     """Paired differences, drawn around zero, with the words they earn."""
-    unit = rows[0]["unit"] if rows else "points"
+    unit, margin = rows[0]["unit"], rows[0]["margin"] or 1.0
     most = max([3 * margin, *(abs(end) for row in rows for end in row["interval"] or [row["mean"]] if row["primary"])])
-    against = sorted({row["against"] for row in rows})
+    against, several = sorted({row["against"] for row in rows}), len(rows) > 1
     table = plain_table(f"{title} ({unit}, arm minus {against[0] if len(against) == 1 else 'the other'})")
-    table.add_column("arm", no_wrap=len(against) == 1)
+    table.add_column("arm", no_wrap=len(against) == 1, overflow="fold")
     table.add_column("at", justify="right", no_wrap=True)
     table.add_column("difference (interval)", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
@@ -140,18 +142,20 @@ def differences_table(title: str, rows: Sequence[dict[str, Any]], margin: float)
             difference(row),
             str(row["n"]),
             interval_chart(row["mean"], row["interval"], -most, most, 0.0),
-            Text(row["word"] or p_said(row), STYLES.get(row["word"], "")),
+            Text(
+                f"+{row['more_seeds']} seeds" if several and row["more_seeds"] else row["word"] or "",
+                STYLES.get(row["word"], ""),
+            ),
         )
         named = name
-    more = [f"; about {plural(row['more_seeds'], 'more seed')} would decide" for row in rows if row["more_seeds"]]
-    table.caption = Text(f"intervals at {confidences(rows)}{more[0] if len(rows) == 1 and more else ''}", "dim")
+    more = ""
+    if several and any(row["more_seeds"] for row in rows):
+        more = "; +9 seeds: undecided, about so many more would decide"
+    elif rows[0]["more_seeds"]:
+        more = f"; about {plural(rows[0]['more_seeds'], 'more seed')} would decide"
+    table.caption = Text(f"intervals at {confidences(rows)}{more}", "dim")
     table.caption_justify = "left"
     return table
-
-
-def p_said(row: dict[str, Any]) -> str:
-    p = row["p_holm"] if row["p_holm"] is not None else row["p"]
-    return "" if p is None else f"p {p_value(p)}"
 
 
 def reach_table(rows: Sequence[dict[str, Any]]) -> Table:

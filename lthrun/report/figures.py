@@ -134,11 +134,15 @@ def learning_curves(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) 
 def curve(arm: str, metrics: Iterable[dict[str, Any]], epoch_steps: int) -> list[dict[str, Any]]:
     """A row per moment at which the arm was looked at: mean, lowest and highest over the seeds."""
     looks: dict[int, dict[int, tuple[float, float]]] = {}
+    metrics = list(metrics)
+    looked = any(record["looks"] for record in metrics if record["arm"] == arm)
     for record in metrics:
         if record["arm"] == arm:
+            # Looks may see a part of the images: they and ends of epochs do not belong on one line.
             for moment in record["looks"]:
                 looks.setdefault(moment["step"], {})[record["seed"]] = (moment["loss"], moment["accuracy"])
-            looks.setdefault(record["step"], {})[record["seed"]] = (record["valid_loss"], record["accuracy"])
+            if not looked:
+                looks.setdefault(record["step"], {})[record["seed"]] = (record["valid_loss"], record["accuracy"])
     rows = []
     for step, seen in sorted(looks.items()):
         row: dict[str, Any] = {"arm": arm, "step": step, "epochs": step / epoch_steps, "n": len(seen)}
@@ -171,7 +175,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], untrained: set[str], rate: float
             ends.append((mean[-1], arm, shown))
         axes.set_title("validation loss" if name == "loss" else "accuracy, %")
         axes.set_xlabel("epochs")
-        axes.set_xlim(0, max((row["epochs"] for row in rows if row["epochs"] <= most), default=1) * 1.03)
+        axes.set_xlim(0, 1.03 * (max((row["epochs"] for row in rows if row["epochs"] <= most), default=0) or 1))
         if name == "accuracy":
             axes.axhline(100 * rate, color=MUTED, linestyle=DOTTED, linewidth=1.2)
             ends.append((100 * rate, "majority rate", Look(MUTED, "", DOTTED)))

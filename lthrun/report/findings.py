@@ -1,14 +1,14 @@
-"""What a study found: comparisons, means with intervals, training time to equal accuracy, and the verdict in words."""
+"""What a study found: comparisons, means with intervals, and training time to equal accuracy."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lthrun.report.verdict import CONTROLS, FEWEST, Question, answer_all, mean_interval, winning
-from lthrun.report.wording import signed
+from lthrun.report.sentences import verdict
+from lthrun.report.verdict import Question, answer_all, mean_interval
 
 MAJORITY = "majority rate"
 
@@ -53,6 +53,7 @@ class Design:
         rivals: by arm, which arm asks about which other: ("ticket", "random-mask") or ("prune", "dense").
         margin: up to how many points two arms match.
         look: epochs between two validations.
+        n: number of validation images.
     """
 
     seeds: Sequence[int]
@@ -62,6 +63,11 @@ class Design:
     epoch_steps: int
     look: float
     majority_rate: float
+    n: int
+
+
+FEWEST_LOOKS = 3
+"""With fewer validations of a training the one of lowest loss says nothing of time."""
 
 
 def findings(results: Sequence[Result], design: Design) -> dict[str, Any]:
@@ -117,7 +123,10 @@ def questions(table: Table, design: Design) -> tuple[Question | None, list[Quest
     for sparsity in design.sparsities:
         if both:
             measures = ["accuracy"] if sparsity != design.sparsities[0] else []
-            measures += ["balanced_accuracy", "early_stopping"]
+            measures.append("balanced_accuracy")
+            pairs = table.pairs("ticket", "dense", sparsity)
+            if all(len(result.looks) >= FEWEST_LOOKS for pair in pairs for result in pair):
+                measures.append("early_stopping")
             asked += [ask(table, design, "ticket", "dense", measure, sparsity) for measure in measures]
         for name, (arm, against) in design.rivals.items():
             if name not in ("ticket", "dense") and {arm, against} <= have | {MAJORITY}:
@@ -128,28 +137,34 @@ def questions(table: Table, design: Design) -> tuple[Question | None, list[Quest
 
 
 def ask(table: Table, design: Design, arm: str, against: str, measure: str, sparsity: float) -> Question:
+    image = 100 / design.n
     if against == MAJORITY:
-        rates = [last(result, measure) for result in table.all(arm, sparsity)]
-        found = tuple(100 * (rate - design.majority_rate) for rate in rates)
-        return Question(arm, against, measure, sparsity, found, design.margin)
+        own = table.all(arm, sparsity)
+        found = tuple(100 * (last(result, measure) - design.majority_rate) for result in own)
+        return Question(arm, against, measure, sparsity, seeds_of(own), found, design.margin, image)
     pairs = table.pairs(arm, against, sparsity)
+    seeds = seeds_of(one for one, _ in pairs)
     if measure == "early_stopping":
         earlier = tuple((other.early_stop - one.early_stop) / design.epoch_steps for one, other in pairs)
-        return Question(arm, against, measure, sparsity, earlier, design.look, "epochs")
+        return Question(arm, against, measure, sparsity, seeds, earlier, design.look, design.look, "epochs")
     better = tuple(100 * (last(one, measure) - last(other, measure)) for one, other in pairs)
-    return Question(arm, against, measure, sparsity, better, design.margin)
+    return Question(arm, against, measure, sparsity, seeds, better, design.margin, image)
+
+
+def seeds_of(results: Iterable[Result]) -> tuple[int, ...]:
+    return tuple(result.seed for result in results)
 
 
 def reached(table: Table, design: Design) -> list[dict[str, Any]]:
     """When each arm first had the accuracy at which the dense network of its seed ended; who never had is counted.
 
-    Both accuracies are of the same validation images, those of the looks.
+    Both accuracies are of the same validation images, those of the looks. An arm that is never trained has no time.
     """
     found = []
     for name, (arm, against) in design.rivals.items():
         own = arm if against != name else against
         for sparsity in design.sparsities[:1] if own == "dense" else design.sparsities:
-            pairs = table.pairs(own, "dense", sparsity)
+            pairs = [pair for pair in table.pairs(own, "dense", sparsity) if pair[0].steps]
             steps = [one.reaches(dense.looks[-1]["accuracy"]) for one, dense in pairs]
             if not steps:
                 continue
@@ -176,109 +191,11 @@ def cells(results: Sequence[Result], design: Design) -> list[dict[str, Any]]:
             "arm": arm,
             "sparsity": sparsity,
             "n": len(group),
-            **{m: mean_interval([last(r, m) for r in group]) for m in ("accuracy", "balanced_accuracy")},
+            "seeds": list(seeds_of(group)),
+            **{m: mean_interval([last(r, m) for r in group], 1 / design.n) for m in ("accuracy", "balanced_accuracy")},
             "epochs": group[0].steps / design.epoch_steps,
             "search_epochs": group[0].search_steps / design.epoch_steps,
             "measured_sparsity": statistics.fmean(r.measured for r in group),
         }
         for (arm, sparsity), group in groups.items()
     ]
-
-
-def verdict(comparisons: Sequence[dict[str, Any]], reach: Sequence[dict[str, Any]], design: Design) -> dict[str, Any]:
-    """The word for the primary question, whether the ticket is a winning one, and both halves in sentences."""
-    first = comparisons[0] if comparisons and comparisons[0]["primary"] else None
-    if first is None:
-        return {"word": None, "winning_ticket": None, "sentences": [
-            "No verdict: its question is about the arms ticket and dense, and no seed has both of them."
-        ]}  # fmt: skip
-    won = winning(comparisons, design.sparsities[0])
-    said = [accuracy_said(first, design), *([winning_said(comparisons, won, design)] if first["word"] else [])]
-    return {"word": first["word"], "winning_ticket": won, "sentences": [*said, *time_said(comparisons, reach, design)]}
-
-
-def accuracy_said(first: Mapping[str, Any], design: Design) -> str:
-    n = first["n"]
-    if first["word"] is None:
-        return (
-            f"No verdict: {n} {'seed has' if n == 1 else 'seeds have'} both ticket and dense, and fewer than {FEWEST} "
-            "say nothing about how much a result depends on chance."
-        )
-    name = f"The ticket at {first['sparsity']:g} %"
-    shown = f"{signed(first['mean'])} points ({interval(first)}, {n} seeds)"
-    said: dict[str, Callable[[], str]] = {
-        "wins": lambda: f"{name} wins: after the same training it is more accurate than the dense network, {shown}.",
-        "matches": lambda: (
-            f"{name} matches the dense network after the same training: the difference, {shown}, lies "
-            f"within ±{design.margin:g} points."
-        ),
-        "loses": lambda: f"{name} loses: after the same training it is less accurate than the dense network, {shown}.",
-        "undecided": lambda: (
-            f"Undecided: after the same training the ticket at {first['sparsity']:g} % differs from "
-            f"the dense network by {shown}. {seeds_said(first['more_seeds'])}"
-        ),
-    }
-    return said[first["word"]]()
-
-
-def seeds_said(more: int | None) -> str:
-    if more is None:
-        return "No number of seeds that one could train would decide, if mean and spread stay as they are."
-    return f"About {more} more seed{'s' if more > 1 else ''} would decide, if mean and spread stay as they are."
-
-
-def winning_said(comparisons: Sequence[Mapping[str, Any]], won: bool | None, design: Design) -> str:
-    sparsity = design.sparsities[0]
-    controls = {
-        c["against"]: c["word"]
-        for c in comparisons
-        if c["arm"] == "ticket" and c["against"] in CONTROLS and c["sparsity"] == sparsity
-    }
-    if won is None:
-        missing = " and ".join(name for name in CONTROLS if not controls.get(name))
-        return (
-            f"Whether it is a winning ticket is not known: it has to beat {missing} as well, which cannot be compared."
-        )
-    if won:
-        return (
-            "It is a winning ticket: it also wins against random masks of the same per-layer sparsity and against its "
-            "own mask on weights drawn anew."
-        )
-    if set(controls.values()) == {"wins"}:
-        return (
-            "It is not called a winning ticket: against both controls it wins, against the dense network it does not."
-        )
-    against = " and ".join(
-        f"{'random masks' if name == 'random-mask' else 'its mask on weights drawn anew'} ({word})"
-        for name, word in controls.items()
-        if word != "wins"
-    )
-    return f"It is not called a winning ticket: it is not shown to beat {against}."
-
-
-def time_said(
-    comparisons: Sequence[Mapping[str, Any]], reach: Sequence[Mapping[str, Any]], design: Design
-) -> list[str]:
-    """The other half of the hypothesis: training time to equal accuracy."""
-    sparsity, said = design.sparsities[0], []
-    for found in comparisons:
-        if found["measure"] == "early_stopping" and found["sparsity"] == sparsity and found["word"]:
-            way = "earlier" if found["mean"] >= 0 else "later"
-            said.append(
-                f"Its validation loss is lowest {abs(found['mean']):.2f} epochs {way} than the dense network's "
-                f"({interval(found)}, corrected: {found['word']})."
-            )
-    by = {(r["arm"], r["sparsity"]): r for r in reach}
-    own, dense = by.get(("ticket", sparsity)), by.get(("dense", None))
-    if own and dense:
-        when = "" if own["median_epochs"] is None else f", in the median after {own['median_epochs']:.2f} epochs"
-        said.append(
-            f"It reached the dense network's final accuracy in {own['reached']} of {own['of']} seeds{when}; the dense "
-            f"network itself first had it after {dense['median_epochs']:.2f}."
-        )
-    return said
-
-
-def interval(found: Mapping[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{100 * found['confidence']:.4g} % interval {signed(low)} to {signed(high)}"

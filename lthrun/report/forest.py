@@ -28,6 +28,7 @@ def differences(summary: dict[str, Any]) -> Plot:
             **{key: row[key] for key in ("arm", "against", "sparsity", "measure", "primary", "n")},
             **bounds(row["mean"], row["interval"]),
             **{key: row[key] for key in ("confidence", "p", "p_holm", "word", "unit")},
+            "seeds": " ".join(map(str, row["seeds"])),
             "differences": " ".join(map(str, row["differences"])),
         }
         for row in summary["comparisons"]

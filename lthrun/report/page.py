@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from lthrun.errors import printable
 from lthrun.report.looks import Plot
 from lthrun.report.records import Records
 
@@ -51,14 +53,24 @@ def render(page: Page, records: Records) -> str:
     """The HTML."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=shown,
     )  # fmt: skip
     environment.filters["tied"] = tied
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    environment.filters["base64"] = lambda data: Markup(base64.b64encode(data).decode())
     told = {key: value for key, value in records.environment.items() if key not in ("levels", "format")}
     return environment.get_template("page.html").render(
         page=page, folder=records.run_dir.resolve().name, config=records.config, environment=told
     )
+
+
+KEPT = "\n\N{NO-BREAK SPACE}"
+
+
+def shown(value: Any) -> Any:
+    """A text with what would reverse or hide what follows it escaped; the template's own and line breaks stay."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(c if c in KEPT else printable(c) for c in value)
 
 
 def tied(text: str) -> str:

@@ -44,4 +44,4 @@ def read_records(run_dir: Path) -> Records:
     if not metrics:
         raise UserError(f"{run_dir}/metrics.jsonl: missing or damaged; the run's command, given again, writes it anew")
     config = (run_dir / "config.yaml").read_text("utf-8", errors="replace")
-    return Records(run_dir, summary, metrics, config, environment if isinstance(environment, dict) else {})
+    return Records(run_dir, summary, metrics, config, environment or {})

@@ -22,8 +22,7 @@ COLUMNS = (
     ("accuracy %", 10), ("balanced %", 10), ("seconds", 7),
 )  # fmt: skip
 TASK_COLUMNS = (
-    ("level", "<12"), ("of", "<29"), ("in chain", ">8"), ("sparsity %", ">10"), ("accuracy %", ">10"),
-    ("seconds", ">10"),
+    ("done", "<10"), ("what", "<28"), ("level", ">5"), ("sparse %", ">8"), ("right %", ">7"), ("seconds", ">10"),
 )  # fmt: skip
 
 
@@ -150,7 +149,6 @@ class Screen:
                 key: str) -> None:  # fmt: skip
         self.unbar()
         self._tasks = (self._tasks[0] + 1, self._tasks[1])
-        self._kept = (level, 0)
         cells = (f"{self._tasks[0]} of {self._tasks[1]}", about, str(level), f"{sparsity:.2f}", f"{100 * accuracy:.2f}",
                  "taken over" if reused else f"{seconds:.1f}")  # fmt: skip
         self.say("  ".join(f"{cell:{width}}" for cell, (_, width) in zip(cells, TASK_COLUMNS, strict=True)).rstrip())
@@ -159,6 +157,11 @@ class Screen:
         self.unbar()
         self._tasks = (self._tasks[0] + 1, self._tasks[1])
         self.say(f"  {about}, level {level}, failed: {why}", "yellow")
+
+    def on_no_question(self) -> None:
+        self.say(
+            "  there will be no verdict: it is about the arms ticket and dense, and not both are compared", "yellow"
+        )
 
     def on_step(self, level: int, level_epoch: int, done: int, of: int, images: int) -> None:
         if done == 1:

@@ -68,7 +68,9 @@ def sheets(summary: dict[str, Any]) -> Iterable[Sheet]:
     yield Sheet("What was compared", ["arm", "what it is"], about, texts=frozenset({"what it is"}))
     yield cells_sheet(summary)
     rows = summary["comparisons"]
-    yield differences_sheet("Primary comparison", [row for row in rows if row["primary"]], False)
+    primary = [row for row in rows if row["primary"]]
+    if primary:
+        yield differences_sheet("Primary comparison", primary, False)
     for measure, said in MEASURES.items():
         secondary = [row for row in rows if row["measure"] == measure and not row["primary"]]
         if secondary:
@@ -116,7 +118,7 @@ def cells_sheet(summary: dict[str, Any]) -> Sheet:
 
 
 def differences_sheet(title: str, rows: list[dict[str, Any]], corrected: bool) -> Sheet:
-    unit, p = rows[0]["unit"] if rows else "points", "p, Holm" if corrected else "p"
+    unit, p = rows[0]["unit"], "p, Holm" if corrected else "p"
     return Sheet(
         title,
         ["arm", "sparsity", f"difference, {unit}", "n", "verdict", p, "more seeds", "against"],

@@ -1,7 +1,9 @@
 """The verdict: does one arm do better than another, and how sure is that?
 
 The rule. Arms with one seed share split, initialisation and data order, so their differences are paired. Of the
-differences, one per seed, the mean comes with Student's t interval, and the first word that applies is said:
+differences, one per seed, the mean comes with Student's t interval, and the first word that applies is said.
+A measure moves in steps (one image, one look), and a few seeds may agree to the step without being sure of it: so the
+variance counts as step² / 12 at least, that of rounding to steps.
 
     wins        the whole interval lies above 0
     matches     the whole interval lies within ± the margin
@@ -32,16 +34,20 @@ class Question:
     """Whether `arm` does better than `against` by a measure, at a sparsity in percent.
 
     Attributes:
-        differences: one per seed, positive where the arm is better, in `unit` (`points` of percent, or `epochs`).
+        seeds, differences: one difference per seed, positive where the arm is better, in `unit` (`points` of percent,
+            or `epochs`).
         margin: up to which difference the two are called equal, in the same unit.
+        step: the smallest difference that the measure can show, in the same unit.
     """
 
     arm: str
     against: str
     measure: str
     sparsity: float | None
+    seeds: tuple[int, ...]
     differences: tuple[float, ...]
     margin: float
+    step: float
     unit: str = "points"
 
 
@@ -51,16 +57,17 @@ def answer(question: Question, confidence: float = CONFIDENCE) -> dict[str, Any]
     n, mean = len(found), sum(found) / len(found) if found else None
     interval, p, word, more = None, None, None, None
     if mean is not None and n >= FEWEST:
-        low, high, p = t_interval(found, confidence)
+        low, high, p = t_interval(found, confidence, question.step)
         interval, word = [low, high], decide(low, high, question.margin)
         if word == "undecided":
-            more = more_seeds(mean, deviation(found), n, question.margin, confidence)
+            more = more_seeds(mean, deviation(found, question.step), n, question.margin, confidence)
     return {
         "arm": question.arm,
         "against": question.against,
         "measure": question.measure,
         "sparsity": question.sparsity,
         "n": n,
+        "seeds": list(question.seeds),
         "differences": list(found),
         "mean": mean,
         "interval": interval,
@@ -87,15 +94,14 @@ def answer_all(primary: Question | None, secondary: Sequence[Question]) -> list[
     return first + corrected
 
 
-def t_interval(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
+def t_interval(values: Sequence[float], confidence: float, step: float) -> tuple[float, float, float]:
     """Student's interval of the mean, and the two-sided p value of its being 0."""
-    from scipy.stats import ttest_1samp
+    from scipy.stats import t
 
-    if min(values) == max(values):  # no spread: the t statistic is not defined
-        return values[0], values[0], float(values[0] == 0)
-    found = ttest_1samp(values, 0.0)
-    low, high = found.confidence_interval(confidence)
-    return float(low), float(high), float(found.pvalue)
+    n, mean = len(values), sum(values) / len(values)
+    error, spread = deviation(values, step) / math.sqrt(n), t(n - 1)
+    half = float(spread.ppf((1 + confidence) / 2)) * error
+    return mean - half, mean + half, float(2 * spread.sf(abs(mean) / error))
 
 
 def decide(low: float, high: float, margin: float) -> str:
@@ -124,10 +130,10 @@ def more_seeds(mean: float, spread: float, n: int, margin: float, confidence: fl
     return high - n
 
 
-def deviation(values: Sequence[float]) -> float:
-    """The standard deviation of a sample."""
+def deviation(values: Sequence[float], step: float) -> float:
+    """The standard deviation of a sample, and that of rounding to steps at least."""
     mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return math.sqrt(max(sum((value - mean) ** 2 for value in values) / (len(values) - 1), step**2 / 12))
 
 
 def holm(ps: Sequence[float], error: float = 1 - CONFIDENCE) -> tuple[list[float], list[float]]:
@@ -146,24 +152,28 @@ def holm(ps: Sequence[float], error: float = 1 - CONFIDENCE) -> tuple[list[float
     return levels, adjusted
 
 
-def mean_interval(values: Sequence[float]) -> dict[str, Any]:
-    """Mean with its 95 % t interval over the seeds (none from fewer than three), and the values."""
-    interval = list(t_interval(values, CONFIDENCE)[:2]) if len(values) >= FEWEST else None
+def mean_interval(values: Sequence[float], step: float) -> dict[str, Any]:
+    """The mean of shares with its 95 % t interval over the seeds (none from fewer than three), as far as a share can
+    lie in it, and the values."""
+    interval = None
+    if len(values) >= FEWEST:
+        low, high, _ = t_interval(values, CONFIDENCE, step)
+        interval = [max(0.0, low), min(1.0, high)]
     return {"mean": sum(values) / len(values), "interval": interval, "values": list(values)}
 
 
-CONTROLS = ("random-mask", "random-init")
+CONTROLS = {"random-mask": "random masks", "random-init": "its mask on weights drawn anew"}
 
 
 def winning(comparisons: Sequence[dict[str, Any]], sparsity: float) -> bool | None:
     """Whether the ticket at a sparsity is a winning ticket: it wins or matches against the dense network, and wins
-    against random masks and against its own mask on weights drawn anew. None where one of these is not known."""
+    against random masks and against its own mask on weights drawn anew. None where one of these is not known and the
+    others hold."""
     words = {
         found["against"]: found["word"]
         for found in comparisons
         if found["arm"] == "ticket" and found["measure"] == "accuracy" and found["sparsity"] == sparsity
     }
-    needed = [words.get(rival) for rival in ("dense", *CONTROLS)]
-    if None in needed:
-        return None
-    return needed[0] in ("wins", "matches") and needed[1:] == ["wins", "wins"]
+    fit = {"dense": ("wins", "matches"), **dict.fromkeys(CONTROLS, ("wins",))}
+    held = [None if words.get(rival) is None else words[rival] in fitting for rival, fitting in fit.items()]
+    return False if False in held else None if None in held else True

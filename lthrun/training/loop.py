@@ -48,7 +48,7 @@ class Record:
 class Span:
     """What is trained: from step `first` up to step `end` of the clock, in an `order` of the images.
 
-    It is validated within epochs `every` so many steps, on `images` of the validation images if not on all.
+    It is validated `every` so many steps and at the end, on `images` of the validation images if not on all.
     """
 
     first: int
@@ -92,7 +92,7 @@ def epochs(
         for step in range(start, stop):
             before_step(step)
             engine.step(batches.training(step, span.order), rate(step))
-            if span.every and (step + 1 - span.first) % span.every == 0:
+            if span.every and ((step + 1 - span.first) % span.every == 0 or step + 1 == span.end):
                 seen.append(look(engine, batches, step + 1, span.images))
             on_step(level_epoch, step + 1 - opened, stop - opened, time.perf_counter() - began, seen)
         train_loss = engine.take_loss() / (stop - opened)
