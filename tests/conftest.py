@@ -10,16 +10,19 @@ from typing import Any
 
 import hypothesis
 import pytest
+import torch
 from torch import nn
 
 from lthrun import cli, models
 from lthrun.configfile import load_config
 from lthrun.data import synthetic
+from lthrun.training.layout import layout
 
 # Machines are shared: a slow one is no fault.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 COUNT = 60
+LAYOUT = layout(torch.device("cpu"), "float32")  # in which plain loops have to train to come to the same bits
 SMALL = {"data.image_size": 16, "training.batch_size": 8, "training.epochs": 2}
 
 

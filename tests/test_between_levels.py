@@ -20,6 +20,7 @@ from lthrun.sparsity.masks import Tensors
 from lthrun.sparsity.measured import MEASURED, Case, taylor
 from lthrun.storage import read_tensors
 from lthrun.training.engine import Engine
+from tests.conftest import LAYOUT
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 NAMES = ["0.weight", "3.weight"]
@@ -85,7 +86,7 @@ def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
     from lthrun.experiments.setting import bring
 
     batches = Lab(bring(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
-    model = build("resnet18", 2, 0).to(memory_format=torch.channels_last).train()
+    model = build("resnet18", 2, 0).to(memory_format=LAYOUT).train()
     decayed, spared = ([p for p in model.parameters() if (p.ndim > 1) == big] for big in (True, False))
     optimizer = torch.optim.SGD(
         [{"params": decayed, "weight_decay": 0.01}, {"params": spared}], lr=0.05, momentum=0.8, fused=True
@@ -93,7 +94,7 @@ def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
     for step in range(12):
         images, labels = batches.training(step)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images), labels).backward()
+        nn.functional.cross_entropy(model(images.contiguous(memory_format=LAYOUT)), labels).backward()
         optimizer.step()
     trained = read_tensors(result.run_dir / "model.safetensors")[0]
     assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())

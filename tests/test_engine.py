@@ -129,7 +129,7 @@ def test_accuracies_by_hand():
 def test_recalibrated_statistics_are_the_cumulative_average_over_the_batches():
     made = engine()
     momentum = made.model[1].momentum
-    recalibrate(made.model, [batch(1), batch(2), batch(3)], made.autocast())
+    recalibrate(made, [batch(1), batch(2), batch(3)])
     first = model()[0]
     with torch.no_grad():
         outputs = [first(batch(seed)[0]) for seed in (1, 2, 3)]

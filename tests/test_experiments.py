@@ -20,8 +20,9 @@ from lthrun.experiments.setting import bring
 from lthrun.levelstore import LevelStore
 from lthrun.models import build
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage import read_tensors
+from lthrun.storage import read_json, read_tensors
 from lthrun.training.engine import Engine
+from tests.conftest import LAYOUT
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 LAYERS = {"0.weight": 108, "3.weight": 288}
@@ -117,7 +118,7 @@ def test_a_level_is_the_training_of_its_start_state_on_the_batches_of_its_clock(
     result = run(config, tmp_path)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
     batches = lab(config, tmp_path).batches
-    model = build("resnet18", 2, 99).to(memory_format=torch.channels_last)
+    model = build("resnet18", 2, 99).to(memory_format=LAYOUT)
     ticket.apply(model)
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
@@ -130,7 +131,7 @@ def test_a_level_is_the_training_of_its_start_state_on_the_batches_of_its_clock(
     for step in range(batches.epoch_steps, 3 * batches.epoch_steps):
         images, labels = batches.training(step)
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        torch.nn.functional.cross_entropy(model(images.contiguous(memory_format=LAYOUT)), labels).backward()
         optimizer.step()
     trained = read_tensors(result.run_dir / "model.safetensors")[0]
     for name, value in model.state_dict().items():
@@ -392,9 +393,7 @@ def test_a_run_directory_holds_what_it_promises(small: Callable, tmp_path: Path)
         "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval", "sparsity", "epochs", "levels",
         "seconds", "run_dir",
     }  # fmt: skip
-    assert (
-        promised <= set(result.summary) and json.loads((result.run_dir / "summary.json").read_text()) == result.summary
-    )
+    assert promised <= set(result.summary) and read_json(result.run_dir / "summary.json") == result.summary
     again = lthrun.run(lthrun.load_config(result.run_dir / "config.yaml"), tmp_path, emit=ignore)
     assert again.run_dir == result.run_dir, "config.yaml runs again as it is"
     counts = [sum(1 for e in events(result, kind)) for kind in ("saved", "pruned", "rewound", "finished")]

@@ -19,7 +19,7 @@ from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.training import graphs, state
 from lthrun.training.engine import Engine
-from tests.conftest import tiny
+from tests.conftest import LAYOUT, tiny
 from tests.tape import Tape, all_equal
 from tests.test_engine import CPU, batch, model, some_masks
 
@@ -45,7 +45,7 @@ def single(rate: float) -> float:
 
 def by_hand(settings: Training, masks: dict[str, Tensor], rates: list[float]) -> tuple[nn.Module, float]:
     """The model after a step at each rate, and the sum of the losses, in the loop that everybody writes."""
-    net = model().to(memory_format=torch.channels_last)
+    net = model().to(memory_format=LAYOUT)
     kept = [(net.get_parameter(name), mask) for name, mask in masks.items()]
     groups = [
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
@@ -65,7 +65,8 @@ def by_hand(settings: Training, masks: dict[str, Tensor], rates: list[float]) ->
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        loss = cross_entropy(net(batch(step)[0]), batch(step)[1])
+        images, labels = batch(step)
+        loss = cross_entropy(net(images.contiguous(memory_format=LAYOUT)), labels)
         loss.backward()
         optimizer.step()
         with torch.no_grad():

@@ -21,6 +21,7 @@ from lthrun.sparsity.masks import make
 from lthrun.sparsity.supermasks import Bernoulli, EdgePopup, Straight
 from lthrun.storage import read_tensors
 from lthrun.streams import generator
+from tests.conftest import LAYOUT
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99), st.sampled_from([1, 3, 10**6]))
@@ -184,14 +185,17 @@ def test_a_random_masks_judgement_is_that_of_a_plain_network(small: Callable, tm
     config = small("supermask", **{"pruning.steps": 1})
     result = run(config, tmp_path)
     batches = Lab(bring(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
-    model = build("resnet18", 2, 0).to(memory_format=torch.channels_last)
+    model = build("resnet18", 2, 0).to(memory_format=LAYOUT)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
     with torch.no_grad():
         model.train()
         for images, _ in batches.centre("train", 8):
-            model(images)
+            model(images.contiguous(memory_format=LAYOUT))
         model.eval()
-        right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches.validation())
+        right = sum(
+            int((model(images.contiguous(memory_format=LAYOUT)).argmax(1) == labels).sum())
+            for images, labels in batches.validation()
+        )
     assert result.summary["supermask"]["dense"]["accuracy"] == pytest.approx(right / 12)

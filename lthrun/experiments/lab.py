@@ -168,7 +168,7 @@ class Lab:
         """
         engine = self.engine(masks, weights, {})
         if batch_norm == "recalibrate":
-            recalibrate(engine.model, self.batches.centre("train", self.batches.batch_size), engine.autocast())
+            recalibrate(engine, self.batches.centre("train", self.batches.batch_size))
         return engine.evaluate(self.batches.validation(), self.classes)
 
     def engine(self, masks: Tensors, weights: Tensors, moments: Tensors, level: Level | None = None) -> Engine:

@@ -18,6 +18,7 @@ from lthrun.sections import Training
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
 from lthrun.training import convolution, graphs
+from lthrun.training.layout import layout
 from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate
 
 Batch = tuple[Tensor, Tensor]
@@ -35,7 +36,7 @@ class Evaluation:
 class Engine:
     """A model with its optimizer and masks on a device.
 
-    Channels-last layout on every device: convolutions want it, and batches are gathered in it. `loss` is the sum over
+    Model and batches lie in memory as `layout` (lthrun.training.layout) has it. `loss` is the sum over
     the steps since `take_loss`, and `finite` counts the steps in which it was a number; both lie on the device.
     `uncaptured(what, why)` is told what goes without a CUDA graph on a device that has them.
     """
@@ -50,7 +51,8 @@ class Engine:
         frozen: Mapping[str, Tensor] = {},
         uncaptured: Callable[..., None] = lambda **_: None,
     ):
-        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = layout(device, precision)
+        self.model = model.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.device, self.precision, self.masks, self.frozen = device, precision, dict(masks), dict(frozen)
         if products := convolution.products(device, precision):
             convolution.use_products(self.model, products)
@@ -88,7 +90,8 @@ class Engine:
         """One step of training, at a learning rate if one is given; the model must be in training mode."""
         if rate is not None:
             set_rate(self.optimizer, rate)
-        self._steps(self._step, *batch)
+        images, labels = batch
+        self._steps(self._step, images.contiguous(memory_format=self.layout), labels)
         self._steps.rounds += 1
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
@@ -118,6 +121,7 @@ class Engine:
             if len(labels) not in self._right:
                 self._right[len(labels)] = torch.zeros(len(labels), dtype=torch.bool, device=self.device)
             right = self._right[len(labels)]
+            images = images.contiguous(memory_format=self.layout)
             self._judgements(partial(self._judge, self._found, right), images, labels)
             rights.append(right.clone())
         self._judgements.rounds += 1
@@ -137,8 +141,9 @@ class Engine:
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[Batch], autocast: torch.autocast) -> None:
+def recalibrate(engine: Engine, batches: Iterable[Batch]) -> None:
     """Estimate batch norm's running statistics anew: the cumulative average over one pass of `batches`."""
+    model = engine.model
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -146,7 +151,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Batch], autocast: torch.auto
         norm.momentum = None
     model.train()
     for images, _ in batches:
-        with autocast:
-            model(images)
+        with engine.autocast():
+            model(images.contiguous(memory_format=engine.layout))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
