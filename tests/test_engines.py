@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -348,3 +349,15 @@ def test_a_cluster_that_is_not_there_is_refused_at_once(monkeypatch: pytest.Monk
 def test_an_unknown_engine_is_refused(lthrun: Callable):
     outcome = lthrun("sweep", "baseline", "--grid", "seed=0", "--engine", "slurm")
     assert outcome.status == 2 and "--engine: found slurm; must be one of local, ray" in outcome.err
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_ends_a_graph_at_once(code: int):
+    """The others would fail as well, after hours of training."""
+    board = Board([task("a"), task("b")], silent)
+    with pytest.raises(OSError, match="x"):
+        board.failed(board.take(), OSError(code, "x", "levels/a"))  # type: ignore[arg-type]
+    assert not board.failures
+    board = Board([task("a"), task("b")], silent)
+    board.failed(board.take(), OSError(errno.EIO, "broken", "levels/a"))  # type: ignore[arg-type]
+    assert board.failures == {"a": "levels/a: broken"} and board.take() is not None

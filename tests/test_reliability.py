@@ -16,7 +16,7 @@ import pytest
 import lthrun as package
 from lthrun import experiments
 from lthrun.experiments import run
-from lthrun.storage import read_tensors, write_tensors
+from lthrun.storage import read_json, read_tensors, write_json, write_tensors
 from tests.conftest import SMALL
 from tests.test_experiments import timeless
 
@@ -105,6 +105,43 @@ def test_a_damaged_level_is_set_aside_and_trained_again(small: Callable, tmp_pat
     again = run(small("baseline"), tmp_path, emit=heard(events))
     assert [facts["what"] for kind, facts in events if kind == "damaged"] == ["result"]
     assert timeless(again) == timeless(first) and (tmp_path / "levels" / f"{key}.damaged").is_dir()
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+def test_a_level_whose_record_was_damaged_is_trained_again(small: Callable, tmp_path: Path, place: float):
+    """A flipped bit may leave valid JSON with another accuracy in it."""
+    first = run(small("baseline"), tmp_path)
+    record = tmp_path / "levels" / first.summary["levels"][0]["key"] / "level.json"
+    text = record.read_text()
+    at = text.index('"accuracy"', int(place * text.rindex('"accuracy"')))
+    digit = next(i for i in range(at, len(text)) if text[i].isdigit())
+    record.write_text(text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :])
+    shutil.rmtree(first.run_dir)
+    events: list[Any] = []
+    again = run(small("baseline"), tmp_path, emit=heard(events))
+    assert [facts["what"] for kind, facts in events if kind == "damaged"] == ["result"]
+    assert timeless(again) == timeless(first)
+
+
+def test_json_without_a_digest_is_read_as_before(tmp_path: Path):
+    (tmp_path / "old.json").write_text('{"a": [1, 2.5]}')
+    assert read_json(tmp_path / "old.json") == {"a": [1, 2.5]}
+    write_json(tmp_path / "new.json", {"a": [1, 2.5], "b": None})
+    assert read_json(tmp_path / "new.json") == {"a": [1, 2.5], "b": None}
+    (tmp_path / "new.json").write_text((tmp_path / "new.json").read_text().replace("2.5", "3.5"))
+    assert read_json(tmp_path / "new.json") is None
+    assert read_json(tmp_path / "new.json", check=False) == {"a": [1, 3.5], "b": None}
+
+
+def test_what_no_directory_tells_is_not_cleaned_away(ticket: Callable, lthrun: Callable, tmp_path: Path):
+    ticket("baseline", "--quiet")
+    (run_dir,) = (tmp_path / "out").glob("baseline-*")
+    (run_dir / "environment.json").unlink()
+    assert "nothing to remove" in lthrun("runs", "clean", "--out", "out", "--yes").out, "its summary tells"
+    (run_dir / "summary.json").unlink()
+    refused = lthrun("runs", "clean", "--out", "out", "--yes")
+    assert refused.status == 2 and "environment.json: missing or damaged" in refused.err
+    assert list((tmp_path / "out" / "levels").glob("*/level.json"))
 
 
 def test_files_without_a_digest_are_read_as_before(tmp_path: Path):
