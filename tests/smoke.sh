@@ -30,6 +30,7 @@ run supermask --config configs/smoke/edge-popup.yaml "${small[@]}"
 run supermask --config configs/smoke/bernoulli.yaml "${small[@]}"
 run connectivity --config configs/smoke/connectivity.yaml "${small[@]}" --rewind-points 0ep --set connectivity.points=3
 run compare --config configs/smoke/compare.yaml "${small[@]}" --dry-run
+run compare --config configs/smoke/compare.yaml "${small[@]}" --arms dense,ticket --seeds 1
 run sweep ticket --config configs/smoke/ticket.yaml "${small[@]}" --grid pruning.steps=1,2 --dry-run
 run sweep ticket --config configs/smoke/ticket.yaml "${small[@]}" --grid pruning.steps=1 --grid pruning.criterion=large_final,random --jobs 2
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --rounds 1 --steps 1
