@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.ray
 ARMS = "dense,ticket,ticket-rewind,random-mask"
 STUDY = [*f"compare --epochs 4 --seeds 2 --arms {ARMS} --sparsities 50".split(), "--set", "compare.at_most=50"]
 STUDY += ["--checkpoint-every", "2"]
-OWN = {"seconds", "run_dir"}
+OWN = {"seconds", "run_dir", "blake2b"}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -39,7 +40,9 @@ def found(out: Path) -> dict[str, Any]:
     return {
         "summary": {key: value for key, value in summary.items() if key not in OWN},
         "metrics": [{k: v for k, v in line.items() if k not in TIMES} for line in lines(run_dir / "metrics.jsonl")],
-        "tensors": {path.relative_to(out): path.read_bytes() for path in out.glob("levels/*/*.safetensors")},
+        "tensors": {
+            path.relative_to(out): sha256(path.read_bytes()).hexdigest() for path in out.glob("levels/*/*.safetensors")
+        },
     }
 
 
