@@ -40,7 +40,8 @@ class Parts:
         self.total = torch.zeros((), device=self.device)
 
     def data(self) -> None:
-        self.batch = self.batches.training(self.at)
+        images, labels = self.batches.training(self.at)
+        self.batch = images.contiguous(memory_format=self.engine.layout), labels
         self.at += 1
 
     def forward(self) -> None:
