@@ -161,18 +161,17 @@ def reached(table: Table, design: Design) -> list[dict[str, Any]]:
     Both accuracies are of the same validation images, those of the looks. An arm that is never trained has no time.
     """
     found = []
-    for name, (arm, against) in design.rivals.items():
-        own = arm if against != name else against
-        for sparsity in design.sparsities[:1] if own == "dense" else design.sparsities:
-            pairs = [pair for pair in table.pairs(own, "dense", sparsity) if pair[0].steps]
+    for arm in design.rivals:
+        for sparsity in design.sparsities[:1] if arm == "dense" else design.sparsities:
+            pairs = [pair for pair in table.pairs(arm, "dense", sparsity) if pair[0].steps]
             steps = [one.reaches(dense.looks[-1]["accuracy"]) for one, dense in pairs]
             if not steps:
                 continue
             there = [step / design.epoch_steps for step in steps if step is not None]
             found.append(
                 {
-                    "arm": own,
-                    "sparsity": None if own == "dense" else sparsity,
+                    "arm": arm,
+                    "sparsity": None if arm == "dense" else sparsity,
                     "reached": len(there),
                     "of": len(steps),
                     "median_epochs": statistics.median(there) if there else None,
