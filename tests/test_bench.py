@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,12 @@ import pytest
 import torch
 
 from lthrun.bench import contestants as entrants
-from lthrun.bench import parts, prepare
+from lthrun.bench import parts
+from lthrun.bench.apart import apart
+from lthrun.bench.arena import Arena, prepare
 from lthrun.bench.contest import WARM_UP_STEPS, WARM_UPS, Absent, Contestant, compete, skipped
 from lthrun.bench.summary import spread, summarise
+from lthrun.errors import UserError
 from tests.conftest import SMALL
 
 TINY = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
@@ -32,6 +37,13 @@ def quiet(kind: str, **facts: Any) -> None:
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops with none and with one worker will do."""
     monkeypatch.setattr("os.cpu_count", lambda: 1)
+
+
+@pytest.fixture(autouse=True)
+def together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in this process, which has a tiny model; that some go elsewhere is a test of its own, and `make smoke`'s."""
+    monkeypatch.setitem(entrants.CONTESTANTS, "floor", entrants.floors)
+    monkeypatch.setitem(entrants.CONTESTANTS, "plain PyTorch", entrants.plain)
 
 
 def timed(name: str, precision: str, trained: list[float], validated: list[float]) -> Contestant:
@@ -79,7 +91,7 @@ def test_the_json_of_a_small_benchmark(lthrun: Callable, images: Path):
 def test_a_turn_is_at_most_an_epoch(small: Callable):
     for asked, taken in ((99, 6), (None, 6), (1, 1)):
         with ExitStack() as closing:
-            assert prepare(small("baseline"), asked, quiet, closing).steps == taken
+            assert prepare(small("baseline"), closing, quiet, asked).steps == taken
 
 
 def test_contestants_take_turns():
@@ -120,12 +132,38 @@ def test_a_floor_that_cannot_be_compiled_is_skipped(small: Callable, monkeypatch
 
     monkeypatch.setattr(torch, "compile", lambda model, mode: broken)
     with ExitStack() as closing:
-        ready = prepare(small("baseline"), 1, quiet, closing)
-        arena = entrants.Arena(ready.setting, ready.batches, None, closing, quiet)
+        arena = prepare(small("baseline"), closing, quiet, 1)
         stock = entrants.STOCK["channels_last, compiled"]
         floor = entrants.floor(arena, "floor", stock, "float32")
         compete([floor], rounds=1, steps=1, emit=quiet)
     assert floor.skipped == "RuntimeError: no compiler"
+
+
+def strangers(arena: Arena) -> Iterator[Contestant]:
+    """One that tells where it lives, one that falls out, and one that dies."""
+
+    def fall_out(steps: int) -> float:
+        raise Absent("no compiler")
+
+    def die(steps: int) -> float:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0.0
+
+    for train in (lambda steps: float(os.getpid()), fall_out, die):
+        yield Contestant("stranger", "float32", train, lambda: float(torch.get_num_threads()))
+
+
+def test_contestants_live_in_a_process_of_their_own(small: Callable):
+    with ExitStack() as closing:
+        arena = prepare(small("baseline"), closing, quiet, 1)
+        there, falling, dying = apart(strangers)(arena)
+        assert (there.name, there.precision) == ("stranger", "float32")
+        assert there.train(1) == there.train(1) != os.getpid()
+        assert there.validate() == torch.get_num_threads()
+        with pytest.raises(Absent, match="no compiler"):
+            falling.train(1)
+        with pytest.raises(UserError, match="a process of it was lost"):
+            dying.train(1)
 
 
 def test_medians_and_spread_by_hand():
@@ -191,12 +229,12 @@ def test_a_peer_that_does_not_come_is_skipped_with_the_reason(
 
 
 def test_there_may_be_no_such_interpreter_and_no_such_labels(small: Callable, images: Path):
-    ready = prepare(small("baseline"), 1, quiet, ExitStack())
+    arena = prepare(small("baseline"), ExitStack(), quiet, 1)
 
     def why(config: Any, python: Path) -> str | None:
         with ExitStack() as closing:
-            setting = replace(ready.setting, config=config)
-            (row,) = entrants.fasterai(entrants.Arena(setting, ready.batches, python, closing, quiet))
+            setting = replace(arena.setting, config=config)
+            (row,) = entrants.fasterai(replace(arena, setting=setting, peers=python, closing=closing))
         return row.skipped
 
     assert why(small("baseline"), Path("nowhere/python")) == "--peers nowhere/python: No such file or directory"
@@ -234,16 +272,15 @@ def test_the_tables_of_a_profile(lthrun: Callable, images: Path):
 
 
 def test_a_step_taken_apart_computes_what_the_engine_computes(small: Callable):
-    ready = prepare(small("baseline"), 4, quiet, ExitStack())
-    taken = parts.Parts(ready.setting, ready.batches)
+    arena = prepare(small("baseline"), ExitStack(), quiet, 4)
+    taken = parts.Parts(arena)
     parts.apart(taken, 4)
-    model = entrants.models.build("resnet18", 2, 0)
-    engine = parts.Engine(
-        model, ready.setting.config.training, ready.setting.device, "float32", entrants.half(model, ready.setting)
-    )
+    model = arena.model()
+    masks = entrants.half(model, arena.setting)
+    engine = parts.Engine(model, arena.setting.config.training, arena.device, "float32", masks)
     engine.model.train()
     for step in range(4):
-        engine.step(ready.batches.training(step))
+        engine.step(arena.batches.training(step))
     for name, weight in engine.model.state_dict().items():
         assert torch.equal(weight, taken.engine.model.state_dict()[name]), name
     assert engine.take_loss() == float(taken.total)

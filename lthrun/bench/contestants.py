@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lthrun import models
+from lthrun.bench.apart import apart
+from lthrun.bench.arena import Arena
 from lthrun.bench.contest import Absent, Contestant, skipped, timed
 from lthrun.bench.peers import Peer
 from lthrun.bench.plain import Plain
-from lthrun.data import DATASETS
-from lthrun.data.batches import Batches
-from lthrun.experiments.setting import Emit, Setting
+from lthrun.experiments.setting import Setting
 from lthrun.layers import prunable
 from lthrun.sparsity import masks as masking
 from lthrun.training.engine import Engine
@@ -28,28 +25,6 @@ from lthrun.training.optimizers import OPTIMIZERS
 PRECISIONS = ("float32", "bfloat16")
 HELD = 50.0  # percent: lthrun and fasterai train under a mask, as three of a ticket's four levels do
 MOST_WORKERS = 4
-
-
-@dataclass(frozen=True)
-class Arena:
-    """What the contestants share. What they open is closed by `closing`."""
-
-    setting: Setting
-    batches: Batches
-    peers: Path | None
-    closing: ExitStack
-    emit: Emit
-
-    @property
-    def device(self) -> torch.device:
-        return self.setting.device
-
-    def model(self) -> nn.Module:
-        return models.build(self.setting.config.model.name, len(self.setting.store.classes), self.setting.config.seed)
-
-    def folder(self) -> Path:
-        """Where the image files lie: the store's names are relative to it."""
-        return DATASETS[self.setting.config.data.dataset](self.setting.config.data).folder
 
 
 @dataclass(frozen=True)
@@ -193,8 +168,8 @@ def spelt(count: int) -> str:
 
 
 CONTESTANTS: dict[str, Callable[[Arena], Iterator[Contestant]]] = {
-    "floor": floors,
+    "floor": apart(floors),
     "lthrun": ours,
-    "plain PyTorch": plain,
+    "plain PyTorch": apart(plain),
     "fasterai": fasterai,
 }

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lthrun import models
+from lthrun.bench.arena import Arena
 from lthrun.bench.contest import WARM_UP_STEPS, timed, wait
 from lthrun.bench.contestants import half
-from lthrun.data.batches import Batches
-from lthrun.experiments.setting import Setting
 from lthrun.sparsity.masks import Hold
 from lthrun.training.engine import Engine
 
@@ -26,9 +24,10 @@ TRACED_STEPS = 5
 class Parts:
     """A step of an engine under a mask, taken apart: each part by itself, in the order of a step."""
 
-    def __init__(self, setting: Setting, batches: Batches):
-        self.batches, self.device = batches, setting.device
-        model = models.build(setting.config.model.name, len(setting.store.classes), setting.config.seed)
+    def __init__(self, arena: Arena):
+        setting = arena.setting
+        self.batches, self.device = arena.batches, arena.device
+        model = arena.model()
         masks = half(model, setting)
         self.engine = Engine(model, setting.config.training, setting.device, setting.ground.precision, {})
         self.hold = Hold(dict(self.engine.model.named_parameters()), masks, self.engine.optimizer)
@@ -73,9 +72,9 @@ PARTS: dict[str, Callable[[Parts], None]] = {
 }
 
 
-def profile(setting: Setting, batches: Batches, steps: int) -> dict[str, Any]:
+def profile(arena: Arena) -> dict[str, Any]:
     """Milliseconds of a step: of its parts, of all of it, of `Engine.step` itself; and its costliest operators."""
-    parts = Parts(setting, batches)
+    parts, setting, steps = Parts(arena), arena.setting, arena.steps
     apart(parts, WARM_UP_STEPS)
     if setting.device.type == "cuda":
         total = timed(setting.device, lambda: apart(parts, steps)) / steps
@@ -84,13 +83,13 @@ def profile(setting: Setting, batches: Batches, steps: int) -> dict[str, Any]:
         began = time.perf_counter()
         found = apart(parts, steps)
         total = (time.perf_counter() - began) / steps
-    model = models.build(setting.config.model.name, len(setting.store.classes), setting.config.seed)
+    model = arena.model()
     engine = Engine(model, setting.config.training, setting.device, setting.ground.precision, half(model, setting))
     engine.model.train()
 
     def real(count: int) -> None:
         for step in range(count):
-            engine.step(batches.training(step))
+            engine.step(arena.batches.training(step))
         engine.take_loss()
 
     real(engine.warm_ups + WARM_UP_STEPS)

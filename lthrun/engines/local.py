@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from lthrun.engines.board import Board, Tell
+from lthrun.engines.processes import processes
 from lthrun.experiments.tasks import Job, Task, Worker
 
 # Processes that share a GPU: a small network leaves most of it idle. More bring less each and take memory.
@@ -56,16 +54,9 @@ def several(board: Board, job: Job, at_once: int) -> None:
     """Processes that share the device. Masks, weights and random draws are each process's own."""
     threads = max(1, (os.cpu_count() or 1) // at_once)
     while board.open:
-        pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), begin, (job, threads))
-        try:
+        with processes(at_once, threads, begin, job) as pool:
             for task in until_broken(board, pool, at_once):
                 board.lost(task)
-        except BaseException:  # Ctrl-C and SIGTERM too: nothing goes on behind the user's back
-            for process in (pool._processes or {}).values():
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def until_broken(board: Board, pool: ProcessPoolExecutor, at_once: int) -> list[Task]:
@@ -90,22 +81,10 @@ def until_broken(board: Board, pool: ProcessPoolExecutor, at_once: int) -> list[
 _worker: Worker
 
 
-def begin(job: Job, threads: int) -> None:
-    """In a process of the pool, before its first task. It ends with its parent, which alone hears Ctrl-C."""
-    import torch
-
+def begin(job: Job) -> None:
+    """In a process of the pool, before its first task."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
     _worker = Worker(job)
-
-
-def end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def do(task: Task) -> dict[str, Any]:

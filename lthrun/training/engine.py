@@ -19,6 +19,7 @@ from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
 from lthrun.training import convolution, graphs
 from lthrun.training.layout import layout
+from lthrun.training.memory import keep_freed
 from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate
 
 Batch = tuple[Tensor, Tensor]
@@ -51,6 +52,8 @@ class Engine:
         frozen: Mapping[str, Tensor] = {},
         uncaptured: Callable[..., None] = lambda **_: None,
     ):
+        if device.type == "cpu":
+            keep_freed()
         self.layout = layout(device, precision)
         self.model = model.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.device, self.precision, self.masks, self.frozen = device, precision, dict(masks), dict(frozen)
