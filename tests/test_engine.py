@@ -158,6 +158,66 @@ def test_state_goes_out_and_comes_back_to_the_bit():
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
+def in_layout(memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setattr("lthrun.training.engine.layout", lambda device, precision: memory_format)
+    return engine()
+
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+@pytest.mark.parametrize("memory_format", LAYOUTS)
+def test_moments_are_those_of_their_weight_in_any_layout(
+    memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+):
+    made = in_layout(memory_format, monkeypatch)
+    wanted = {}
+    for name, p in made.model.named_parameters():
+        p.grad = torch.randn_like(p)
+        wanted[f"{name}/exp_avg"] = 0.1 * p.grad
+        wanted[f"{name}/exp_avg_sq"] = 0.01 * p.grad**2
+    made.optimizer.step()
+    made.optimizer.zero_grad(set_to_none=True)
+    assert all(p.grad is None for p in made.model.parameters())
+    found = state.of_optimizer(made)
+    for name, value in wanted.items():
+        assert found[name].is_contiguous() and torch.allclose(found[name], value, rtol=1e-5), name
+
+
+@pytest.mark.parametrize("there", LAYOUTS)
+@pytest.mark.parametrize("here", LAYOUTS)
+def test_the_state_of_one_layout_goes_on_in_another(
+    here: torch.memory_format, there: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+):
+    made = in_layout(here, monkeypatch)
+    made.model.train()
+    for t in range(2):
+        made.step(batch(t))
+    other = in_layout(there, monkeypatch)
+    state.to_model(other.model, state.of_model(made.model))
+    state.to_optimizer(other, state.of_optimizer(made))
+    other.model.train()
+    made.step(batch(2))
+    other.step(batch(2))
+    for one, two in (
+        (state.of_model(made.model), state.of_model(other.model)),
+        (state.of_optimizer(made), state.of_optimizer(other)),
+    ):
+        assert one.keys() == two.keys() and all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_no_gradient_is_copied_for_the_optimizer(monkeypatch: pytest.MonkeyPatch):
+    made = in_layout(torch.channels_last, monkeypatch)
+    assert not made.model[3].weight.is_contiguous()
+    given = {id(p) for group in made.optimizer.param_groups for p in group["params"]}
+    assert id(made.model[3].weight) not in given and id(made.model[8].weight) in given
+    for p in made.model.parameters():
+        p.grad = torch.randn_like(p)
+    lies = made.model[3].weight.grad.data_ptr()
+    made.optimizer.step()
+    assert made.optimizer.param_groups[0]["params"][1].grad.data_ptr() == lies
+
+
 def test_saved_state_does_not_follow_the_model():
     made = engine()
     saved = state.of_model(made.model)

@@ -20,7 +20,7 @@ from lthrun.sparsity.masks import Tensors
 from lthrun.training import convolution, graphs
 from lthrun.training.layout import layout
 from lthrun.training.memory import keep_freed
-from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate
+from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate, work_flat
 
 Batch = tuple[Tensor, Tensor]
 
@@ -60,6 +60,7 @@ class Engine:
         if products := convolution.products(device, precision):
             convolution.use_products(self.model, products)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
+        self._stand_ins: Mapping[Tensor, Tensor] = work_flat(self.optimizer) if device.type == "cpu" else {}
         self._hold = self._held()
         self.loss = torch.zeros((), device=device)
         self.finite = torch.zeros((), dtype=torch.int64, device=device)
@@ -76,6 +77,10 @@ class Engine:
     def _held(self) -> masking.Hold | None:
         weights = dict(self.model.named_parameters())
         return masking.Hold(weights, self.masks, self.optimizer, self.frozen) if self.masks else None
+
+    def held(self, parameter: Tensor) -> Tensor:
+        """What the optimizer holds of a parameter: itself, or its flat stand-in."""
+        return self._stand_ins.get(parameter, parameter)
 
     def prune(self, masks: Tensors) -> None:
         """Go on under other masks; weights that come back come back from zero."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from lthrun.sections import Training
@@ -36,6 +36,32 @@ def sgd(model: nn.Module, training: Training) -> Optimizer:
     import torch
 
     return torch.optim.SGD(groups(model, training.weight_decay), training.learning_rate, training.momentum, fused=True)
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """Its elements as they lie in memory, which they fill: a vector that shares it."""
+    return tensor.detach().as_strided((tensor.numel(),), (1,))
+
+
+def work_flat(optimizer: Optimizer) -> dict[Tensor, Tensor]:
+    """Let the optimizer work on flat stand-ins of its weights in channels-last layout, and on their gradients as these
+    lie; the stand-in of each such weight.
+
+    On the CPU, PyTorch's fused optimizers copy every gradient that is not contiguous.
+    """
+    found = {}
+    for group in optimizer.param_groups:
+        for i, weight in enumerate(group["params"]):
+            if not weight.is_contiguous():
+                found[weight] = group["params"][i] = flat(weight)
+
+    def take_gradients(*_: Any) -> None:
+        for weight, stand_in in found.items():
+            if weight.grad is not None:
+                stand_in.grad, weight.grad = flat(weight.grad), None
+
+    optimizer.register_step_pre_hook(take_gradients)
+    return found
 
 
 def make_capturable(optimizer: Optimizer, device: torch.device) -> None:

@@ -28,12 +28,12 @@ def to_model(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def of_optimizer(engine: Engine) -> Tensors:
-    """The optimizer's moments and step counts as `PARAMETER/KEY`."""
+    """The optimizer's moments, in the shape of their parameter, and step counts as `PARAMETER/KEY`."""
     state: Mapping[Tensor, Mapping[str, Any]] = engine.optimizer.state
     return {
-        f"{name}/{key}": value.detach().cpu().contiguous().clone()
+        f"{name}/{key}": shaped(value, parameter).detach().cpu().contiguous().clone()
         for name, parameter in engine.model.named_parameters()
-        for key, value in state.get(parameter, {}).items()
+        for key, value in state.get(engine.held(parameter), {}).items()
         if isinstance(value, Tensor)
     }
 
@@ -43,10 +43,17 @@ def to_optimizer(engine: Engine, state: Mapping[str, Tensor]) -> None:
     parameters = dict(engine.model.named_parameters())
     for path, value in state.items():
         name, _, key = path.rpartition("/")
-        own = engine.optimizer.state[parameters[name]]
+        parameter = parameters[name]
+        held = engine.held(parameter)
+        own = engine.optimizer.state[held]
         if key not in own:
-            own[key] = torch.zeros_like(parameters[name]) if value.ndim else torch.zeros((), device=engine.device)
-        own[key].copy_(value)
+            own[key] = torch.zeros_like(held) if value.ndim else torch.zeros((), device=engine.device)
+        shaped(own[key], parameter).copy_(value)
+
+
+def shaped(value: Tensor, parameter: Tensor) -> Tensor:
+    """A moment in the shape of its parameter, as whose elements its own lie in memory; a count as it is."""
+    return value.as_strided(parameter.shape, parameter.stride()) if value.ndim else value
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
