@@ -47,7 +47,8 @@ def work_flat(optimizer: Optimizer) -> dict[Tensor, Tensor]:
     """Let the optimizer work on flat stand-ins of its weights in channels-last layout, and on their gradients as these
     lie; the stand-in of each such weight.
 
-    On the CPU, PyTorch's fused optimizers copy every gradient that is not contiguous.
+    On the CPU, PyTorch's fused optimizers copy every gradient that is not contiguous. That gradients lie as their
+    weights do is promised (torch.autograd, "Default gradient layouts").
     """
     found = {}
     for group in optimizer.param_groups:
