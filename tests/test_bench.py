@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import torch
 
 from lthrun.bench import contestants as entrants
 from lthrun.bench import parts
-from lthrun.bench.apart import apart
 from lthrun.bench.arena import Arena, prepare
 from lthrun.bench.contest import WARM_UP_STEPS, WARM_UPS, Absent, Contestant, compete, skipped
+from lthrun.bench.elsewhere import elsewhere
 from lthrun.bench.summary import spread, summarise
 from lthrun.errors import UserError
 from tests.conftest import SMALL
@@ -153,17 +153,41 @@ def strangers(arena: Arena) -> Iterator[Contestant]:
         yield Contestant("stranger", "float32", train, lambda: float(torch.get_num_threads()))
 
 
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def test_contestants_live_in_a_process_of_their_own(small: Callable):
-    with ExitStack() as closing:
-        arena = prepare(small("baseline"), closing, quiet, 1)
-        there, falling, dying = apart(strangers)(arena)
-        assert (there.name, there.precision) == ("stranger", "float32")
-        assert there.train(1) == there.train(1) != os.getpid()
-        assert there.validate() == torch.get_num_threads()
-        with pytest.raises(Absent, match="no compiler"):
-            falling.train(1)
-        with pytest.raises(UserError, match="a process of it was lost"):
-            dying.train(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with ExitStack() as closing:
+            arena = prepare(small("baseline"), closing, quiet, 1)
+            there, falling, dying = elsewhere(strangers)(arena)
+            assert (there.name, there.precision) == ("stranger", "float32")
+            assert there.validate() == 3
+            pid = int(there.train(1))
+            assert there.train(1) == pid != os.getpid() and not gone(pid)
+            with pytest.raises(Absent, match="no compiler"):
+                falling.train(1)
+            with pytest.raises(UserError, match="the process of the contestants strangers was lost"):
+                dying.train(1)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_process_ends_with_the_benchmark_however_that_ends(small: Callable):
+    for stop in (None, KeyboardInterrupt()):
+        with suppress(KeyboardInterrupt), ExitStack() as closing:
+            there, *_ = elsewhere(strangers)(prepare(small("baseline"), closing, quiet, 1))
+            pid = int(there.train(1))
+            if stop:
+                raise stop
+        assert gone(pid)
 
 
 def test_medians_and_spread_by_hand():
@@ -274,7 +298,7 @@ def test_the_tables_of_a_profile(lthrun: Callable, images: Path):
 def test_a_step_taken_apart_computes_what_the_engine_computes(small: Callable):
     arena = prepare(small("baseline"), ExitStack(), quiet, 4)
     taken = parts.Parts(arena)
-    parts.apart(taken, 4)
+    parts.taken_apart(taken, 4)
     model = arena.model()
     masks = entrants.half(model, arena.setting)
     engine = parts.Engine(model, arena.setting.config.training, arena.device, "float32", masks)

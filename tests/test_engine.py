@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def model() -> nn.Module:
     return tiny(2)
 
 
-def engine(masks: dict[str, torch.Tensor] | None = None, **settings: float) -> Engine:
+def engine(masks: dict[str, torch.Tensor] | None = None, **settings: Any) -> Engine:
     return Engine(model(), Training(**settings), CPU, "float32", masks or {})
 
 
@@ -158,9 +159,9 @@ def test_state_goes_out_and_comes_back_to_the_bit():
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def in_layout(memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> Engine:
+def in_layout(memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch, optimizer: str = "adamw") -> Engine:
     monkeypatch.setattr("lthrun.training.engine.layout", lambda device, precision: memory_format)
-    return engine()
+    return engine(optimizer=optimizer)
 
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -184,16 +185,17 @@ def test_moments_are_those_of_their_weight_in_any_layout(
         assert found[name].is_contiguous() and torch.allclose(found[name], value, rtol=1e-5), name
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("there", LAYOUTS)
 @pytest.mark.parametrize("here", LAYOUTS)
 def test_the_state_of_one_layout_goes_on_in_another(
-    here: torch.memory_format, there: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+    here: torch.memory_format, there: torch.memory_format, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ):
-    made = in_layout(here, monkeypatch)
+    made = in_layout(here, monkeypatch, optimizer)
     made.model.train()
     for t in range(2):
         made.step(batch(t))
-    other = in_layout(there, monkeypatch)
+    other = in_layout(there, monkeypatch, optimizer)
     state.to_model(other.model, state.of_model(made.model))
     state.to_optimizer(other, state.of_optimizer(made))
     other.model.train()
@@ -203,7 +205,9 @@ def test_the_state_of_one_layout_goes_on_in_another(
         (state.of_model(made.model), state.of_model(other.model)),
         (state.of_optimizer(made), state.of_optimizer(other)),
     ):
-        assert one.keys() == two.keys() and all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4 * float(value.double().abs().max()))
 
 
 def test_no_gradient_is_copied_for_the_optimizer(monkeypatch: pytest.MonkeyPatch):

@@ -43,9 +43,11 @@ def single(rate: float) -> float:
     return float(torch.tensor(rate, dtype=torch.float32))
 
 
-def by_hand(settings: Training, masks: dict[str, Tensor], rates: list[float]) -> tuple[nn.Module, float]:
+def by_hand(
+    settings: Training, masks: dict[str, Tensor], rates: list[float], layout: torch.memory_format = LAYOUT
+) -> tuple[nn.Module, float]:
     """The model after a step at each rate, and the sum of the losses, in the loop that everybody writes."""
-    net = model().to(memory_format=LAYOUT)
+    net = model().to(memory_format=layout)
     kept = [(net.get_parameter(name), mask) for name, mask in masks.items()]
     groups = [
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
@@ -66,7 +68,7 @@ def by_hand(settings: Training, masks: dict[str, Tensor], rates: list[float]) ->
             group["lr"] = rate
         optimizer.zero_grad()
         images, labels = batch(step)
-        loss = cross_entropy(net(images.contiguous(memory_format=LAYOUT)), labels)
+        loss = cross_entropy(net(images.contiguous(memory_format=layout)), labels)
         loss.backward()
         optimizer.step()
         with torch.no_grad():
@@ -83,12 +85,16 @@ def trained(engine: Engine, rates: list[float]) -> Engine:
     return engine
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_a_step_is_that_of_the_loop_that_everybody_writes_to_the_bit(settings: str, masked: bool):
+def test_a_step_is_that_of_the_loop_that_everybody_writes_to_the_bit(
+    settings: str, masked: bool, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lthrun.training.engine.layout", lambda device, precision: layout)
     masks = some_masks() if masked else {}
     engine = trained(Engine(model(), SETTINGS[settings], CPU, "float32", masks), RATES)
-    net, total = by_hand(SETTINGS[settings], masks, RATES)
+    net, total = by_hand(SETTINGS[settings], masks, RATES, layout)
     assert all_equal(state.of_model(engine.model).values(), state.of_model(net).values())
     assert engine.take_loss() == total and int(engine.finite) == len(RATES)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import lthrun as package
-from lthrun.bench import prepare
+from lthrun.bench.arena import prepare
 from lthrun.experiments import run
 from lthrun.experiments.levels import Ground, dense
 from lthrun.experiments.setting import bring, find_precision
@@ -126,7 +126,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
         found.append((device.type, deterministic))
         yield
 
-    for place in ("lthrun.training.switches", "lthrun.bench", "lthrun.experiments.forecast"):
+    for place in ("lthrun.training.switches", "lthrun.bench.arena", "lthrun.experiments.forecast"):
         monkeypatch.setattr(f"{place}.switches", watched)
     return found
 
@@ -139,7 +139,7 @@ def test_runs_forecasts_and_benchmarks_set_them(small: Callable, tmp_path: Path,
     forecast(config, tmp_path, False, ignore)
     run(config, tmp_path)
     with ExitStack() as closing:
-        prepare(config, 1, ignore, closing)
+        prepare(config, closing, ignore, 1)
     assert entered == 3 * [("cpu", True)]
     setting = bring(config, ignore)
     Worker(Job(tmp_path))(

@@ -1,4 +1,5 @@
-"""Who takes part. A new contestant is one function that makes it, and one line in `CONTESTANTS`."""
+"""Who takes part. A new contestant is one function that makes it, and one line in `CONTESTANTS`, within `elsewhere` if
+it must not have lthrun's memory."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lthrun.bench.apart import apart
 from lthrun.bench.arena import Arena
 from lthrun.bench.contest import Absent, Contestant, skipped, timed
+from lthrun.bench.elsewhere import elsewhere
 from lthrun.bench.peers import Peer
 from lthrun.bench.plain import Plain
 from lthrun.experiments.setting import Setting
@@ -168,8 +169,8 @@ def spelt(count: int) -> str:
 
 
 CONTESTANTS: dict[str, Callable[[Arena], Iterator[Contestant]]] = {
-    "floor": apart(floors),
+    "floor": elsewhere(floors),
     "lthrun": ours,
-    "plain PyTorch": apart(plain),
+    "plain PyTorch": elsewhere(plain),
     "fasterai": fasterai,
 }

@@ -75,13 +75,13 @@ PARTS: dict[str, Callable[[Parts], None]] = {
 def profile(arena: Arena) -> dict[str, Any]:
     """Milliseconds of a step: of its parts, of all of it, of `Engine.step` itself; and its costliest operators."""
     parts, setting, steps = Parts(arena), arena.setting, arena.steps
-    apart(parts, WARM_UP_STEPS)
+    taken_apart(parts, WARM_UP_STEPS)
     if setting.device.type == "cuda":
-        total = timed(setting.device, lambda: apart(parts, steps)) / steps
+        total = timed(setting.device, lambda: taken_apart(parts, steps)) / steps
         found = on_device(parts, steps, total)
     else:
         began = time.perf_counter()
-        found = apart(parts, steps)
+        found = taken_apart(parts, steps)
         total = (time.perf_counter() - began) / steps
     model = arena.model()
     engine = Engine(model, setting.config.training, setting.device, setting.ground.precision, half(model, setting))
@@ -105,7 +105,7 @@ def profile(arena: Arena) -> dict[str, Any]:
     }
 
 
-def apart(parts: Parts, steps: int) -> dict[str, float]:
+def taken_apart(parts: Parts, steps: int) -> dict[str, float]:
     """Seconds per step of each part, by the host's clock."""
     spent = dict.fromkeys(PARTS, 0.0)
     for _ in range(steps):

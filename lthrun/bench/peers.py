@@ -97,7 +97,7 @@ class Peer:
         self.close()
 
     def close(self) -> None:
-        """End it. It may not see its stdin closed: loaders' workers, forked in the meantime, hold the other end."""
+        """End it, whatever it is at."""
         assert self._process.stdin and self._process.stdout
         self._process.terminate()
         self._process.wait()

@@ -9,14 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 
 @contextmanager
 def processes(
     count: int, threads: int, begin: Callable[..., None] | None = None, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:
-    """A pool of fresh ones, each with so many threads for PyTorch; `begin` is called in each before its first task."""
+    """A pool of new processes, in each of which PyTorch has so many threads; `begin` is called in each before its first
+    task."""
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), settle, (threads, begin, *arguments))
     try:
         yield pool
@@ -29,11 +30,12 @@ def processes(
 
 
 def settle(threads: int, begin: Callable[..., None] | None, *arguments: Any) -> None:
-    """It ends with its parent, which alone hears Ctrl-C."""
+    """Prepare a process of the pool: it ends with its parent, which alone hears Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
+    threading.Thread(target=end_with_parent, daemon=True).start()
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     if begin:
         begin(*arguments)
@@ -43,4 +45,11 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        end()
+
+
+def end(*_: Any) -> NoReturn:
+    """At once, and with it the workers that load images for it."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+    os._exit(1)

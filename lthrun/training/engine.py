@@ -20,7 +20,7 @@ from lthrun.sparsity.masks import Tensors
 from lthrun.training import convolution, graphs
 from lthrun.training.layout import layout
 from lthrun.training.memory import keep_freed
-from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate, work_flat
+from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate, work_on_vectors
 
 Batch = tuple[Tensor, Tensor]
 
@@ -37,7 +37,8 @@ class Evaluation:
 class Engine:
     """A model with its optimizer and masks on a device.
 
-    Model and batches lie in memory as `layout` (lthrun.training.layout) has it. `loss` is the sum over
+    Model and batches lie in memory as `layout` (lthrun.training.layout) has it; on the CPU the process keeps the memory
+    that it frees from now on (lthrun.training.memory). `loss` is the sum over
     the steps since `take_loss`, and `finite` counts the steps in which it was a number; both lie on the device.
     `uncaptured(what, why)` is told what goes without a CUDA graph on a device that has them.
     """
@@ -60,7 +61,7 @@ class Engine:
         if products := convolution.products(device, precision):
             convolution.use_products(self.model, products)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
-        self._stand_ins: Mapping[Tensor, Tensor] = work_flat(self.optimizer) if device.type == "cpu" else {}
+        self._stand_ins: Mapping[Tensor, Tensor] = work_on_vectors(self.optimizer) if device.type == "cpu" else {}
         self._hold = self._held()
         self.loss = torch.zeros((), device=device)
         self.finite = torch.zeros((), dtype=torch.int64, device=device)
@@ -78,8 +79,8 @@ class Engine:
         weights = dict(self.model.named_parameters())
         return masking.Hold(weights, self.masks, self.optimizer, self.frozen) if self.masks else None
 
-    def held(self, parameter: Tensor) -> Tensor:
-        """What the optimizer holds of a parameter: itself, or its flat stand-in."""
+    def stand_in(self, parameter: Tensor) -> Tensor:
+        """What the optimizer has of a parameter: itself, or a vector in its stead."""
         return self._stand_ins.get(parameter, parameter)
 
     def prune(self, masks: Tensors) -> None:

@@ -11,7 +11,7 @@ import ctypes
 
 # <malloc.h>; what they do is said in mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGEST_ON_HEAP = 32 * 2**20  # the most that mallopt(3) allows on 64 bits
+LARGEST_ON_HEAP = 32 * 2**20  # the most that mallopt(3) promises to take on 64 bits
 
 
 def keep_freed() -> None:
@@ -20,6 +20,5 @@ def keep_freed() -> None:
     It holds for the process and cannot be put back. Other C libraries than glibc have no such switch.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP)
+    if mallopt and mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP):
         mallopt(M_TRIM_THRESHOLD, -1)

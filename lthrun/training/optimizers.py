@@ -38,28 +38,31 @@ def sgd(model: nn.Module, training: Training) -> Optimizer:
     return torch.optim.SGD(groups(model, training.weight_decay), training.learning_rate, training.momentum, fused=True)
 
 
-def flat(tensor: Tensor) -> Tensor:
-    """Its elements as they lie in memory, which they fill: a vector that shares it."""
+def vector(tensor: Tensor) -> Tensor:
+    """The elements of a dense tensor as they lie in memory, which it shares."""
     return tensor.detach().as_strided((tensor.numel(),), (1,))
 
 
-def work_flat(optimizer: Optimizer) -> dict[Tensor, Tensor]:
-    """Let the optimizer work on flat stand-ins of its weights in channels-last layout, and on their gradients as these
-    lie; the stand-in of each such weight.
+def work_on_vectors(optimizer: Optimizer) -> dict[Tensor, Tensor]:
+    """Let the optimizer work on vectors in the stead of weights in channels-last layout, and on their gradients as
+    these lie in memory; the vector of each such weight.
 
-    On the CPU, PyTorch's fused optimizers copy every gradient that is not contiguous. That gradients lie as their
-    weights do is promised (torch.autograd, "Default gradient layouts").
+    On the CPU, PyTorch's fused optimizers copy every gradient that is not contiguous. A step takes the gradients away
+    from the weights; it cannot be given a closure that makes them.
     """
+    import torch
+
+    layout = torch.channels_last
     found = {}
     for group in optimizer.param_groups:
         for i, weight in enumerate(group["params"]):
-            if not weight.is_contiguous():
-                found[weight] = group["params"][i] = flat(weight)
+            if weight.ndim == 4 and weight.is_contiguous(memory_format=layout) and not weight.is_contiguous():
+                found[weight] = group["params"][i] = vector(weight)
 
     def take_gradients(*_: Any) -> None:
         for weight, stand_in in found.items():
-            if weight.grad is not None:
-                stand_in.grad, weight.grad = flat(weight.grad), None
+            gradient, weight.grad = weight.grad, None
+            stand_in.grad = None if gradient is None else vector(gradient.contiguous(memory_format=layout))
 
     optimizer.register_step_pre_hook(take_gradients)
     return found

@@ -33,7 +33,7 @@ def of_optimizer(engine: Engine) -> Tensors:
     return {
         f"{name}/{key}": shaped(value, parameter).detach().cpu().contiguous().clone()
         for name, parameter in engine.model.named_parameters()
-        for key, value in state.get(engine.held(parameter), {}).items()
+        for key, value in state.get(engine.stand_in(parameter), {}).items()
         if isinstance(value, Tensor)
     }
 
@@ -44,10 +44,10 @@ def to_optimizer(engine: Engine, state: Mapping[str, Tensor]) -> None:
     for path, value in state.items():
         name, _, key = path.rpartition("/")
         parameter = parameters[name]
-        held = engine.held(parameter)
-        own = engine.optimizer.state[held]
+        whole = engine.stand_in(parameter)
+        own = engine.optimizer.state[whole]
         if key not in own:
-            own[key] = torch.zeros_like(held) if value.ndim else torch.zeros((), device=engine.device)
+            own[key] = torch.zeros_like(whole) if value.ndim else torch.zeros((), device=engine.device)
         shaped(own[key], parameter).copy_(value)
 
 

@@ -4,7 +4,7 @@ float32 is float32: no TF32, in which products have 10 bits of mantissa instead 
 in convolutions (where PyTorch would take it). cuDNN may try its algorithms and take the fastest; with `deterministic`
 it may not, and whatever has only kernels whose result depends on the order of threads is refused.
 
-On the CPU nothing is touched: runs are the same to the bit there.
+On the CPU none of them is touched: runs are the same to the bit there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Contestants in a process of their own, where nothing is set but what PyTorch sets.
+"""Contestants in a process of their own, where memory is as PyTorch and the C library have it.
 
-lthrun changes how its process keeps memory (lthrun.training.memory), which cannot be put back; who is compared with it
-has the memory that a user of PyTorch has.
+On the CPU lthrun changes how its process keeps memory (lthrun.training.memory), for good. Whoever it is compared with
+must not have that.
 """
 
 from __future__ import annotations
@@ -23,35 +23,42 @@ from lthrun.errors import UserError
 Maker = Callable[[Arena], Iterator[Contestant]]
 
 
-def apart(maker: Maker) -> Maker:
-    """The contestants of `maker`, which is called in a process that lives as long as the arena.
+def elsewhere(maker: Maker) -> Maker:
+    """The contestants of `maker`; on the CPU it is called in a process that lives as long as the arena.
+
+    What it emits there is not heard.
 
     Raises:
         UserError: the process was lost.
     """
 
-    def elsewhere(arena: Arena) -> Iterator[Contestant]:
+    def made(arena: Arena) -> Iterator[Contestant]:
+        if arena.device.type != "cpu":
+            yield from maker(arena)
+            return
+        what = maker.__name__
+        arena.emit("busy", doing=f"starting a process for the benchmark ({what})")
         pool = arena.closing.enter_context(processes(1, torch.get_num_threads()))
 
         def ask(function: Callable[..., Any], *arguments: Any) -> Any:
             try:
                 return pool.submit(function, *arguments).result()
             except BrokenProcessPool as error:
-                raise UserError("bench: a process of it was lost; is there enough memory?") from error
+                raise UserError(f"bench: the process of the contestants {what} was lost; is memory short?") from error
 
-        for number, (name, precision) in enumerate(ask(gather, maker, arena.setting.config)):
+        for number, (name, precision) in enumerate(ask(gather, maker, arena.setting.config, arena.steps)):
             yield Contestant(name, precision, partial(ask, train, number), partial(ask, validate, number))
 
-    return elsewhere
+    return made
 
 
 _here: list[Contestant] = []
-_open = ExitStack()
+_open = ExitStack()  # until the process ends
 
 
-def gather(maker: Maker, config: Config) -> list[tuple[str, str]]:
+def gather(maker: Maker, config: Config, steps: int) -> list[tuple[str, str]]:
     """Make them here; their names and precisions."""
-    _here.extend(maker(prepare(config, _open, lambda *_, **__: None)))
+    _here.extend(maker(prepare(config, _open, lambda *_, **__: None, steps)))
     return [(contestant.name, contestant.precision) for contestant in _here]
 
 
