@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,33 +161,27 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_contestants_live_in_a_process_of_their_own(small: Callable):
+def test_contestants_live_in_a_process_of_their_own_that_ends_with_the_benchmark(small: Callable):
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
         with ExitStack() as closing:
-            arena = prepare(small("baseline"), closing, quiet, 1)
-            there, falling, dying = elsewhere(strangers)(arena)
+            there, falling, _ = elsewhere(strangers)(prepare(small("baseline"), closing, quiet, 1))
             assert (there.name, there.precision) == ("stranger", "float32")
             assert there.validate() == 3
             pid = int(there.train(1))
             assert there.train(1) == pid != os.getpid() and not gone(pid)
             with pytest.raises(Absent, match="no compiler"):
                 falling.train(1)
-            with pytest.raises(UserError, match="the process of the contestants strangers was lost"):
-                dying.train(1)
     finally:
         torch.set_num_threads(threads)
+    assert gone(pid)
 
 
-def test_a_process_ends_with_the_benchmark_however_that_ends(small: Callable):
-    for stop in (None, KeyboardInterrupt()):
-        with suppress(KeyboardInterrupt), ExitStack() as closing:
-            there, *_ = elsewhere(strangers)(prepare(small("baseline"), closing, quiet, 1))
-            pid = int(there.train(1))
-            if stop:
-                raise stop
-        assert gone(pid)
+def test_a_process_that_is_lost_ends_the_benchmark(small: Callable):
+    with pytest.raises(UserError, match="the process of the contestants strangers was lost"), ExitStack() as closing:
+        *_, dying = elsewhere(strangers)(prepare(small("baseline"), closing, quiet, 1))
+        dying.train(1)
 
 
 def test_medians_and_spread_by_hand():
