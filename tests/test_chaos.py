@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ import pytest
 import torch
 
 from lthrun import cli
-from tests.test_experiments import TIMES
+from tests.conftest import digest
+from tests.test_experiments import OWN, TIMES
 
 SMALL = "--config smoke/ticket --set model.name=resnet20 --set data.image_size=16 --epochs 2 --steps 1".split()
 TICKET = ["ticket", *SMALL, "--rewind-epoch", "1", "--checkpoint-every", "4", "--quiet"]
-# Of a summary: what may differ between two undisturbed runs.
-OWN = {"seconds", "run_dir", "blake2b"}
 
 
 def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:
@@ -56,9 +54,7 @@ def result(root: Path) -> dict[str, Any]:
         "summary": summary,
         "metrics": [{k: v for k, v in record.items() if k not in TIMES} for record in metrics],
         "config": (run_dir / "config.yaml").read_text(),
-        "tensors": {
-            p.relative_to(root): sha256(p.read_bytes()).hexdigest() for p in (root / "out").rglob("*.safetensors")
-        },
+        "tensors": {p.relative_to(root): digest(p) for p in (root / "out").rglob("*.safetensors")},
         "files": sorted(named(p.relative_to(root)) for p in root.rglob("*") if not p.name.endswith(".lock")),
     }
 

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from lthrun.experiments.levels import Ground, Level
 from lthrun.experiments.setting import bring
 from lthrun.experiments.tasks import Job, Task, graph
 from lthrun.levelstore import LevelStore
-from tests.conftest import SMALL
+from tests.conftest import SMALL, digest
 
 CONFIG = load_config(None, "baseline")
 GROUND = Ground({}, 1, "cpu", "float32")
@@ -127,8 +126,7 @@ def three(small: Callable) -> list[Task]:
 
 
 def trained(out: Path) -> dict[str, str]:
-    ends = (out / "levels").glob("*/end.safetensors")
-    return {path.parent.name: sha256(path.read_bytes()).hexdigest() for path in ends}
+    return {path.parent.name: digest(path) for path in (out / "levels").glob("*/end.safetensors")}
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from lthrun.training import graphs, state
 from lthrun.training.engine import Engine
 from tests.conftest import LAYOUT, tiny
 from tests.tape import Tape, all_equal
-from tests.test_engine import CPU, batch, model, some_masks
+from tests.test_engine import CPU, LAYOUTS, batch, model, some_masks
 
 RATES = [0.1, 0.1, 0.05, 0.05, 0.025, 0.1, 0.0125, 0.3]
 SETTINGS = {
@@ -85,7 +85,7 @@ def trained(engine: Engine, rates: list[float]) -> Engine:
     return engine
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_a_step_is_that_of_the_loop_that_everybody_writes_to_the_bit(

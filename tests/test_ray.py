@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,14 @@ from lthrun.configfile import load_config
 from lthrun.engines import ENGINES
 from lthrun.experiments.setting import bring
 from lthrun.experiments.tasks import Job, Task, graph
-from tests.conftest import SMALL
+from tests.conftest import SMALL, digest
 from tests.test_engines import alive, below, kill_one, silent, start, study
-from tests.test_experiments import TIMES
+from tests.test_experiments import OWN, TIMES
 
 pytestmark = pytest.mark.ray
 ARMS = "dense,ticket,ticket-rewind,random-mask"
 STUDY = [*f"compare --epochs 4 --seeds 2 --arms {ARMS} --sparsities 50".split(), "--set", "compare.at_most=50"]
 STUDY += ["--checkpoint-every", "2"]
-OWN = {"seconds", "run_dir", "blake2b"}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -40,9 +38,7 @@ def found(out: Path) -> dict[str, Any]:
     return {
         "summary": {key: value for key, value in summary.items() if key not in OWN},
         "metrics": [{k: v for k, v in line.items() if k not in TIMES} for line in lines(run_dir / "metrics.jsonl")],
-        "tensors": {
-            path.relative_to(out): sha256(path.read_bytes()).hexdigest() for path in out.glob("levels/*/*.safetensors")
-        },
+        "tensors": {path.relative_to(out): digest(path) for path in out.glob("levels/*/*.safetensors")},
     }
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from lthrun.bench.arena import Arena
 from lthrun.bench.contest import Absent, Contestant, skipped, timed
-from lthrun.bench.elsewhere import elsewhere
+from lthrun.bench.elsewhere import Maker, elsewhere
 from lthrun.bench.peers import Peer
 from lthrun.bench.plain import Plain
 from lthrun.experiments.setting import Setting
@@ -168,7 +168,7 @@ def spelt(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
 
 
-CONTESTANTS: dict[str, Callable[[Arena], Iterator[Contestant]]] = {
+CONTESTANTS: dict[str, Maker] = {
     "floor": elsewhere(floors),
     "lthrun": ours,
     "plain PyTorch": elsewhere(plain),

@@ -38,9 +38,9 @@ class Engine:
     """A model with its optimizer and masks on a device.
 
     Model and batches lie in memory as `layout` (lthrun.training.layout) has it; on the CPU the process keeps the memory
-    that it frees from now on (lthrun.training.memory). `loss` is the sum over
-    the steps since `take_loss`, and `finite` counts the steps in which it was a number; both lie on the device.
-    `uncaptured(what, why)` is told what goes without a CUDA graph on a device that has them.
+    that it frees from now on (lthrun.training.memory). `loss` is the sum over the steps since `take_loss`, and `finite`
+    counts the steps in which it was a number; both lie on the device. `uncaptured(what, why)` is told what goes without
+    a CUDA graph on a device that has them.
     """
 
     def __init__(

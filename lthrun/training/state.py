@@ -44,10 +44,10 @@ def to_optimizer(engine: Engine, state: Mapping[str, Tensor]) -> None:
     for path, value in state.items():
         name, _, key = path.rpartition("/")
         parameter = parameters[name]
-        whole = engine.stand_in(parameter)
-        own = engine.optimizer.state[whole]
+        stand_in = engine.stand_in(parameter)
+        own = engine.optimizer.state[stand_in]
         if key not in own:
-            own[key] = torch.zeros_like(whole) if value.ndim else torch.zeros((), device=engine.device)
+            own[key] = torch.zeros_like(stand_in) if value.ndim else torch.zeros((), device=engine.device)
         shaped(own[key], parameter).copy_(value)
 
 
