@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_serializer, model_validator
 
 from lthrun.fields import LARGEST_SEED, Section, refuse, steps_of
-from lthrun.models import SMALLEST
+from lthrun.models import MODELS
 from lthrun.sections import Connectivity, Data, GradualPruning, Model, Pruning, Rewind, Supermask, Training, Where
-from lthrun.sparsity.granularity import STRUCTURED
+from lthrun.sparsity.granularity import is_structured
 
 
 class Baseline(Section):
@@ -45,7 +45,7 @@ class Baseline(Section):
                 f"the images of data.dataset: {self.data.dataset} have no breeds: use species (which other data sets "
                 "pass over), or data.dataset: pets",
             )
-        smallest = SMALLEST.get(self.model.name, 16)
+        smallest = MODELS[self.model.name].smallest
         if self.data.image_size < smallest:
             raise refuse(
                 "data.image_size",
@@ -111,7 +111,7 @@ class Ticket(Baseline):
                     "the resets of Zhou et al. start from initialisation: "
                     f"use {self.rewind_key}: 0ep and retrain: weights",
                 )
-        if rewind.pruned == "frozen" and self.pruning.granularity in STRUCTURED:
+        if rewind.pruned == "frozen" and is_structured(self.pruning.granularity):
             raise refuse(
                 "rewind.pruned", "frozen", f"granularity {self.pruning.granularity} removes channels: use zero"
             )

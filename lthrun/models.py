@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lthrun.registry import Entry, Table
 from lthrun.streams import derive
 
 if TYPE_CHECKING:
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """A model by name: called with the number of classes, it makes one with random weights.
+class ModelEntry(Entry):
+    """`make(classes)` gives the model with random weights.
 
-    Input is float32 [batch, 3, side, side], 0 to 1; output is the logits [batch, classes].
+    Input is float32 [batch, 3, side, side], 0 to 1, of at least `smallest` pixels a side; output is the logits
+    [batch, classes].
     """
 
-    about: str
-    make: Callable[[int], nn.Module]
+    smallest: int = 16
 
-    def __call__(self, classes: int) -> nn.Module:
-        return self.make(classes)
+
+MODELS = Table("models", "model.name", ModelEntry)
 
 
 def from_torchvision(name: str, classes: int) -> nn.Module:
@@ -35,6 +35,7 @@ def from_torchvision(name: str, classes: int) -> nn.Module:
     return model
 
 
+@MODELS.register("The ResNet-20 for CIFAR (He et al. 2016, section 4.2)")
 def resnet20(classes: int) -> nn.Module:
     from lthrun.resnet20 import ResNet20
 
@@ -63,15 +64,11 @@ TORCHVISION = {
     "convnext_tiny": "ConvNeXt-T (Liu et al. 2022)",
     "convnext_small": "ConvNeXt-S (Liu et al. 2022)",
 }
-MODELS: dict[str, Architecture] = {
-    **{
-        name: Architecture(f"torchvision's {about}", partial(from_torchvision, name))
-        for name, about in TORCHVISION.items()
-    },
-    "resnet20": Architecture("The ResNet-20 for CIFAR (He et al. 2016, section 4.2)", resnet20),
-}
-# The smallest image these can take, in pixels: they halve it five times.
-SMALLEST = {name: 32 for name in MODELS if name.startswith(("vgg", "densenet", "convnext"))}
+# These halve the image five times.
+DEEP = ("vgg", "densenet", "convnext")
+for _name, _about in TORCHVISION.items():
+    _make = partial(from_torchvision, _name)
+    MODELS.add(_name, f"torchvision's {_about}", _make, smallest=32 if _name.startswith(DEEP) else 16)
 
 
 def build(name: str, classes: int, seed: int, *draw: int) -> nn.Module:
@@ -83,4 +80,5 @@ def build(name: str, classes: int, seed: int, *draw: int) -> nn.Module:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init", *draw))
-        return MODELS[name](classes)
+        model: nn.Module = MODELS[name](classes)
+        return model

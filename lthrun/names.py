@@ -11,11 +11,10 @@ from lthrun.experiments.arms import ARMS
 from lthrun.models import MODELS
 from lthrun.sparsity.criteria import CRITERIA
 from lthrun.sparsity.granularity import GRANULARITIES
-from lthrun.sparsity.measured import MEASURED
-from lthrun.sparsity.resets import KEPT, PRUNED
+from lthrun.sparsity.resets import PRUNED, RESETS
 from lthrun.sparsity.schedules import SCHEDULES
 from lthrun.training.optimizers import OPTIMIZERS
-from lthrun.training.rates import RATES
+from lthrun.training.rates import LEARNING_RATES
 
 
 def about(entry: Any) -> str:
@@ -35,17 +34,17 @@ METHODS = {
     "bernoulli": "Each weight stays with a learned probability (Zhou et al. 2019, section 5.2).",
 }
 TABLES: dict[str, tuple[str, dict[str, str]]] = {
-    "criteria": ("pruning.criterion", lines(CRITERIA | MEASURED)),
+    "criteria": ("pruning.criterion", lines(CRITERIA)),
     "granularities": (
         "pruning.granularity",
         lines(GRANULARITIES)
         | {"n:m": "Of every m weights along the input channels, n stay, e.g. 2:4 (Mishra et al. 2021)."},
     ),
     "schedules": ("pruning.schedule", lines(SCHEDULES)),
-    "resets": ("rewind.kept", lines(KEPT)),
+    "resets": ("rewind.kept", lines(RESETS)),
     "pruned": ("rewind.pruned", lines(PRUNED)),
     "supermasks": ("supermask.method", METHODS),
-    "rates": ("training.schedule", lines(RATES)),
+    "rates": ("training.schedule", lines(LEARNING_RATES)),
     "optimizers": ("training.optimizer", lines(OPTIMIZERS)),
     "models": ("model.name", lines(MODELS)),
     "arms": ("compare.arms", lines(ARMS)),

@@ -16,11 +16,10 @@ from lthrun.fields import LARGEST_SEED, MOST, POINT, Section, decays, distinct, 
 from lthrun.models import MODELS
 from lthrun.sparsity.criteria import CRITERIA
 from lthrun.sparsity.granularity import GRANULARITIES, n_of_m
-from lthrun.sparsity.measured import MEASURED
-from lthrun.sparsity.resets import KEPT, PRUNED
-from lthrun.sparsity.schedules import SCHEDULES, STEPPED, Course, targets
+from lthrun.sparsity.resets import PRUNED, RESETS
+from lthrun.sparsity.schedules import SCHEDULES, Course, targets
 from lthrun.training.optimizers import OPTIMIZERS
-from lthrun.training.rates import RATES
+from lthrun.training.rates import LEARNING_RATES
 
 
 class Data(Section):
@@ -58,7 +57,7 @@ class Training(Section):
     """adamw: Adam, weight decay apart from the gradient (Loshchilov & Hutter 2019). sgd: with momentum."""
     learning_rate: float = Field(1e-3, gt=0)
     """What the schedule multiplies."""
-    schedule: named_in(RATES) = "constant"  # type: ignore[valid-type]
+    schedule: named_in(LEARNING_RATES) = "constant"  # type: ignore[valid-type]
     """How the learning rate moves: constant, step, cosine, one_cycle."""
     warmup: str = Field("0ep", pattern=POINT)
     """The learning rate rises linearly until then: 2ep, 200it."""
@@ -119,7 +118,7 @@ class Where(Section):
 class Making(Where):
     """How masks are made, whatever the sparsity."""
 
-    criterion: named_in(CRITERIA | MEASURED) = "large_final"  # type: ignore[valid-type]
+    criterion: named_in(CRITERIA) = "large_final"  # type: ignore[valid-type]
     """Scores the weights; the lowest scores are pruned."""
     batches: int = Field(8, ge=1, le=MOST)
     """Training batches that a criterion which has to see images is measured on."""
@@ -215,11 +214,12 @@ class Pruning(Rules):
 
     @model_validator(mode="after")
     def _moves_in_steps(self) -> Pruning:
-        if self.schedule not in STEPPED:
+        stepped = [name for name, entry in SCHEDULES.items() if entry.stepped]
+        if self.schedule not in stepped:
             raise refuse(
                 "schedule",
                 self.schedule,
-                f"a ticket rewinds at every change of sparsity, so it takes {', '.join(STEPPED)}; "
+                f"a ticket rewinds at every change of sparsity, so it takes {', '.join(stepped)}; "
                 "for this one use `lthrun prune`, which never rewinds",
             )
         if list(self.sparsities) != sorted(self.sparsities):
@@ -266,7 +266,7 @@ class Rewind(Section):
     retrain: Literal["weights", "lr", "finetune"] = "weights"
     """What goes back to that step: weights and learning rate; the learning rate alone; neither, and training goes
     on at the last learning rate (Renda et al. 2020)."""
-    kept: named_in(KEPT) = "rewind"  # type: ignore[valid-type]
+    kept: named_in(RESETS) = "rewind"  # type: ignore[valid-type]
     """What the kept weights go to (Zhou et al. 2019)."""
     pruned: named_in(PRUNED) = "zero"  # type: ignore[valid-type]
     """What the pruned weights go to (Zhou et al. 2019)."""

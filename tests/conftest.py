@@ -63,7 +63,7 @@ def tiny(classes: int) -> nn.Module:
 @pytest.fixture
 def tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """`resnet18` is a tiny network for the time of a test."""
-    monkeypatch.setitem(models.MODELS, "resnet18", tiny)
+    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, "A tiny network."))
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from lthrun.experiments import Result, run
 from lthrun.layers import channel_masks
 from lthrun.levelstore import LevelStore
 from lthrun.models import build
+from lthrun.sparsity.criteria import CRITERIA, CriterionEntry
 from lthrun.sparsity.masks import Tensors
-from lthrun.sparsity.measured import MEASURED, Case, taylor
+from lthrun.sparsity.measured import Case, taylor
 from lthrun.storage import read_tensors
 from lthrun.training.engine import Engine
 from tests.conftest import LAYOUT
@@ -265,7 +266,7 @@ def test_criteria_that_see_images_see_the_pruned_network(
         seen.append([int((case.trained[n][~case.masks[n]] != 0).sum()) for n in case.masks])
         return taylor(case)
 
-    monkeypatch.setitem(MEASURED, "taylor", listen)
+    monkeypatch.setitem(CRITERIA, "taylor", CriterionEntry(listen, "", measured=True))
     gradual(small, tmp_path, **{"pruning.criterion": "taylor", "pruning.steps": 3, "pruning.batches": 2})
     assert seen == [[], [0, 0], [0, 0]]
 
@@ -292,7 +293,7 @@ def test_grasp_is_refused_where_torch_has_no_second_derivative(
     from lthrun import models
 
     hard = lambda classes: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardsigmoid(), nn.Flatten(), nn.LazyLinear(classes))  # noqa: E731
-    monkeypatch.setitem(models.MODELS, "resnet18", lambda classes: built(hard(classes)))
+    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(lambda classes: built(hard(classes)), ""))
 
     def built(model: nn.Module) -> nn.Module:
         model(torch.rand(1, 3, 16, 16))
@@ -357,7 +358,7 @@ def test_dropout_draws_the_same_when_a_run_goes_on(small: Callable, tmp_path: Pa
     def noisy(classes: int) -> nn.Module:
         return nn.Sequential(*list(tiny(classes))[:-1], nn.Dropout(0.5), nn.Linear(8, classes))
 
-    monkeypatch.setitem(models.MODELS, "resnet18", noisy)
+    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(noisy, ""))
     before = torch.random.get_rng_state()
     whole = run(small("baseline"), tmp_path / "whole")
     assert torch.equal(before, torch.random.get_rng_state()), "the caller's random numbers are left alone"

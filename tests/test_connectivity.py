@@ -49,7 +49,7 @@ def prepared(config: Any, out: Path) -> tuple[Setting, Lab]:
 def found(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Result, Setting, Lab]]:
     """A finished run with the tiny model, which is `resnet18` as long as the tests that look at it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.MODELS, "resnet18", tiny)
+        patch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, ""))
         config = load_config(None, "connectivity", options={"data.dir": str(images), **SMALL, **POINTS})
         out = tmp_path_factory.mktemp("found")
         yield run(config, out), *prepared(config, out)

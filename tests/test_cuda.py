@@ -129,7 +129,7 @@ def test_where_recording_fails_it_goes_on():
 def test_with_deterministic_a_resumed_run_is_the_undisturbed_one_to_the_bit(
     small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: str, moment: int
 ):
-    monkeypatch.setitem(models.MODELS, "resnet18", tiny)
+    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, ""))
     events: list[tuple[str, dict[str, Any]]] = []
     config = small(experiment, device="cuda", deterministic=True, **{"training.epochs": 4, "pruning.steps": 1})
     whole = run(config, tmp_path / "whole", emit=told(events))

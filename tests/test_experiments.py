@@ -20,7 +20,7 @@ from lthrun.experiments.setting import bring
 from lthrun.levelstore import LevelStore
 from lthrun.models import build
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage import read_json, read_tensors
+from lthrun.storage import read_json, read_tensors, write_json
 from lthrun.training.engine import Engine
 from tests.conftest import LAYOUT
 
@@ -424,3 +424,14 @@ def test_remaining_trains_up_to_the_end_of_level_0(small: Callable, tmp_path: Pa
     config = small("ticket", **{"rewind.to": "8it", "rewind.train": "remaining", "pruning.steps": 1})
     assert [record["level"] for record in run(config, tmp_path).metrics] == [0, 0, 1]
     assert [(level.first, level.end) for level in chain(config, Ground({}, 6, "cpu", "float32"))] == [(0, 12), (8, 12)]
+
+
+def test_a_level_of_another_environment_is_reused_and_named(small: Callable, tmp_path: Path):
+    first = run(small("baseline"), tmp_path)
+    place = tmp_path / "levels" / first.summary["levels"][0]["key"] / "level.json"
+    record = read_json(place)
+    assert record is not None and record["environment"]["threads"] == torch.get_num_threads()
+    write_json(place, record | {"environment": record["environment"] | {"torch": "1.0.0"}})
+    second = run(small("ticket"), tmp_path)
+    (event,) = events(second, "reused")
+    assert event["differs"] == [f"torch 1.0.0 (here {torch.__version__})"]

@@ -256,7 +256,7 @@ def test_a_whole_run_is_recorded(tape: Tape, small: Callable, tmp_path: Path, ex
 def test_the_screen_says_it_once_in_words(
     tape: Tape, small: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(models.MODELS, "resnet18", Noisy)
+    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(Noisy, ""))
     with Screen(make_console()) as screen:
         result = run(small("ticket", **{"pruning.steps": 2}), tmp_path, emit=screen)
     said = [line.strip() for line in capsys.readouterr().out.splitlines() if "CUDA graph" in line]

@@ -14,7 +14,7 @@ from torch import nn
 from lthrun.configfile import load_config
 from lthrun.errors import UserError
 from lthrun.layers import prunable
-from lthrun.models import MODELS, SMALLEST, build
+from lthrun.models import MODELS, build
 from lthrun.sections import Where
 
 # With 1,000 classes, from torchvision's own pages.
@@ -66,11 +66,11 @@ def test_each_model_trains_on_two_images_at_64_pixels_and_takes_its_smallest(nam
     loss.backward()
     assert logits.shape == (2, 3) and math.isfinite(loss.item())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    side = SMALLEST.get(name, 16)
+    side = MODELS[name].smallest
     assert model(torch.rand(2, 3, side, side)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.smallest > 16])
 def test_images_too_small_for_a_model_are_refused(name: str):
     with pytest.raises(UserError, match=f"data.image_size: found 31; model.name: {name} needs 32 pixels or more"):
         load_config(None, "ticket", options={"model.name": name, "data.image_size": 31})

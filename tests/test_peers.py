@@ -27,7 +27,7 @@ from lthrun.layers import channel_masks
 from lthrun.sparsity import masks
 from lthrun.sparsity.criteria import CRITERIA, Weights
 from lthrun.sparsity.granularity import GRANULARITIES
-from lthrun.sparsity.measured import MEASURED, Case
+from lthrun.sparsity.measured import Case
 from lthrun.sparsity.schedules import SCHEDULES, Course
 
 pytest.importorskip("fasterai")
@@ -225,7 +225,11 @@ def compare(theirs: Tensors, ours: Tensors, brute: Tensors, *rule: Any) -> None:
 
 
 def test_names_and_granularities_are_fasterais() -> None:
-    assert {*fasterai.available_criterias()} == {"random", *FORMULAS} == {*CRITERIA} - {"large_final_same_sign"}
+    assert (
+        {*fasterai.available_criterias()}
+        == {"random", *FORMULAS}
+        == {name for name, entry in CRITERIA.items() if not entry.measured} - {"large_final_same_sign"}
+    )
     assert [name for name in fasterai.available_criterias() if not hasattr(fasterai, name)] == ["movmag"]
     assert {*fasterai_schedules.available_schedules()} == {*THEIR_NAMES.values()}
     assert {*SCHEDULES} == {*THEIR_NAMES, "geometric", "custom"}
@@ -340,7 +344,7 @@ def measured(criterion: str, batches: list[tuple[Tensor, Tensor]]) -> Tensors:
     """lthrun's scores of `net()`."""
     state = {name: tensor.detach() for name, tensor in net().named_parameters()}
     names = [name for name in state if name.endswith("weight")]
-    return MEASURED[criterion](Case(names, state, state, {}, 50.0, lambda _: net(), lambda: batches, masks.make))
+    return CRITERIA[criterion](Case(names, state, state, {}, 50.0, lambda _: net(), lambda: batches, masks.make))
 
 
 BATCHES = [(torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(n)), torch.arange(n) % 5) for n in (8, 5)]

@@ -15,7 +15,7 @@ from lthrun import models
 from lthrun.config import Config
 from lthrun.data import DATASETS
 from lthrun.data.batches import Batches
-from lthrun.experiments.execution import environment
+from lthrun.experiments.environment import environment
 from lthrun.experiments.setting import Emit, Setting, bring
 from lthrun.training.switches import switches
 

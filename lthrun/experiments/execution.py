@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from typing import Any
 
 import torch
-import torchvision
 
-import lthrun
 from lthrun.config import Ticket
 from lthrun.configfile import differences, dump
 from lthrun.errors import UserError
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.connectivity import connectivity
+from lthrun.experiments.environment import environment
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.levels import replays
 from lthrun.experiments.room import check_room, run_bytes
@@ -139,18 +136,4 @@ def summarise(setting: Setting, counts: list[int], found: dict[str, Any], run_di
         "run_dir": str(run_dir.path),
         "files": sizes(run_dir.path),
         **found,
-    }
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What the numbers may depend on besides the settings."""
-    return {
-        "lthrun": lthrun.__version__,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
     }

@@ -12,6 +12,7 @@ import torch
 from lthrun import models
 from lthrun.config import Ticket
 from lthrun.data.batches import Batches
+from lthrun.experiments.environment import environment, environment_differences
 from lthrun.experiments.levels import Level
 from lthrun.experiments.pruner import Pruner
 from lthrun.experiments.setting import Emit, Setting
@@ -83,7 +84,8 @@ class Lab:
             record = None if self.fresh else self.levels.take_over(level.key, self.damaged(level, "result"))
             reused = record is not None
             if record is not None:
-                self.emit("reused", level=level.index, key=level.key, replay=replay)
+                differs = environment_differences(record.get("environment", {}), environment(self.device))
+                self.emit("reused", level=level.index, key=level.key, replay=replay, differs=differs)
                 self.tell(level, record["epochs"], emit)
             else:
                 if replay:
@@ -137,7 +139,7 @@ class Lab:
         weights = dict(drawn if rule == "redraw" else initial)
         draw = generator(self.config.seed, "init", 2)
         for name in self.names:
-            weights[name] = resets.KEPT[rule](initial[name], drawn[name], masks[name], draw)
+            weights[name] = resets.RESETS[rule](initial[name], drawn[name], masks[name], draw)
         return weights
 
     def frozen(self, masks: Tensors) -> Tensors:

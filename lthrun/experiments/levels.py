@@ -15,10 +15,15 @@ from typing import Any
 
 from lthrun.config import Baseline, ConnectivityExperiment, Prune, SupermaskExperiment, Ticket
 from lthrun.levelstore import KEPT_EPOCHS
+from lthrun.models import MODELS
 from lthrun.sections import Rules, Training, Where
 from lthrun.sparsity import schedules
-from lthrun.sparsity.measured import MEASURED
+from lthrun.sparsity.criteria import CRITERIA
+from lthrun.sparsity.granularity import GRANULARITIES
+from lthrun.sparsity.resets import PRUNED, RESETS
 from lthrun.storage import FORMAT
+from lthrun.training.optimizers import OPTIMIZERS
+from lthrun.training.rates import LEARNING_RATES
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,8 @@ def chain(config: Ticket, ground: Ground) -> list[Level]:
             start = {"weights": start, "batch_norm": "initial", "optimizer": parent.key}
         elif rewinding.retrain != "weights":
             start = {"retrain": rewinding.retrain, "level": parent.key, "reference": start}
-        resets = {key: getattr(rewinding, key) for key in ("kept", "pruned")}
-        if resets != {"kept": "rewind", "pruned": "zero"}:
-            start = {"from": start, **resets}
+        resets = {key: table.key_facts(getattr(rewinding, key), rewinding) for key, table in ROLES.items()}
+        start = {"from": start, **resets}
         key = name(config, ground, span, start=start, mask=mask, first=first, steps=steps)
         levels.append(
             Level(index, sparsity, first, steps, span, key, parent, origin, rewind, continues, rewinding.retrain)
@@ -187,6 +191,7 @@ def from_rewind_point(config: Ticket, ground: Ground, level: Level, origin: Leve
     return replace(level, index=0, sparsity=0.0, key=key, parent=None)
 
 
+ROLES = {"kept": RESETS, "pruned": PRUNED}
 CONTROLS = {
     "random-mask": "as many weights of each tensor stay, at places drawn at random",
     "random-init": "the same mask, on weights drawn anew",
@@ -209,13 +214,13 @@ def reordered(level: Level, order: int, config: Baseline, ground: Ground) -> Lev
 
 def mask_rules(rules: Rules) -> dict[str, Any]:
     """By which rules a mask is made, as far as they decide it."""
-    facts = {key: getattr(rules, key) for key in ("criterion", "granularity", "context")} | where(rules)
+    facts = {"context": rules.context, "criterion": CRITERIA.key_facts(rules.criterion, rules), **where(rules)}
+    named = rules.granularity in GRANULARITIES  # n:m is not
+    facts["granularity"] = GRANULARITIES.key_facts(rules.granularity, rules) if named else rules.granularity
     if rules.round_to > 1:
         facts["round_to"] = rules.round_to
     if rules.targets:
         facts |= {"targets": list(rules.targets.items()), "of": rules.peak}  # in order: the first that fits counts
-    if rules.criterion in MEASURED:
-        facts["batches"] = rules.batches
     return facts
 
 
@@ -240,7 +245,7 @@ def name(config: Baseline, ground: Ground, span: int, **making: Any) -> str:
     facts = {
         "format": FORMAT,
         "data": ground.data,
-        "model": config.model.name,
+        "model": MODELS.key_facts(config.model.name, config.model),
         "training": training_rules(config.training, span),
         "seed": config.seed,
         "precision": ground.precision,
@@ -253,12 +258,11 @@ def name(config: Baseline, ground: Ground, span: int, **making: Any) -> str:
 
 def training_rules(training: Training, span: int) -> dict[str, Any]:
     """How a step is trained, as far as the settings decide it; the number of epochs is not part of it."""
-    unused = {"epochs", "schedule", "warmup", "final", "milestones", "gamma", "evaluate_every", "evaluate_images"}
-    unused |= {"betas", "eps"} if training.optimizer == "sgd" else {"optimizer", "momentum"}
-    facts = training.model_dump(mode="json", exclude=unused)
+    facts: dict[str, Any] = {"batch_size": training.batch_size, "learning_rate": training.learning_rate}
+    facts["optimizer"] = OPTIMIZERS.key_facts(training.optimizer, training)
     if training.anneals:
-        shape = {"schedule", "warmup"} | ({"milestones", "gamma"} if training.schedule == "step" else {"final"})
-        facts["rate"] = {"span": span, **training.model_dump(mode="json", include=shape)}
+        schedule = LEARNING_RATES.key_facts(training.schedule, training)
+        facts["rate"] = {"span": span, "warmup": training.warmup, "schedule": schedule}
     if training.evaluate_every:
         facts["looks"] = [training.evaluate_every, training.evaluate_images]
     return facts

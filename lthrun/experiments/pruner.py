@@ -12,9 +12,9 @@ from lthrun.data.batches import Batches
 from lthrun.layers import channel_masks
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.criteria import CRITERIA, Weights
-from lthrun.sparsity.granularity import STRUCTURED
+from lthrun.sparsity.granularity import is_structured
 from lthrun.sparsity.masks import Tensors
-from lthrun.sparsity.measured import MEASURED, Case
+from lthrun.sparsity.measured import Case
 from lthrun.streams import generator
 from lthrun.training import state
 from lthrun.training.engine import Engine
@@ -58,17 +58,17 @@ class Pruner:
         """
         alive, name = alive or trained, self.rules.criterion
         draw = generator(self.seed, "mask", position)
-        if name in CRITERIA:
+        if not CRITERIA[name].measured:
             scores = {n: CRITERIA[name](Weights(alive[n], start[n], last[n], draw)) for n in self.names}
         else:
             if not self.freezes:
                 masking.apply(start, previous)
             case = Case(self.names, trained, start, previous, sparsity, self._holding, self._measured_on, self._make)
-            scores = MEASURED[name](case)
+            scores = CRITERIA[name](case)
             # What is pruned cannot be measured; among themselves the pruned are ranked by magnitude.
             scores |= {n: torch.where(previous[n], scores[n], alive[n].abs()) for n in self.names if previous}
         masks = self._make(scores, sparsity, previous or None)
-        if self.rules.granularity in STRUCTURED:
+        if is_structured(self.rules.granularity):
             masks |= channel_masks(self.model(), masks)
         return masks
 
@@ -87,7 +87,7 @@ class Pruner:
         gone = engine.masks
         masks = self.masks(position, sparsity, trained, start, last, gone, before)
         engine.prune(masks)
-        if self.rules.granularity in STRUCTURED and gone:
+        if is_structured(self.rules.granularity) and gone:
             # A channel that comes back as zero would put out zero and get no gradient, for ever: it comes back with the
             # weights that it had, and with batch norm as initialised.
             for name, mask in masks.items():

@@ -9,7 +9,7 @@ from typing import Any
 from lthrun.configfile import dump
 from lthrun.experiments.arms import pieces
 from lthrun.experiments.compare import compare, tasks
-from lthrun.experiments.execution import environment
+from lthrun.experiments.environment import environment
 from lthrun.experiments.lab import Lab
 from lthrun.experiments.room import check_room
 from lthrun.experiments.setting import Emit, Setting

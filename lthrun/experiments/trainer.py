@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lthrun.experiments.environment import environment
 from lthrun.experiments.levels import Level
 from lthrun.levelstore import KEPT_EPOCHS
 from lthrun.report.statistics import accuracy, balanced_accuracy
@@ -194,6 +195,7 @@ class Trainer:
             "sparsity": masking.sparsity(layers),
             "layers": layers,
             "epochs": self.records,
+            "environment": environment(self.lab.device),
         }
         self.levels.finish(self.level.key, record)
         return record

@@ -211,9 +211,11 @@ class Screen:
     def on_reordered(self, level: int, order: int) -> None:
         self.say(f"  level {level} in another order of the images", "magenta")
 
-    def on_reused(self, level: int, key: str, replay: bool) -> None:
+    def on_reused(self, level: int, key: str, replay: bool, differs: list[str]) -> None:
         what = "the way to the rewind point" if replay else f"level {level}"
         self.say(f"  {what} was trained before and is taken over (levels/{key})", "green")
+        if differs:
+            self.say(f"  it was trained in another environment: {', '.join(differs)}", "yellow")
 
     def on_resumed(self, level: int, level_epoch: int, steps: int) -> None:
         more = f" and {plural(steps, 'step')}" if steps else ""

@@ -11,38 +11,44 @@ import re
 from dataclasses import dataclass
 
 from lthrun.errors import UserError
+from lthrun.registry import Entry, Table
 
 Dims = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Granularity:
-    """The dimensions a group spans, of a convolution's weight and of a linear layer's; None: not defined for it."""
+class GranularityEntry(Entry):
+    """The dimensions a group spans, of a convolution's weight and of a linear layer's (None: not defined for it);
+    a `structured` one takes whole output channels."""
 
-    about: str
-    conv: Dims
+    conv: Dims = ()
     linear: Dims | None = None
+    structured: bool = False
 
 
-GRANULARITIES: dict[str, Granularity] = {
-    "weight": Granularity("Each weight by itself.", (), ()),
-    "row": Granularity("The weights of a kernel's row; of a linear layer, those of one output.", (3,), (1,)),
-    "column": Granularity("The weights of a kernel's column; of a linear layer, those of one input.", (2,), (0,)),
-    "channel": Granularity("The weights at one place of a filter's kernels, through all input channels.", (1,)),
-    "kernel": Granularity("One filter's weights for one input channel.", (2, 3)),
-    "filter": Granularity("Everything that makes one output channel, bias and batch norm included.", (1, 2, 3)),
-    "vertical_slice": Granularity("A filter's columns at one place, through all input channels.", (1, 2)),
-    "horizontal_slice": Granularity("A filter's rows at one place, through all input channels.", (1, 3)),
-    "shared_weight": Granularity("A weight's place, in all filters at once.", (0,)),
-    "shared_row": Granularity("A row's place, in all filters at once.", (0, 3)),
-    "shared_column": Granularity("A column's place, in all filters at once.", (0, 2)),
-    "shared_channel": Granularity("A place of the kernel, in all filters and input channels at once.", (0, 1)),
-    "shared_kernel": Granularity("One input channel, in all filters at once.", (0, 2, 3)),
-    "shared_vertical_slice": Granularity("A column of the kernel, in all filters and input channels.", (0, 1, 2)),
-    "shared_horizontal_slice": Granularity("A row of the kernel, in all filters and input channels.", (0, 1, 3)),
-    "layer": Granularity("The whole tensor; for context: global.", (0, 1, 2, 3), (0, 1)),
-}
-STRUCTURED = frozenset({"filter", "layer"})  # these take whole output channels
+GRANULARITIES = Table("granularities", "pruning.granularity", GranularityEntry)
+GRANULARITIES.add("weight", "Each weight by itself.", conv=(), linear=())
+GRANULARITIES.add(
+    "row", "The weights of a kernel's row; of a linear layer, those of one output.", conv=(3,), linear=(1,)
+)
+GRANULARITIES.add(
+    "column", "The weights of a kernel's column; of a linear layer, those of one input.", conv=(2,), linear=(0,)
+)
+GRANULARITIES.add("channel", "The weights at one place of a filter's kernels, through all input channels.", conv=(1,))
+GRANULARITIES.add("kernel", "One filter's weights for one input channel.", conv=(2, 3))
+GRANULARITIES.add(
+    "filter", "Everything that makes one output channel, bias and batch norm included.", conv=(1, 2, 3), structured=True
+)
+GRANULARITIES.add("vertical_slice", "A filter's columns at one place, through all input channels.", conv=(1, 2))
+GRANULARITIES.add("horizontal_slice", "A filter's rows at one place, through all input channels.", conv=(1, 3))
+GRANULARITIES.add("shared_weight", "A weight's place, in all filters at once.", conv=(0,))
+GRANULARITIES.add("shared_row", "A row's place, in all filters at once.", conv=(0, 3))
+GRANULARITIES.add("shared_column", "A column's place, in all filters at once.", conv=(0, 2))
+GRANULARITIES.add("shared_channel", "A place of the kernel, in all filters and input channels at once.", conv=(0, 1))
+GRANULARITIES.add("shared_kernel", "One input channel, in all filters at once.", conv=(0, 2, 3))
+GRANULARITIES.add("shared_vertical_slice", "A column of the kernel, in all filters and input channels.", conv=(0, 1, 2))
+GRANULARITIES.add("shared_horizontal_slice", "A row of the kernel, in all filters and input channels.", conv=(0, 1, 3))
+GRANULARITIES.add("layer", "The whole tensor; for context: global.", conv=(0, 1, 2, 3), linear=(0, 1), structured=True)
 
 
 def spanned(granularity: str, name: str, ndim: int) -> Dims:
@@ -66,3 +72,9 @@ def n_of_m(granularity: str) -> tuple[int, int] | None:
     """(2, 4) for `2:4`; None for the granularities with a name."""
     found = re.fullmatch(r"(\d{1,4}):(\d{1,4})", granularity)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def is_structured(granularity: str) -> bool:
+    """Whether it takes whole output channels, with which their biases and batch norm go."""
+    entry = GRANULARITIES.get(granularity)
+    return entry is not None and entry.structured

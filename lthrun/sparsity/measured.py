@@ -1,6 +1,6 @@
 """Criteria that have to see images: scores of all tensors at once, from gradients or activations.
 
-A new one is one function here and one line in `MEASURED`. They run in float32 (SynFlow in float64) on a model of
+A new one is one registered function. They run in float32 (SynFlow in float64) on a model of
 their own; nothing they do is seen by the training. The lowest scores are pruned.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from lthrun.sparsity.criteria import CRITERIA
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,13 +45,21 @@ class Case:
     prune: Callable[[Tensors, float, Tensors | None], Tensors]
 
 
+@CRITERIA.register(
+    "|w · ∂L/∂w| of the trained weights, the first-order change of the loss (Molchanov et al. 2017, eq. 7).",
+    uses=("batches",),
+    measured=True,
+)
 def taylor(case: Case) -> Tensors:
-    """|w · ∂L/∂w| of the trained weights, the first-order change of the loss (Molchanov et al. 2017, eq. 7)."""
     return saliency(case, case.trained)
 
 
+@CRITERIA.register(
+    "|w₀ · ∂L/∂w₀| at initialisation, without training (SNIP; Lee et al. 2019, eq. 4).",
+    uses=("batches",),
+    measured=True,
+)
 def snip(case: Case) -> Tensors:
-    """|w₀ · ∂L/∂w₀| at initialisation, without training (SNIP; Lee et al. 2019, eq. 4)."""
     return saliency(case, case.start)
 
 
@@ -75,10 +85,13 @@ def mean_gradients(case: Case, state: Tensors) -> tuple[list[Tensor], list[Tenso
     return weights, [sum_ / count for sum_ in total]
 
 
+@CRITERIA.register(
+    "w₀ · (H·g) at initialisation: what the gradient's flow needs stays (GraSP; Wang et al. 2020, eq. 8).",
+    uses=("batches",),
+    measured=True,
+)
 def grasp(case: Case) -> Tensors:
-    """w₀ · (H·g) at initialisation: what the gradient's flow needs stays (GraSP; Wang et al. 2020, eq. 8).
-
-    H is the Hessian and g the gradient of the loss, logits divided by 200 as in the authors' code. They prune the
+    """H is the Hessian and g the gradient of the loss, logits divided by 200 as in the authors' code. They prune the
     highest −w₀ · (H·g), which are the lowest here. H·g is the gradient of gᵀ·stop(g).
     """
     import torch
@@ -118,10 +131,12 @@ def twice_differentiable(model: nn.Module, size: int) -> bool:
     return True
 
 
+@CRITERIA.register(
+    "|w₀ · ∂R/∂w₀| at initialisation, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).",
+    measured=True,
+)
 def synflow(case: Case) -> Tensors:
-    """|w₀ · ∂R/∂w₀| at initialisation, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).
-
-    R is the sum of the outputs for an image of ones, all weights replaced by their magnitudes, in float64. Pass k
+    """R is the sum of the outputs for an image of ones, all weights replaced by their magnitudes, in float64. Pass k
     prunes to 1 − (1 − s)^(k/100), so that scores are taken anew among the survivors: a single pass can empty a layer.
     """
     import torch
@@ -142,11 +157,13 @@ def synflow(case: Case) -> Tensors:
     return {name: score.masked_fill(~masks[name], -1.0) for name, score in scores.items()}
 
 
+@CRITERIA.register(
+    "|w| · ‖x‖₂, x the input that the weight sees over the batches (Sun et al. 2024, eq. 1).",
+    uses=("batches",),
+    measured=True,
+)
 def wanda(case: Case) -> Tensors:
-    """|w| · ‖x‖₂, x the input that the weight sees over the batches (Sun et al. 2024, eq. 1).
-
-    Sun et al. compare weights within each output; here, as with every criterion, within the tensor or over all of them.
-    """
+    # Sun et al. compare weights within each output; here, as with every criterion, within the tensor or over all.
     import torch
     from torch import nn
 
@@ -175,7 +192,3 @@ def wanda(case: Case) -> Tensors:
         norms = squares[name].sqrt().view(groups, -1).repeat_interleave(len(weight) // groups, 0)
         scores[name] = (weight.abs() * norms.view(*norms.shape, *[1] * (weight.ndim - 2))).cpu()
     return scores
-
-
-Measured = Callable[[Case], "Tensors"]
-MEASURED: dict[str, Measured] = {function.__name__: function for function in (taylor, snip, grasp, synflow, wanda)}

@@ -1,14 +1,25 @@
 """Schedules: how the sparsity moves, as functions of progress from 0 to 1.
 
-A new schedule is one function here and one line in `SCHEDULES`. A ticket rewinds at every change, so it takes those
-that move in steps; the others are for `lthrun prune`.
+A new schedule is one registered function. A ticket rewinds at every change, so it takes those that move
+in steps; the others are for `lthrun prune`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+
+from lthrun.registry import Entry, Table
+
+
+@dataclass(frozen=True)
+class ScheduleEntry(Entry):
+    """A schedule of sparsity; a `stepped` one moves in steps, between which a ticket can rewind."""
+
+    stepped: bool = False
+
+
+SCHEDULES = Table("schedules", "pruning.schedule", ScheduleEntry)
 
 
 @dataclass(frozen=True)
@@ -36,63 +47,55 @@ def stage(progress: float, steps: int) -> int:
     return math.ceil(round(progress * steps, 9))
 
 
+@SCHEDULES.register("All at once.", stepped=True)
 def one_shot(progress: float, course: Course) -> float:
-    """All at once."""
     return course.end if progress > 0 else course.start
 
 
+@SCHEDULES.register("Equal steps: target · k / n (the tutorial's).", stepped=True)
 def iterative(progress: float, course: Course) -> float:
-    """Equal steps: target · k / n (the tutorial's)."""
     return course.start + (course.end - course.start) * stage(progress, course.steps) / course.steps
 
 
+@SCHEDULES.register(
+    "The same share of what remains in each step (Frankle & Carbin 2019, section 2; 20 % there).", stepped=True
+)
 def geometric(progress: float, course: Course) -> float:
-    """The same share of what remains in each step (Frankle & Carbin 2019, section 2; 20 % there)."""
     left = (100 - course.end) / (100 - course.start)
     return 100 - (100 - course.start) * float(left ** (stage(progress, course.steps) / course.steps))
 
 
+@SCHEDULES.register("The percents of pruning.sparsities, one after the other.", stepped=True)
 def custom(progress: float, course: Course) -> float:
-    """The percents of pruning.sparsities, one after the other."""
     at = stage(progress, len(course.sparsities))
     return course.sparsities[at - 1] if at else course.start
 
 
+@SCHEDULES.register("Automated gradual pruning, cubic: fast at first (Zhu & Gupta 2018, eq. 1).")
 def agp(progress: float, course: Course) -> float:
-    """Automated gradual pruning, cubic: fast at first (Zhu & Gupta 2018, eq. 1)."""
     return course.end + (course.start - course.end) * (1 - progress) ** 3
 
 
+@SCHEDULES.register("A logistic curve: slow, fast, slow (Hubens et al. 2022).")
 def one_cycle(progress: float, course: Course) -> float:
-    """A logistic curve: slow, fast, slow (Hubens et al. 2022).
-
-    At progress 0 it is 0.25 % of the way, not 0.
-    """
+    """At progress 0 it is 0.25 % of the way, not 0."""
     a, b = 14.0, 6.0
     return between(course, (1 + math.exp(b - a)) / (1 + math.exp(b - a * progress)))
 
 
+@SCHEDULES.register("Half a cosine: slow, fast, slow.")
 def cosine(progress: float, course: Course) -> float:
-    """Half a cosine: slow, fast, slow."""
     return between(course, (1 - math.cos(math.pi * progress)) / 2)
 
 
+@SCHEDULES.register("A straight line.")
 def linear(progress: float, course: Course) -> float:
-    """A straight line."""
     return between(course, progress)
 
 
+@SCHEDULES.register("Dense, sparse, dense: up to the target at half time and back (Han et al. 2017).")
 def dsd(progress: float, course: Course) -> float:
-    """Dense, sparse, dense: up to the target at half time and back (Han et al. 2017)."""
     return between(course, (1 - math.cos(2 * math.pi * progress)) / 2)
-
-
-Schedule = Callable[[float, Course], float]
-SCHEDULES: dict[str, Schedule] = {
-    function.__name__: function
-    for function in (one_shot, iterative, geometric, custom, agp, one_cycle, cosine, linear, dsd)
-}
-STEPPED = ("one_shot", "iterative", "geometric", "custom")
 
 
 def prunings(name: str, course: Course) -> int:

@@ -1,9 +1,10 @@
-"""Optimizers by name. A new one is one function here and one line in `OPTIMIZERS`."""
+"""Optimizers by name. A new one is one registered function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from lthrun.registry import Entry, Table
 
 if TYPE_CHECKING:
     import torch
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from lthrun.sections import Training
+
+OPTIMIZERS = Table("optimizers", "training.optimizer", Entry)
 
 
 def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -22,8 +25,10 @@ def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
+@OPTIMIZERS.register(
+    "Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).", uses=("betas", "eps", "weight_decay")
+)
 def adamw(model: nn.Module, training: Training) -> Optimizer:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2)."""
     import torch
 
     return torch.optim.AdamW(
@@ -31,8 +36,10 @@ def adamw(model: nn.Module, training: Training) -> Optimizer:
     )
 
 
+@OPTIMIZERS.register(
+    "Stochastic gradient descent with momentum, weight decay in the gradient.", uses=("momentum", "weight_decay")
+)
 def sgd(model: nn.Module, training: Training) -> Optimizer:
-    """Stochastic gradient descent with momentum, weight decay in the gradient."""
     import torch
 
     return torch.optim.SGD(groups(model, training.weight_decay), training.learning_rate, training.momentum, fused=True)
@@ -82,6 +89,3 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
             group["lr"] = rate
         else:
             group["lr"].fill_(rate)
-
-
-OPTIMIZERS: dict[str, Callable[[nn.Module, Training], Optimizer]] = {"adamw": adamw, "sgd": sgd}

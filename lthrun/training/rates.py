@@ -1,6 +1,6 @@
 """Learning-rate schedules, as pure functions of the clock: a level rewound to step k sees the rate of step k.
 
-A new one is one function here and one line in `RATES`. It gives the factor by which `training.learning_rate` is
+A new one is one registered function. It gives the factor by which `training.learning_rate` is
 multiplied, at a progress from 0 to 1 of the schedule's span. No library's scheduler fits: they
 count calls, and a clock that goes back, stops and resumes wants a function.
 """
@@ -8,38 +8,44 @@ count calls, and a clock that goes back, stops and resumes wants a function.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from lthrun.registry import Entry, Table
 
 if TYPE_CHECKING:
     from lthrun.sections import Training
 
+LEARNING_RATES = Table("learning-rates", "training.schedule", Entry)
 
+
+@LEARNING_RATES.register("The same rate throughout.")
 def constant(progress: float, training: Training) -> float:
-    """The same rate throughout."""
     return 1.0
 
 
+@LEARNING_RATES.register(
+    "Times `gamma` at each of `milestones`, which are percents of the training.", uses=("milestones", "gamma")
+)
 def step(progress: float, training: Training) -> float:
-    """Times `gamma` at each of `milestones`, which are percents of the training."""
     return float(training.gamma ** sum(100 * progress >= milestone for milestone in training.milestones))
 
 
+@LEARNING_RATES.register(
+    "Half a cosine down to `final` (Loshchilov & Hutter 2017, eq. 5, without restarts).", uses=("final",)
+)
 def cosine(progress: float, training: Training) -> float:
-    """Half a cosine down to `final` (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
     return training.final + (1 - training.final) * (1 + math.cos(math.pi * progress)) / 2
 
 
+@LEARNING_RATES.register(
+    "Up from a 25th in the first quarter, then down to `final`, by cosines (Smith & Topin 2018, as in fastai).",
+    uses=("final",),
+)
 def one_cycle(progress: float, training: Training) -> float:
-    """Up from a 25th in the first quarter, then down to `final`, by cosines (Smith & Topin 2018, as in fastai)."""
     low = 1 / 25
     if progress < 0.25:
         return low + (1 - low) * (1 - math.cos(math.pi * progress / 0.25)) / 2
     return training.final + (1 - training.final) * (1 + math.cos(math.pi * (progress - 0.25) / 0.75)) / 2
-
-
-Rate = Callable[[float, "Training"], float]
-RATES: dict[str, Rate] = {function.__name__: function for function in (constant, step, cosine, one_cycle)}
 
 
 def rate(training: Training, step: int, span: int, epoch_steps: int) -> float:
@@ -52,4 +58,5 @@ def rate(training: Training, step: int, span: int, epoch_steps: int) -> float:
     """
     warmup = training.warmup_steps(epoch_steps)
     warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    return training.learning_rate * warm * RATES[training.schedule](min(1.0, step / span), training)
+    factor: float = LEARNING_RATES[training.schedule](min(1.0, step / span), training)
+    return training.learning_rate * warm * factor
