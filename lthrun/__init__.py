@@ -32,7 +32,7 @@ def load_ticket(path: str | Path) -> Ticket:
         UserError: there is no such file, or it is not a ticket this version reads.
     """
     from lthrun.sparsity.tickets import Ticket
-    from lthrun.storage import read_tensors
+    from lthrun.storage.files import read_tensors
 
     tensors, metadata = read_tensors(Path(path))
     return Ticket.from_tensors(tensors, metadata, str(path))
@@ -46,7 +46,7 @@ def load_config(source: str | Path | None = None, experiment: str | None = None,
     Raises:
         UserError: a key is unknown or a value is not what it should be.
     """
-    from lthrun.configfile import load_config
+    from lthrun.config.loading import load_config
 
     return load_config(source, experiment, options=settings)
 

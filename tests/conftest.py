@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from lthrun import cli, models
-from lthrun.configfile import load_config
+from lthrun import models
+from lthrun.cli import app as cli
+from lthrun.config.loading import load_config
 from lthrun.data import synthetic
-from lthrun.training.layout import layout
+from lthrun.training.memory_layout import layout
 
 # Machines are shared: a slow one is no fault.
 hypothesis.settings.register_profile("shared", deadline=None)

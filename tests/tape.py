@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lthrun.training import graphs
+from lthrun.training import cuda_graphs as graphs
 
 READ = "aten::_local_scalar_dense"
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from lthrun.bench.arena import prepare
-from lthrun.bench.contest import compete
 from lthrun.bench.contestants import CONTESTANTS
+from lthrun.bench.rounds import compete
+from lthrun.bench.setup import prepare
 from lthrun.bench.summary import summarise
 from lthrun.config import Config
 from lthrun.errors import UserError
-from lthrun.experiments.setting import Emit
+from lthrun.experiments.context import Emit
 
 
 def bench(config: Config, rounds: int, steps: int | None, peers: Path | None, emit: Emit) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def bench(config: Config, rounds: int, steps: int | None, peers: Path | None, em
 
 def profile(config: Config, steps: int | None, emit: Emit) -> dict[str, Any]:
     """Where the time of a training step goes, in the precision that the config has on this device."""
-    from lthrun.bench import parts
+    from lthrun.bench import step_profile as parts
 
     with ExitStack() as closing:
         arena = prepare(config, closing, emit, steps)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lthrun.bench.arena import Arena
-from lthrun.bench.contest import Absent, Contestant, skipped, timed
-from lthrun.bench.elsewhere import Maker, elsewhere
 from lthrun.bench.peers import Peer
 from lthrun.bench.plain import Plain
-from lthrun.experiments.setting import Setting
-from lthrun.layers import prunable
+from lthrun.bench.rounds import Absent, Contestant, skipped, timed
+from lthrun.bench.setup import Arena
+from lthrun.bench.subprocess_contestants import Maker, elsewhere
+from lthrun.experiments.context import Setting
 from lthrun.sparsity import masks as masking
+from lthrun.sparsity.layer_selection import prunable
 from lthrun.training.engine import Engine
 from lthrun.training.optimizers import OPTIMIZERS
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lthrun.bench.contest import Absent
-from lthrun.experiments.setting import Setting
+from lthrun.bench.rounds import Absent
+from lthrun.experiments.context import Setting
 
 FASTERAI = Path(__file__).with_name("peer_fasterai.py")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from lthrun.experiments.setting import Setting
+from lthrun.experiments.context import Setting
 
 Loader = DataLoader[Any]
 

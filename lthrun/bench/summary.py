@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lthrun.bench.contest import Contestant
+from lthrun.bench.rounds import Contestant
 
 
 def summarise(contestants: Sequence[Contestant], facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from lthrun.data import cifar, folder, pets, synthetic
 
 if TYPE_CHECKING:
+    from lthrun.config.sections import Data
     from lthrun.data.images import Images
-    from lthrun.sections import Data
 
 DATASETS: dict[str, Callable[[Data], Images]] = {
     "pets": pets.images,

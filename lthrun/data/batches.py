@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lthrun.data.store import Store
-from lthrun.streams import generator
+from lthrun.rng import generator
 
 
 class Batches:

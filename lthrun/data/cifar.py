@@ -15,10 +15,10 @@ from PIL import Image
 from lthrun.data.folder import in_folder
 from lthrun.data.images import Images, fetching, given, is_folder
 from lthrun.errors import MissingData, UserError
-from lthrun.storage import cache_dir, lock, new_folder
+from lthrun.storage.files import cache_dir, lock, new_folder
 
 if TYPE_CHECKING:
-    from lthrun.sections import Data
+    from lthrun.config.sections import Data
 
 VERSION = 1  # bump when names or pixels would change: the files are then written anew
 LAYOUT = "cifar-10-batches-py"

@@ -10,7 +10,7 @@ from lthrun.data.images import Images, given
 from lthrun.errors import UserError
 
 if TYPE_CHECKING:
-    from lthrun.sections import Data
+    from lthrun.config.sections import Data
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 

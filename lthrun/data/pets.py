@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from lthrun.data.images import Images, fetching, given, is_folder
 from lthrun.errors import MissingData, UserError
-from lthrun.storage import cache_dir, lock
+from lthrun.storage.files import cache_dir, lock
 
 if TYPE_CHECKING:
-    from lthrun.sections import Data
+    from lthrun.config.sections import Data
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -28,7 +28,7 @@ from PIL import Image, UnidentifiedImageError
 
 from lthrun.data.images import Images
 from lthrun.errors import UserError, cut
-from lthrun.storage import cache_dir, lock, read_json, write_json, written_aside
+from lthrun.storage.files import cache_dir, lock, read_json, write_json, written_aside
 
 VERSION = 2
 LONGEST = 4

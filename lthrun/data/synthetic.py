@@ -22,10 +22,10 @@ from PIL import Image, ImageDraw, ImageFilter
 from lthrun.data.images import Images
 from lthrun.data.pets import in_folder
 from lthrun.errors import UserError
-from lthrun.storage import cache_dir, new_folder
+from lthrun.storage.files import cache_dir, new_folder
 
 if TYPE_CHECKING:
-    from lthrun.sections import Data
+    from lthrun.config.sections import Data
 
 VERSION = 1  # bump when a pixel would change: cached copies are then drawn anew
 COUNT = 1200

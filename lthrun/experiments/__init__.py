@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lthrun.config import Config
-from lthrun.configfile import load_config
+from lthrun.config.loading import load_config
 from lthrun.errors import UserError
-from lthrun.experiments.setting import Setting, bring
+from lthrun.experiments.context import Setting, bring
 from lthrun.experiments.tasks import Job
-from lthrun.rundir import RunDir
+from lthrun.storage.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def run(
         fresh: train this run's levels anew.
         emit: called as `emit(kind, **facts)` with everything that happens.
         checkpoint_every: steps between checkpoints within an epoch; there is one after every epoch in any case.
-        engine, jobs: who trains the levels of a study (lthrun.engines), and how many at once.
+        engine, jobs: who trains the levels of a study (lthrun.executors), and how many at once.
 
     Raises:
         UserError: data, device or settings do not allow it; the message says what would.
@@ -88,7 +88,7 @@ def carry_on(setting: Setting, emit: Callable[..., None], job: Job, engine: str,
         if finished is not None:
             emit("finished_before", run=str(run_dir.path))
             return Result(*finished, run_dir.path)
-        from lthrun.training.switches import switches
+        from lthrun.training.backend_flags import switches
 
         with switches(setting.device, setting.config.deterministic):
             if setting.config.experiment == "compare":
@@ -96,7 +96,7 @@ def carry_on(setting: Setting, emit: Callable[..., None], job: Job, engine: str,
 
                 summary, metrics = conduct(setting, run_dir, job, emit, engine, jobs)
             else:
-                from lthrun.experiments.execution import carry_out
+                from lthrun.experiments.driver import carry_out
 
                 summary, metrics = carry_out(setting, run_dir, job, emit)
         return Result(summary, metrics, run_dir.path)

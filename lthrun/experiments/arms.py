@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lthrun.experiments.levels import Ground, Level, chain, control, dense, gradual
+from lthrun.levels.plan import Ground, Level, chain, control, dense, gradual
 
 if TYPE_CHECKING:
     from lthrun.config import Compare, Config, Ticket

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lthrun.analysis.findings import Design, Result, findings
+from lthrun.analysis.intervals import wilson
+from lthrun.analysis.mask_overlap import layers, overlap
 from lthrun.config import Compare
-from lthrun.configfile import differences
-from lthrun.engines import ENGINES
+from lthrun.config.loading import differences
+from lthrun.executors import ENGINES
 from lthrun.experiments.arms import ARMS, Piece
-from lthrun.experiments.levels import Ground, Level
-from lthrun.experiments.setting import Emit, Setting
-from lthrun.experiments.stability import layers, overlap
+from lthrun.experiments.context import Emit, Setting
 from lthrun.experiments.tasks import Job, Task, graph
-from lthrun.levelstore import LevelStore
-from lthrun.report.findings import Design, Result, findings
-from lthrun.report.statistics import wilson
-from lthrun.rundir import RunDir
+from lthrun.levels.plan import Ground, Level
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage import FORMAT
+from lthrun.storage.files import FORMAT
+from lthrun.storage.level_store import LevelStore
+from lthrun.storage.run_dir import RunDir
 
 OTHER_LENGTHS = {
     "ticket-rewind": "ticket-rewind counts those before its rewind point",

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from lthrun.experiments.lab import Lab
-from lthrun.experiments.levels import Level
+from lthrun.analysis.intervals import STABLE, barrier, barrier_interval, wilson
 from lthrun.experiments.ticket import ticket
-from lthrun.report.statistics import STABLE, barrier, barrier_interval, wilson
-from lthrun.rundir import RunDir
+from lthrun.levels.builder import Lab
+from lthrun.levels.plan import Level
 from lthrun.sparsity.masks import Tensors
+from lthrun.storage.run_dir import RunDir
 
 
 def connectivity(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:

@@ -6,18 +6,18 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from lthrun.configfile import dump
+from lthrun.config.loading import dump
 from lthrun.experiments.arms import pieces
 from lthrun.experiments.compare import compare, tasks
-from lthrun.experiments.environment import environment
-from lthrun.experiments.lab import Lab
-from lthrun.experiments.room import check_room
-from lthrun.experiments.setting import Emit, Setting
+from lthrun.experiments.context import Emit, Setting
+from lthrun.experiments.disk_space import check_room
 from lthrun.experiments.tasks import Job
-from lthrun.levelstore import LevelStore
+from lthrun.levels.builder import Lab
+from lthrun.levels.environment import environment
 from lthrun.report.publish import publish
 from lthrun.report.records import Records
-from lthrun.rundir import RunDir
+from lthrun.storage.level_store import LevelStore
+from lthrun.storage.run_dir import RunDir
 
 EVENTS = {"study", "task", "task_failed", "damaged", "finished"}
 # Of what happens within a level, the rest would be a run's story, and a study has hundreds.

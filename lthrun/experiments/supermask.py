@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 
+from lthrun.analysis.intervals import judge
 from lthrun.experiments.baseline import baseline
-from lthrun.experiments.lab import Lab
-from lthrun.experiments.levels import Level
 from lthrun.experiments.ticket import ticket
-from lthrun.report.statistics import judge
-from lthrun.rundir import RunDir
+from lthrun.levels.builder import Lab
+from lthrun.levels.plan import Level
+from lthrun.rng import generator
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
-from lthrun.streams import generator
+from lthrun.storage.run_dir import RunDir
 from lthrun.training import state
 
 DRAWS = 20

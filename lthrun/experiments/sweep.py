@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from lthrun.config import Config
-from lthrun.engines import ENGINES
-from lthrun.engines.board import reason
 from lthrun.errors import MissingData, UserError
+from lthrun.executors import ENGINES
+from lthrun.executors.task_queue import reason
 from lthrun.experiments import carry_on
-from lthrun.experiments.lab import Lab
-from lthrun.experiments.room import bytes_to_come, check_free, run_bytes
-from lthrun.experiments.setting import Emit, Setting, bring
+from lthrun.experiments.context import Emit, Setting, bring
+from lthrun.experiments.disk_space import bytes_to_come, check_free, run_bytes
 from lthrun.experiments.tasks import Job, Task, graph
-from lthrun.levelstore import LevelStore
-from lthrun.rundir import RunDir
-from lthrun.storage import make_dir
-from lthrun.training.switches import switches
+from lthrun.levels.builder import Lab
+from lthrun.storage.files import make_dir
+from lthrun.storage.level_store import LevelStore
+from lthrun.storage.run_dir import RunDir
+from lthrun.training.backend_flags import switches
 
 # Of what happens within a level, and while a run takes over its levels, the rest would be a run's story.
 WITHIN_A_LEVEL = {"step", "waiting", "busy", "damaged", "uncaptured"}

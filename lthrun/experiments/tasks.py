@@ -1,7 +1,7 @@
 """A graph of levels: what has to be trained, and what each needs before.
 
 Levels are named by their keys, which are known before anything is trained. So whatever several experiments have in
-common is one task, and an engine (lthrun.engines) may hand the tasks to any number of processes.
+common is one task, and an engine (lthrun.executors) may hand the tasks to any number of processes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from lthrun.config import Config
 from lthrun.errors import UserError
-from lthrun.experiments.levels import Ground, Level
-from lthrun.experiments.setting import Setting, bring, find_device
-from lthrun.levelstore import LevelStore
+from lthrun.experiments.context import Setting, bring, find_device
+from lthrun.levels.plan import Ground, Level
+from lthrun.storage.level_store import LevelStore
 
 if TYPE_CHECKING:
-    from lthrun.experiments.lab import Lab
+    from lthrun.levels.builder import Lab
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Worker:
         """
         import torch
 
-        from lthrun.training.switches import switches
+        from lthrun.training.backend_flags import switches
 
         try:
             with switches(find_device(task.config.device), task.config.deterministic):
@@ -101,7 +101,7 @@ class Worker:
         }
 
     def _at_home(self, task: Task) -> Lab:
-        from lthrun.experiments.lab import Lab
+        from lthrun.levels.builder import Lab
 
         if self._base is None or home(self._base.config) != home(task.config):
             self._base, self._lab = bring(task.config, self.emit), None

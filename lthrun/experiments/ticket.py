@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lthrun.experiments.baseline import baseline
-from lthrun.experiments.lab import Lab
-from lthrun.experiments.levels import Level
-from lthrun.rundir import RunDir
+from lthrun.levels.builder import Lab
+from lthrun.levels.plan import Level
 from lthrun.sparsity import tickets
+from lthrun.storage.run_dir import RunDir
 
 
 def ticket(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:

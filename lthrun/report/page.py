@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lthrun.errors import printable
-from lthrun.report.looks import Plot
+from lthrun.report.figure_style import Plot
 from lthrun.report.records import Records
 
 GOOD, BAD, OPEN = "good", "bad", "open"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from lthrun.report.page import render
 from lthrun.report.records import Records
-from lthrun.report.runpage import run_page
-from lthrun.report.studypage import study_page
-from lthrun.storage import write_bytes, write_text
+from lthrun.report.run_page import run_page
+from lthrun.report.study_page import study_page
+from lthrun.storage.files import write_bytes, write_text
 
 
 def publish(records: Records) -> Path:

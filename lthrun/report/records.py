@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lthrun.errors import UserError
-from lthrun.rundir import RunDir, read_metrics, read_study, read_summary
-from lthrun.storage import read_json
+from lthrun.storage.files import read_json
+from lthrun.storage.run_dir import RunDir, read_metrics, read_study, read_summary
 
 
 @dataclass(frozen=True)

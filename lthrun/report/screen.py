@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from lthrun.report import connectivity
-from lthrun.report.charts import study_line, study_summary
-from lthrun.report.swept import shares_table
+from lthrun.report import connectivity_tables as connectivity
+from lthrun.report.study_tables import study_line, study_summary
+from lthrun.report.sweep_table import shares_table
 from lthrun.report.tables import clock, closing, forecast_table, one_line, plural, point
 
 COLUMNS = (

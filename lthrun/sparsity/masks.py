@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lthrun.errors import UserError
-from lthrun.sparsity.granularity import n_of_m, spanned
+from lthrun.sparsity.granularities import n_of_m, spanned
 
 Tensors = dict[str, Tensor]
 

@@ -1,7 +1,8 @@
 """One training step and one evaluation, as fast as the device allows.
 
 Inside an epoch nothing is read back from the device: losses and counts add up there and are read once. On CUDA a whole
-step (forward, backward, optimizer, mask) is one graph, and so is the validation of a batch (lthrun.training.graphs).
+step (forward, backward, optimizer, mask) is one graph, and so is the validation of a batch
+(lthrun.training.cuda_graphs).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lthrun.sections import Training
+from lthrun.config.sections import Training
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
-from lthrun.training import convolution, graphs
-from lthrun.training.layout import layout
-from lthrun.training.memory import keep_freed
+from lthrun.training import convolution
+from lthrun.training import cuda_graphs as graphs
+from lthrun.training.heap import keep_freed
+from lthrun.training.memory_layout import layout
 from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate, work_on_vectors
 
 Batch = tuple[Tensor, Tensor]
@@ -37,10 +39,10 @@ class Evaluation:
 class Engine:
     """A model with its optimizer and masks on a device.
 
-    Model and batches lie in memory as `layout` (lthrun.training.layout) has it; on the CPU the process keeps the memory
-    that it frees from now on (lthrun.training.memory). `loss` is the sum over the steps since `take_loss`, and `finite`
-    counts the steps in which it was a number; both lie on the device. `uncaptured(what, why)` is told what goes without
-    a CUDA graph on a device that has them.
+    Model and batches lie in memory as `layout` (lthrun.training.memory_layout) has it; on the CPU the process keeps the
+    memory that it frees from now on (lthrun.training.heap). `loss` is the sum over the steps since `take_loss`, and
+    `finite` counts the steps in which it was a number; both lie on the device. `uncaptured(what, why)` is told what
+    goes without a CUDA graph on a device that has them.
     """
 
     def __init__(

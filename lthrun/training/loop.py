@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.data.batches import Batches
 from lthrun.errors import UserError
-from lthrun.report.statistics import accuracy, balanced_accuracy
 from lthrun.sparsity import masks as masking
 from lthrun.training.engine import Engine
 

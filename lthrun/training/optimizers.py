@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from lthrun.sections import Training
+    from lthrun.config.sections import Training
 
 OPTIMIZERS = Table("optimizers", "training.optimizer", Entry)
 

@@ -1,6 +1,6 @@
 """Everything needed to go on exactly, as flat dictionaries of CPU tensors that a file can hold.
 
-There is no random state among it: every draw is a function of the seed and the step (lthrun.streams).
+There is no random state among it: every draw is a function of the seed and the step (lthrun.rng).
 """
 
 from __future__ import annotations

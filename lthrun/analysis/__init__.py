@@ -1,0 +1,1 @@
+"""Intervals, the verdict and what it rests on: numbers in, numbers out."""

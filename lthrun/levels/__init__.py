@@ -1,0 +1,1 @@
+"""A level: its plan and key, how its mask is made, and its training."""

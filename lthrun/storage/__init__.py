@@ -1,0 +1,1 @@
+"""The only package that writes: atomic files, locks, levels, run directories, cleaning."""

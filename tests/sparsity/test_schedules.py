@@ -1,0 +1,142 @@
+"""Schedules and learning rates against hand-worked values and independent formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lthrun.config.sections import Training
+from lthrun.sparsity.schedules import SCHEDULES, Course, prunings, targets
+from lthrun.training.learning_rates import LEARNING_RATES, rate
+
+courses = st.builds(
+    Course,
+    start=st.floats(0, 40),
+    end=st.floats(40, 99),
+    steps=st.integers(1, 40),
+    sparsities=st.lists(st.floats(0, 99), min_size=1, max_size=6).map(tuple),
+)
+
+
+def test_the_tutorials_levels():
+    assert targets("iterative", Course()) == pytest.approx([0, 16.6666667, 33.3333333, 50])
+
+
+@given(st.floats(0, 99), st.integers(1, 1000))
+def test_iterative_is_target_times_k_over_steps(sparsity, steps):
+    """Also at 7 / 25, where ceil(7 / 25 * 25) is 8 in floating point."""
+    assert targets("iterative", Course(0, sparsity, steps)) == pytest.approx(
+        [sparsity * k / steps for k in range(steps + 1)]
+    )
+
+
+def test_geometric_is_frankles_fifth_of_what_remains():
+    assert targets("geometric", Course(0, 100 * (1 - 0.8**4), 4)) == pytest.approx([0, 20, 36, 48.8, 59.04])
+
+
+def test_custom_is_the_list():
+    assert targets("custom", Course(sparsities=(20, 36, 50))) == [0, 20, 36, 50]
+
+
+@pytest.mark.parametrize(
+    ("name", "progress", "expected"),
+    [
+        ("one_shot", 0.0, 0), ("one_shot", 0.01, 80),
+        ("agp", 0.0, 0), ("agp", 0.5, 80 * 7 / 8), ("agp", 1.0, 80),
+        ("cosine", 0.5, 40), ("cosine", 1.0, 80), ("linear", 0.25, 20),
+        ("dsd", 0.25, 40), ("dsd", 0.5, 80), ("dsd", 1.0, 0),
+        ("one_cycle", 1.0, 80), ("one_cycle", 6 / 14, 40 * (1 + math.exp(-8))),
+    ],
+)  # fmt: skip
+def test_smooth_schedules_at_known_points(name, progress, expected):
+    assert SCHEDULES[name](progress, Course(0, 80, 3)) == pytest.approx(expected)
+
+
+@given(st.sampled_from(sorted(SCHEDULES)), courses, st.floats(0, 1))
+def test_every_schedule_stays_between_its_ends(name, course, progress):
+    values = course.sparsities if name == "custom" else (course.start, course.end)
+    low, high = min(course.start, *values), max(course.start, *values)
+    assert low - 1e-9 <= SCHEDULES[name](progress, course) <= high + 1e-9
+
+
+@given(st.sampled_from(sorted(set(SCHEDULES) - {"dsd", "custom"})), courses, st.floats(0, 1), st.floats(0, 1))
+def test_all_but_dense_sparse_dense_never_fall_and_end_at_the_target(name, course, one, other):
+    first, second = (SCHEDULES[name](progress, course) for progress in sorted((one, other)))
+    assert first <= second + 1e-9
+    assert SCHEDULES[name](1.0, course) == pytest.approx(course.end)
+
+
+@given(courses)
+def test_dense_sparse_dense_falls_back_to_where_it_began(course):
+    assert SCHEDULES["dsd"](1.0, course) == pytest.approx(course.start, abs=1e-9)
+
+
+@given(st.sampled_from(sorted(SCHEDULES)), courses)
+def test_there_are_as_many_prunings_as_said(name, course):
+    made = targets(name, course)
+    assert made[0] == 0 and len(made) == 1 + prunings(name, course)
+
+
+@given(st.sampled_from([name for name, entry in SCHEDULES.items() if entry.stepped]), courses)
+def test_the_stepped_ones_change_at_whole_steps_only(name, course):
+    n = prunings(name, course)
+    for k in range(n):
+        values = {round(SCHEDULES[name]((k + part) / n, course), 6) for part in (0.3, 0.7, 1.0)}
+        assert len(values) == 1
+
+
+def training(**settings):
+    return Training(learning_rate=0.1, **settings)
+
+
+@pytest.mark.parametrize("span", [7, 100])
+def test_cosine_is_torchs(span):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, span, eta_min=0.001)
+    for step in range(span):
+        assert rate(training(schedule="cosine"), step, span, 10) == pytest.approx(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+
+
+def test_step_is_torchs():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [50, 75], 0.1)
+    for step in range(100):
+        assert rate(training(schedule="step"), step, 100, 10) == pytest.approx(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+
+
+def test_one_cycle_is_torchs_with_fastais_numbers():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    # torch reaches the ends at step (total * pct - 1) and (total - 1); 0.26 puts the top at step 25 of 101.
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=101, pct_start=26 / 101, div_factor=25, final_div_factor=4, cycle_momentum=False
+    )
+    for step in range(100):
+        assert rate(training(schedule="one_cycle"), step, 100, 10) == pytest.approx(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+
+
+def test_warmup_rises_to_the_schedule_in_equal_steps():
+    rates = [rate(training(warmup="2ep"), step, 100, 5) for step in range(12)]
+    assert rates == pytest.approx([0.01 * k for k in range(1, 11)] + [0.1, 0.1])
+    assert rate(training(warmup="4it"), 1, 100, 5) == pytest.approx(0.05)
+
+
+@given(st.sampled_from(sorted(LEARNING_RATES)), st.integers(0, 300))
+def test_after_the_span_the_rate_stays_where_it_ended(name, step):
+    found = rate(training(schedule=name), step, 100, 10)
+    assert 0 < found <= 0.1 + 1e-12
+    if step >= 100:
+        assert found == rate(training(schedule=name), 100, 100, 10)
+
+
+def test_constant_is_constant():
+    assert {rate(training(), step, 10, 5) for step in range(20)} == {0.1}

@@ -1,0 +1,273 @@
+"""One step, one evaluation, one estimate of batch norm, against plain PyTorch written out here."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lthrun.analysis.intervals import accuracy, balanced_accuracy
+from lthrun.config.sections import Training, Where
+from lthrun.models import build
+from lthrun.sparsity import masks as masking
+from lthrun.sparsity.layer_selection import prunable
+from lthrun.training import state
+from lthrun.training.engine import Engine, recalibrate
+from tests.conftest import tiny
+
+CPU = torch.device("cpu")
+
+
+def batch(seed: int, count: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 3, 16, 16, generator=draw).contiguous(memory_format=torch.channels_last)
+    return images, torch.randint(2, (count,), generator=draw)
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return tiny(2)
+
+
+def engine(masks: dict[str, torch.Tensor] | None = None, **settings: Any) -> Engine:
+    return Engine(model(), Training(**settings), CPU, "float32", masks or {})
+
+
+def some_masks() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return {f"{i}.weight": torch.rand_like(model()[i].weight) > 0.5 for i in (0, 3)}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_steps_agree_with_adamw_written_out(masked: bool):
+    masks = some_masks() if masked else {}
+    made = engine(masks)
+    plain = model()
+    masking.apply(dict(plain.named_parameters()), masks)
+    moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in plain.named_parameters()}
+    made.model.train()
+    for t in range(1, 7):
+        made.step(batch(t))
+        plain.zero_grad()
+        loss = cross_entropy(plain(batch(t)[0]), batch(t)[1])
+        loss.backward()
+        with torch.no_grad():
+            for name, p in plain.named_parameters():
+                first, second = moments[name]
+                first.mul_(0.9).add_(0.1 * p.grad)
+                second.mul_(0.99).add_(0.01 * p.grad**2)
+                if name in ("0.weight", "3.weight", "8.weight"):  # weights decay; biases and batch norm do not
+                    p.mul_(1 - 1e-3 * 0.01)
+                p.sub_(1e-3 * (first / (1 - 0.9**t)) / ((second / (1 - 0.99**t)).sqrt() + 1e-5))
+                if name in masks:
+                    p.mul_(masks[name])
+        for name, p in plain.named_parameters():
+            assert torch.allclose(made.model.get_parameter(name), p, atol=1e-6), name
+
+
+def test_pruned_weights_are_zero_after_every_step():
+    masks = some_masks()
+    made = engine(masks, learning_rate=0.1)
+    made.model.train()
+    for t in range(5):
+        for name, mask in masks.items():
+            assert not made.model.get_parameter(name)[~mask].any()
+        made.step(batch(t))
+        assert any(made.model.get_parameter(name)[mask].any() for name, mask in masks.items())
+    for name, mask in masks.items():
+        assert not made.model.get_parameter(name)[~mask].any()
+
+
+def test_a_step_reads_nothing_back_from_the_device():
+    class Watch(TorchDispatchMode):
+        reads = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.reads += "_local_scalar_dense" in str(func)
+            return func(*args, **(kwargs or {}))
+
+    made = engine(some_masks())
+    made.model.train()
+    with Watch() as watch:
+        made.step(batch(0))
+        made.step(batch(1))
+        assert watch.reads == 0
+        made.take_loss()
+        assert watch.reads == 1, "the watch sees a read where there is one"
+
+
+def test_losses_add_up_until_taken():
+    made = engine(learning_rate=1e-9)
+    made.model.train()
+    wanted = 0.0
+    for t in range(3):
+        wanted += float(cross_entropy(copy.deepcopy(made.model)(batch(t)[0]), batch(t)[1]).detach())
+        made.step(batch(t))
+    assert made.take_loss() == pytest.approx(wanted, rel=1e-5) and made.take_loss() == 0
+
+
+def test_evaluation_is_that_of_all_images_at_once():
+    made = engine()
+    parts = [batch(1, 5), batch(2, 3)]
+    images, labels = (torch.cat(side) for side in zip(*parts, strict=True))
+    found = made.evaluate(parts, 2)
+    with torch.no_grad():
+        logits = model().eval()(images)
+    assert found.loss == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-5)
+    assert found.correct == [int(((logits.argmax(1) == c) & (labels == c)).sum()) for c in (0, 1)]
+
+
+def test_accuracies_by_hand():
+    assert accuracy([10, 60], [30, 70]) == pytest.approx(0.7)
+    assert balanced_accuracy([10, 60], [30, 70]) == pytest.approx((1 / 3 + 6 / 7) / 2)
+
+
+def test_recalibrated_statistics_are_the_cumulative_average_over_the_batches():
+    made = engine()
+    momentum = made.model[1].momentum
+    recalibrate(made, [batch(1), batch(2), batch(3)])
+    first = model()[0]
+    with torch.no_grad():
+        outputs = [first(batch(seed)[0]) for seed in (1, 2, 3)]
+    assert torch.allclose(made.model[1].running_mean, sum(o.mean((0, 2, 3)) for o in outputs) / 3, atol=1e-6)
+    assert torch.allclose(made.model[1].running_var, sum(o.var((0, 2, 3)) for o in outputs) / 3, atol=1e-6)
+    assert made.model[1].momentum == momentum
+    for name, p in model().named_parameters():
+        assert torch.equal(p, made.model.get_parameter(name)), "weights are left alone"
+
+
+def test_state_goes_out_and_comes_back_to_the_bit():
+    made, other = engine(), engine()
+    made.model.train()
+    for t in range(3):
+        made.step(batch(t))
+    state.to_model(other.model, state.of_model(made.model))
+    state.to_optimizer(other, state.of_optimizer(made))
+    other.model.train()
+    for t in range(3, 6):
+        made.step(batch(t))
+        other.step(batch(t))
+    for one, two in (
+        (state.of_model(made.model), state.of_model(other.model)),
+        (state.of_optimizer(made), state.of_optimizer(other)),
+    ):
+        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def in_layout(memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch, optimizer: str = "adamw") -> Engine:
+    monkeypatch.setattr("lthrun.training.engine.layout", lambda device, precision: memory_format)
+    return engine(optimizer=optimizer)
+
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+@pytest.mark.parametrize("memory_format", LAYOUTS)
+def test_moments_are_those_of_their_weight_in_any_layout(
+    memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+):
+    made = in_layout(memory_format, monkeypatch)
+    wanted = {}
+    for name, p in made.model.named_parameters():
+        p.grad = torch.randn_like(p)
+        wanted[f"{name}/exp_avg"] = 0.1 * p.grad
+        wanted[f"{name}/exp_avg_sq"] = 0.01 * p.grad**2
+    made.optimizer.step()
+    made.optimizer.zero_grad(set_to_none=True)
+    assert all(p.grad is None for p in made.model.parameters())
+    found = state.of_optimizer(made)
+    for name, value in wanted.items():
+        assert found[name].is_contiguous() and torch.allclose(found[name], value, rtol=1e-5), name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("there", LAYOUTS)
+@pytest.mark.parametrize("here", LAYOUTS)
+def test_the_state_of_one_layout_goes_on_in_another(
+    here: torch.memory_format, there: torch.memory_format, optimizer: str, monkeypatch: pytest.MonkeyPatch
+):
+    made = in_layout(here, monkeypatch, optimizer)
+    made.model.train()
+    for t in range(2):
+        made.step(batch(t))
+    other = in_layout(there, monkeypatch, optimizer)
+    state.to_model(other.model, state.of_model(made.model))
+    state.to_optimizer(other, state.of_optimizer(made))
+    other.model.train()
+    made.step(batch(2))
+    other.step(batch(2))
+    for one, two in (
+        (state.of_model(made.model), state.of_model(other.model)),
+        (state.of_optimizer(made), state.of_optimizer(other)),
+    ):
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4 * float(value.double().abs().max()))
+
+
+def test_no_gradient_is_copied_for_the_optimizer(monkeypatch: pytest.MonkeyPatch):
+    made = in_layout(torch.channels_last, monkeypatch)
+    assert not made.model[3].weight.is_contiguous()
+    given = {id(p) for group in made.optimizer.param_groups for p in group["params"]}
+    assert id(made.model[3].weight) not in given and id(made.model[8].weight) in given
+    for p in made.model.parameters():
+        p.grad = torch.randn_like(p)
+    lies = made.model[3].weight.grad.data_ptr()
+    made.optimizer.step()
+    assert made.optimizer.param_groups[0]["params"][1].grad.data_ptr() == lies
+
+
+def test_saved_state_does_not_follow_the_model():
+    made = engine()
+    saved = state.of_model(made.model)
+    before = {name: value.clone() for name, value in saved.items()}
+    made.model.train()
+    made.step(batch(0))
+    assert all(torch.equal(saved[name], before[name]) for name in saved)
+
+
+def test_initialised_batch_norm():
+    made = engine()
+    made.model.train()
+    made.step(batch(0))
+    fresh = state.initialised_batch_norm(made.model, state.of_model(made.model))
+    for i in (1, 4):
+        assert (fresh[f"{i}.running_mean"] == 0).all() and (fresh[f"{i}.running_var"] == 1).all()
+        assert (fresh[f"{i}.weight"] == 1).all() and (fresh[f"{i}.bias"] == 0).all()
+        assert fresh[f"{i}.num_batches_tracked"] == 0
+    assert torch.equal(fresh["0.weight"], made.model[0].weight)
+
+
+def test_bfloat16_trains_with_float32_weights():
+    made = Engine(model(), Training(), CPU, "bfloat16", {})
+    made.model.train()
+    made.step(batch(0))
+    assert all(p.dtype == torch.float32 for p in made.model.parameters())
+    exact = engine()
+    exact.model.train()
+    exact.step(batch(0))
+    assert made.take_loss() == pytest.approx(exact.take_loss(), rel=0.05)
+
+
+def test_the_prunable_tensors_of_resnet18_are_its_twenty_convolutions():
+    built = build("resnet18", 2, 0)
+    names = prunable(built, Where())
+    assert len(names) == 20 and sum(built.get_parameter(n).numel() for n in names) == 11_166_912
+    assert "fc.weight" not in names and not any("bn" in n or "downsample.1" in n for n in names)
+
+
+def test_initialisation_is_of_the_seed_alone():
+    torch.manual_seed(1)
+    first = build("resnet18", 2, 0)
+    after = torch.rand(1)
+    torch.manual_seed(2)
+    again, other = build("resnet18", 2, 0), build("resnet18", 2, 1)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.conv1.weight, other.conv1.weight)
+    torch.manual_seed(1)
+    assert torch.equal(after, torch.rand(1)), "the global random state is left as it was"
