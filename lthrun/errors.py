@@ -10,7 +10,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(printable(message))
+        super().__init__(escape_unprintable(message))
 
 
 class MissingData(UserError):
@@ -20,12 +20,12 @@ class MissingData(UserError):
 LONGEST = 200
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """The text on one line, with what would move a terminal's cursor, or worse, escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def cut(found: object) -> str:
+def shorten(found: object) -> str:
     """What was found, short enough for a message."""
     try:
         text = found if isinstance(found, str) else repr(found)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     import torch
 
 
-def derive(seed: int, stream: str, *position: int) -> int:
+def derive_seed(seed: int, stream: str, *position: int) -> int:
     """A 63-bit seed for one draw, e.g. `derive(0, "order", epoch)`."""
     text = "/".join(map(str, (seed, stream, *position)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, stream: str, *position: int) -> torch.Generator:
+def make_generator(seed: int, stream: str, *position: int) -> torch.Generator:
     """A CPU generator for one draw: the same numbers on every device."""
     import torch
 
-    return torch.Generator().manual_seed(derive(seed, stream, *position))
+    return torch.Generator().manual_seed(derive_seed(seed, stream, *position))

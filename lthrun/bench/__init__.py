@@ -10,7 +10,7 @@ import torch
 
 from lthrun.bench.contestants import CONTESTANTS
 from lthrun.bench.rounds import compete
-from lthrun.bench.setup import prepare
+from lthrun.bench.setup import prepare_bench
 from lthrun.bench.summary import summarise
 from lthrun.config import Config
 from lthrun.errors import UserError
@@ -20,7 +20,7 @@ from lthrun.experiments.context import Emit
 def bench(config: Config, rounds: int, steps: int | None, peers: Path | None, emit: Emit) -> dict[str, Any]:
     """All contestants in one run, taking turns; every timing, and what follows from them."""
     with ExitStack() as closing:
-        arena = prepare(config, closing, emit, steps, peers)
+        arena = prepare_bench(config, closing, emit, steps, peers)
         try:
             contestants = [contestant for maker in CONTESTANTS.values() for contestant in maker(arena)]
             compete(contestants, rounds, arena.steps, emit)
@@ -28,7 +28,7 @@ def bench(config: Config, rounds: int, steps: int | None, peers: Path | None, em
             raise UserError(
                 f"device: {arena.device} is out of memory; lower training.batch_size or data.image_size"
             ) from error
-        facts = arena.facts() | {"rounds": rounds, "precision": arena.setting.ground.precision}
+        facts = arena.facts() | {"rounds": rounds, "precision": arena.context.conditions.precision}
     return facts | summarise(contestants, facts)
 
 
@@ -37,6 +37,6 @@ def profile(config: Config, steps: int | None, emit: Emit) -> dict[str, Any]:
     from lthrun.bench import step_profile as parts
 
     with ExitStack() as closing:
-        arena = prepare(config, closing, emit, steps)
+        arena = prepare_bench(config, closing, emit, steps)
         emit("busy", doing=f"timing {arena.steps} steps, part by part")
         return arena.facts() | parts.profile(arena)

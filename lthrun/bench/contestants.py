@@ -17,9 +17,9 @@ from lthrun.bench.plain import Plain
 from lthrun.bench.rounds import Absent, Contestant, skipped, timed
 from lthrun.bench.setup import Arena
 from lthrun.bench.subprocess_contestants import Maker, elsewhere
-from lthrun.experiments.context import Setting
+from lthrun.experiments.context import RunContext
 from lthrun.sparsity import masks as masking
-from lthrun.sparsity.layer_selection import prunable
+from lthrun.sparsity.layer_selection import select_prunable
 from lthrun.training.engine import Engine
 from lthrun.training.optimizers import OPTIMIZERS
 
@@ -55,11 +55,11 @@ def floors(arena: Arena) -> Iterator[Contestant]:
 def floor(arena: Arena, name: str, stock: Stock, precision: str) -> Contestant:
     device, batches = arena.device, arena.batches
     model = arena.model().to(device, memory_format=stock.layout)  # type: ignore[call-overload]
-    optimizer = OPTIMIZERS[arena.setting.config.training.optimizer](model, arena.setting.config.training)
+    optimizer = OPTIMIZERS[arena.context.config.training.optimizer](model, arena.context.config.training)
     # Captured in CUDA graphs, which is the most that PyTorch offers by a name.
     run = torch.compile(model, mode="reduce-overhead") if stock.compiled else model
-    images, labels = resident(batches.training(0), stock)
-    seen, _ = resident(next(batches.validation()), stock)
+    images, labels = resident(batches.training_batch(0), stock)
+    seen, _ = resident(next(batches.validation_batches()), stock)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
     def steps(count: int) -> None:
@@ -108,16 +108,16 @@ def ours(arena: Arena) -> Iterator[Contestant]:
 
 def our(arena: Arena, precision: str) -> Contestant:
     device, batches = arena.device, arena.batches
-    settings = arena.setting.config.training
+    settings = arena.context.config.training
     model = arena.model()
-    masks = half(model, arena.setting)
+    masks = half(model, arena.context)
     engine = Engine(model, settings, device, precision, masks, uncaptured=partial(arena.emit, "uncaptured"))
     at = 0
 
     def steps(count: int) -> None:
         nonlocal at
         for _ in range(count):
-            engine.step(batches.training(at), settings.learning_rate)
+            engine.step(batches.training_batch(at), settings.learning_rate)
             at += 1
         engine.take_loss()
 
@@ -127,20 +127,20 @@ def our(arena: Arena, precision: str) -> Contestant:
 
     def validate() -> float:
         classes = len(batches.valid_counts)
-        return timed(device, lambda: engine.evaluate(batches.validation(), classes))
+        return timed(device, lambda: engine.evaluate(batches.validation_batches(), classes))
 
     return Contestant("lthrun", precision, train, validate)
 
 
-def half(model: nn.Module, setting: Setting) -> masking.Tensors:
+def half(model: nn.Module, context: RunContext) -> masking.Tensors:
     """Masks that hold half of the prunable weights, by magnitude."""
-    scores = {name: model.get_parameter(name).detach().abs() for name in prunable(model, setting.where)}
-    return masking.make(scores, HELD)
+    scores = {name: model.get_parameter(name).detach().abs() for name in select_prunable(model, context.where)}
+    return masking.make_masks(scores, HELD)
 
 
 def plain(arena: Arena) -> Iterator[Contestant]:
     """The loop of PyTorch's tutorials, over the image files, with 0, 1, 2, … workers."""
-    loop = Plain(arena.model(), arena.setting, arena.folder())
+    loop = Plain(arena.model(), arena.context, arena.folder())
     for count in workers():
         loaders = loop.loaders(count)
         yield Contestant(
@@ -151,7 +151,7 @@ def plain(arena: Arena) -> Iterator[Contestant]:
 def fasterai(arena: Arena) -> Iterator[Contestant]:
     """fasterai's lottery-ticket tutorial, in the environment of --peers."""
     try:
-        peer = arena.closing.enter_context(Peer.fasterai(arena.peers, arena.setting, arena.folder(), HELD))
+        peer = arena.closing.enter_context(Peer.fasterai(arena.peers, arena.context, arena.folder(), HELD))
     except Absent as error:
         yield skipped("fasterai", str(error))
         return

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from lthrun.bench.rounds import Absent
-from lthrun.experiments.context import Setting
+from lthrun.experiments.context import RunContext
 
 FASTERAI = Path(__file__).with_name("peer_fasterai.py")
 
@@ -48,8 +48,8 @@ class Peer:
             raise
 
     @classmethod
-    def fasterai(cls, python: Path | None, setting: Setting, folder: Path, sparsity: float) -> Peer:
-        config = setting.config
+    def fasterai(cls, python: Path | None, context: RunContext, folder: Path, sparsity: float) -> Peer:
+        config = context.config
         if python is None:
             raise Absent("no --peers PYTHON")
         if config.data.dataset not in ("pets", "synthetic") or config.data.labels != "species":
@@ -62,7 +62,7 @@ class Peer:
             "validation": config.data.validation / 100,
             "rate": config.training.learning_rate,
             "sparsity": sparsity,
-            "device": str(setting.device),
+            "device": str(context.device),
         }
         return cls(python, FASTERAI, settings)
 

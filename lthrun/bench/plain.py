@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from lthrun.experiments.context import Setting
+from lthrun.experiments.context import RunContext
 
 Loader = DataLoader[Any]
 
@@ -35,15 +35,15 @@ class Files(Dataset[Any]):
 class Plain:
     """One model and optimizer, whatever the number of workers that feed it."""
 
-    def __init__(self, model: nn.Module, setting: Setting, folder: Path):
-        self.device, self.batch_size = setting.device, setting.config.training.batch_size
+    def __init__(self, model: nn.Module, context: RunContext, folder: Path):
+        self.device, self.batch_size = context.device, context.config.training.batch_size
         self.model = model.to(self.device)
-        training = setting.config.training
+        training = context.config.training
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), training.learning_rate, weight_decay=training.weight_decay
         )
         self.loss = nn.CrossEntropyLoss()
-        size, store = setting.store.size, setting.store
+        size, store = context.store.size, context.store
         crops = {"train": v2.RandomCrop(size), "valid": v2.CenterCrop(size)}
         self.files = {
             side: Files(
@@ -53,7 +53,7 @@ class Plain:
                     [v2.Resize(size), crops[side], v2.ToImage(), v2.ToDtype(torch.float32, True), v2.ToPureTensor()]
                 ),
             )
-            for side, ids in (("train", setting.train), ("valid", setting.valid))
+            for side, ids in (("train", context.train), ("valid", context.valid))
         }
 
     def loaders(self, workers: int) -> tuple[Loader, list[int], Loader]:

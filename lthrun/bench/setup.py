@@ -15,9 +15,9 @@ from lthrun import models
 from lthrun.config import Config
 from lthrun.data import DATASETS
 from lthrun.data.batches import Batches
-from lthrun.experiments.context import Emit, Setting, bring
+from lthrun.experiments.context import Emit, RunContext, prepare
 from lthrun.levels.environment import environment
-from lthrun.training.backend_flags import switches
+from lthrun.training.backend_flags import backend_flags
 
 CPU_STEPS = 12
 
@@ -26,7 +26,7 @@ CPU_STEPS = 12
 class Arena:
     """A config's images on its device, and the steps of a turn. What contestants open is closed by `closing`."""
 
-    setting: Setting
+    context: RunContext
     batches: Batches
     steps: int
     peers: Path | None
@@ -35,18 +35,20 @@ class Arena:
 
     @property
     def device(self) -> torch.device:
-        return self.setting.device
+        return self.context.device
 
     def model(self) -> nn.Module:
-        return models.build(self.setting.config.model.name, len(self.setting.store.classes), self.setting.config.seed)
+        return models.build_model(
+            self.context.config.model.name, len(self.context.store.classes), self.context.config.seed
+        )
 
     def folder(self) -> Path:
         """Where the image files lie: the store's names are relative to it."""
-        return DATASETS[self.setting.config.data.dataset](self.setting.config.data).folder
+        return DATASETS[self.context.config.data.dataset](self.context.config.data).folder
 
     def facts(self) -> dict[str, Any]:
         """What the figures depend on."""
-        config = self.setting.config
+        config = self.context.config
         return {
             "environment": environment(self.device),
             "processor": processor(self.device),
@@ -54,11 +56,11 @@ class Arena:
             "cudnn_float32": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
             "model": config.model.name,
             "dataset": config.data.dataset,
-            "deterministic": self.setting.ground.deterministic,
+            "deterministic": self.context.conditions.deterministic,
             "image_size": config.data.image_size,
             "batch_size": config.training.batch_size,
-            "n_train": len(self.setting.train),
-            "n_valid": len(self.setting.valid),
+            "n_train": len(self.context.train),
+            "n_valid": len(self.context.valid),
             "epoch_steps": self.batches.epoch_steps,
             "steps": self.steps,
         }
@@ -73,16 +75,16 @@ def processor(device: torch.device) -> str:
     return f"{names[0] if names else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def prepare(
+def prepare_bench(
     config: Config, closing: ExitStack, emit: Emit, steps: int | None = None, peers: Path | None = None
 ) -> Arena:
     """The images brought to the device, with the switches of a run until `closing`. A turn is a whole epoch on CUDA and
     a few steps on the CPU, unless said."""
-    setting = bring(config, emit)
-    closing.enter_context(switches(setting.device, config.deterministic))
+    context = prepare(config, emit)
+    closing.enter_context(backend_flags(context.device, config.deterministic))
     batches = Batches(
-        setting.store, setting.train, setting.valid, config.training.batch_size, config.seed, setting.device
+        context.store, context.train, context.valid, config.training.batch_size, config.seed, context.device
     )
     if steps is None:
-        steps = batches.epoch_steps if setting.device.type == "cuda" else CPU_STEPS
-    return Arena(setting, batches, min(steps, batches.epoch_steps), peers, closing, emit)
+        steps = batches.epoch_steps if context.device.type == "cuda" else CPU_STEPS
+    return Arena(context, batches, min(steps, batches.epoch_steps), peers, closing, emit)

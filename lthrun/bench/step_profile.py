@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from lthrun.bench.contestants import half
 from lthrun.bench.rounds import WARM_UP_STEPS, timed, wait
 from lthrun.bench.setup import Arena
-from lthrun.sparsity.masks import Hold
+from lthrun.sparsity.masks import MaskHook
 from lthrun.training.engine import Engine
 
 OPERATORS = 10
@@ -25,12 +25,12 @@ class Parts:
     """A step of an engine under a mask, taken apart: each part by itself, in the order of a step."""
 
     def __init__(self, arena: Arena):
-        setting = arena.setting
+        context = arena.context
         self.batches, self.device = arena.batches, arena.device
         model = arena.model()
-        masks = half(model, setting)
-        self.engine = Engine(model, setting.config.training, setting.device, setting.ground.precision, {})
-        self.hold = Hold(dict(self.engine.model.named_parameters()), masks, self.engine.optimizer)
+        masks = half(model, context)
+        self.engine = Engine(model, context.config.training, context.device, context.conditions.precision, {})
+        self.hold = MaskHook(dict(self.engine.model.named_parameters()), masks, self.engine.optimizer)
         self.hold.remove()  # it is applied as a part of its own
         self.engine.model.train()
         self.at = 0
@@ -39,7 +39,7 @@ class Parts:
         self.total = torch.zeros((), device=self.device)
 
     def data(self) -> None:
-        images, labels = self.batches.training(self.at)
+        images, labels = self.batches.training_batch(self.at)
         self.batch = images.contiguous(memory_format=self.engine.layout), labels
         self.at += 1
 
@@ -74,34 +74,34 @@ PARTS: dict[str, Callable[[Parts], None]] = {
 
 def profile(arena: Arena) -> dict[str, Any]:
     """Milliseconds of a step: of its parts, of all of it, of `Engine.step` itself; and its costliest operators."""
-    parts, setting, steps = Parts(arena), arena.setting, arena.steps
+    parts, context, steps = Parts(arena), arena.context, arena.steps
     taken_apart(parts, WARM_UP_STEPS)
-    if setting.device.type == "cuda":
-        total = timed(setting.device, lambda: taken_apart(parts, steps)) / steps
+    if context.device.type == "cuda":
+        total = timed(context.device, lambda: taken_apart(parts, steps)) / steps
         found = on_device(parts, steps, total)
     else:
         began = time.perf_counter()
         found = taken_apart(parts, steps)
         total = (time.perf_counter() - began) / steps
     model = arena.model()
-    engine = Engine(model, setting.config.training, setting.device, setting.ground.precision, half(model, setting))
+    engine = Engine(model, context.config.training, context.device, context.conditions.precision, half(model, context))
     engine.model.train()
 
     def real(count: int) -> None:
         for step in range(count):
-            engine.step(arena.batches.training(step))
+            engine.step(arena.batches.training_batch(step))
         engine.take_loss()
 
     real(engine.warm_ups + WARM_UP_STEPS)
-    whole = timed(setting.device, lambda: real(steps)) / steps
+    whole = timed(context.device, lambda: real(steps)) / steps
     rows = [{"part": name, "ms": 1000 * seconds} for name, seconds in found.items()]
     rows.append({"part": "the rest (host gaps)", "ms": 1000 * max(0.0, total - sum(found.values()))})
     return {
-        "precision": setting.ground.precision,
+        "precision": context.conditions.precision,
         "parts": rows,
         "step_ms": 1000 * total,
         "engine_step_ms": 1000 * whole,
-        **operators(real, setting.device, min(steps, TRACED_STEPS)),
+        **operators(real, context.device, min(steps, TRACED_STEPS)),
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lthrun.bench.rounds import Contestant
-from lthrun.bench.setup import Arena, prepare
+from lthrun.bench.setup import Arena, prepare_bench
 from lthrun.config import Config
 from lthrun.errors import UserError
 from lthrun.executors.worker_processes import processes
@@ -46,7 +46,7 @@ def elsewhere(maker: Maker) -> Maker:
             except BrokenProcessPool as error:
                 raise UserError(f"bench: the process of the contestants {what} was lost; is memory short?") from error
 
-        for number, (name, precision) in enumerate(ask(gather, maker, arena.setting.config, arena.steps)):
+        for number, (name, precision) in enumerate(ask(gather, maker, arena.context.config, arena.steps)):
             yield Contestant(name, precision, partial(ask, train, number), partial(ask, validate, number))
 
     return made
@@ -58,7 +58,7 @@ _open = ExitStack()  # until the process ends
 
 def gather(maker: Maker, config: Config, steps: int) -> list[tuple[str, str]]:
     """Make them here; their names and precisions."""
-    _here.extend(maker(prepare(config, _open, lambda *_, **__: None, steps)))
+    _here.extend(maker(prepare_bench(config, _open, lambda *_, **__: None, steps)))
     return [(contestant.name, contestant.precision) for contestant in _here]
 
 

@@ -19,7 +19,7 @@ from lthrun.cli import results as studies
 from lthrun.cli import sweep as sweeping
 from lthrun.cli.data import print_json, with_data
 from lthrun.cli.interrupts import Terminated, interruptible, terminate
-from lthrun.errors import UserError, printable
+from lthrun.errors import UserError, escape_unprintable
 
 app = typer.Typer(
     name="lthrun",
@@ -198,5 +198,5 @@ def main() -> None:
 def fail(message: str) -> None:
     """One line on stderr, exit status 2. There is no message where help was shown for want of a command."""
     if message:
-        print(f"lthrun: {printable(message)}", file=sys.stderr)
+        print(f"lthrun: {escape_unprintable(message)}", file=sys.stderr)
     sys.exit(2)

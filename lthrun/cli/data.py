@@ -12,6 +12,7 @@ import typer
 
 from lthrun.cli import options as opt
 from lthrun.errors import MissingData, UserError
+from lthrun.sparsity.schedules import sparsity_targets
 
 if TYPE_CHECKING:
     from lthrun.report.screen import Screen
@@ -130,15 +131,15 @@ def schedule(
     from lthrun.config.loading import load_config
     from lthrun.report.screen import make_console
     from lthrun.report.tables import schedule_drawing
-    from lthrun.sparsity.schedules import SCHEDULES, targets
+    from lthrun.sparsity.schedules import SCHEDULES
 
     keys = {"schedule": name, "sparsity": sparsity, "initial_sparsity": initial_sparsity, "steps": steps}
     if sparsities:
         keys["sparsities"] = [number(text, "--sparsities") for text in sparsities.split(",")]
     config: Any = load_config(None, "prune", options={f"pruning.{key}": value for key, value in keys.items()})
-    course = config.pruning.course
-    after = targets(name, course)[1:]
-    moves = [SCHEDULES[name](k / 100, course) for k in range(101)]
+    params = config.pruning.params
+    after = sparsity_targets(name, params)[1:]
+    moves = [SCHEDULES[name](k / 100, params) for k in range(101)]
     console = make_console()
     console.print(*schedule_drawing(name, moves, after, console.width), sep="\n")
 

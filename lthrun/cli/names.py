@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lthrun.data import DATASETS
-from lthrun.executors import ENGINES
+from lthrun.executors import EXECUTORS
 from lthrun.experiments.arms import ARMS
 from lthrun.models import MODELS
 from lthrun.sparsity.criteria import CRITERIA
@@ -48,6 +48,6 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     "optimizers": ("training.optimizer", lines(OPTIMIZERS)),
     "models": ("model.name", lines(MODELS)),
     "arms": ("compare.arms", lines(ARMS)),
-    "engines": ("--engine", lines(ENGINES)),
+    "engines": ("--engine", lines(EXECUTORS)),
     "datasets": ("data.dataset", lines(DATASETS)),
 }

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from lthrun.errors import UserError, cut
+from lthrun.errors import UserError, shorten
 
 WHAT, HOW_PRUNED, WHERE, HOW = "What is run", "How it is pruned", "Where", "How it is shown"
 
@@ -142,7 +142,7 @@ def listed(convert: Callable[[str], Any], option: str, like: str) -> Callable[[s
         try:
             return [convert(part.strip()) for part in text.split(",")]
         except ValueError:
-            raise UserError(f"{option}: found {cut(repr(text))}; must be a list like {like}") from None
+            raise UserError(f"{option}: found {shorten(repr(text))}; must be a list like {like}") from None
 
     return split
 
@@ -173,10 +173,10 @@ Jobs = Annotated[int | None, ENGINE["jobs"]]
 
 
 def check_engine(name: str) -> None:
-    from lthrun.executors import ENGINES
+    from lthrun.executors import EXECUTORS
 
-    if name not in ENGINES:
-        raise UserError(f"--engine: found {name}; must be one of {', '.join(ENGINES)}")
+    if name not in EXECUTORS:
+        raise UserError(f"--engine: found {name}; must be one of {', '.join(EXECUTORS)}")
 
 
 ConfigFile = Annotated[

@@ -11,7 +11,7 @@ import typer
 
 from lthrun.cli import options as opt
 from lthrun.cli.data import PANEL, print_json
-from lthrun.errors import printable
+from lthrun.errors import escape_unprintable
 
 if TYPE_CHECKING:
     from lthrun.report.records import Records
@@ -46,7 +46,7 @@ def report(
             write_events(records, tensorboard)
         if not json and not quiet:
             console.print(*told(records), sep="\n")
-        print(f"report: {printable(str(page))}", file=sys.stderr if json else sys.stdout)
+        print(f"report: {escape_unprintable(str(page))}", file=sys.stderr if json else sys.stdout)
     if json:
         print_json(found[0].summary if len(found) == 1 else [records.summary for records in found])
 

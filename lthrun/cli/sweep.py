@@ -12,7 +12,7 @@ import typer
 from lthrun.cli import options as opt
 from lthrun.cli.data import print_json, with_data
 from lthrun.cli.interrupts import interruptible
-from lthrun.errors import UserError, cut
+from lthrun.errors import UserError, shorten
 
 app = typer.Typer()
 KEYS = opt.COMMON | opt.RUNNING
@@ -62,10 +62,10 @@ def sweep(
             else:
                 screen.forecast(foreseen)
             return
-        from lthrun.experiments.tasks import Job
+        from lthrun.experiments.tasks import RunOptions
 
         with interruptible(screen):
-            found = carry_out(runs, Job(out, False, checkpoint_every), screen, engine, jobs)
+            found = carry_out(runs, RunOptions(out, False, checkpoint_every), screen, engine, jobs)
         screen.unbar()
     rows = [(run.place, summary) for run, summary in found if not isinstance(summary, str)]
     if json:
@@ -101,10 +101,10 @@ def axis(text: str) -> tuple[str, list[Any]]:
     from lthrun.config.loading import parse
 
     key, _, values = text.partition("=")
-    found = parse(f"[{values}]", f"--grid {cut(text)}")
+    found = parse(f"[{values}]", f"--grid {shorten(text)}")
     if not key.strip() or not found:
         raise UserError(
-            f"--grid: found {cut(repr(text))}; must be section.key=value,value, e.g. pruning.sparsity=50,80"
+            f"--grid: found {shorten(repr(text))}; must be section.key=value,value, e.g. pruning.sparsity=50,80"
         )
     return key.strip(), found
 

@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
-from lthrun.config.comparison import ANNEALED, ComparedMaking, Comparison, ladder
-from lthrun.config.experiments import LEARNED, Baseline, ConnectivityExperiment, Prune, SupermaskExperiment, Ticket
+from lthrun.config.comparison import ANNEALED, ComparedMaskSettings, Comparison, ladder
+from lthrun.config.experiments import LEARNED, Baseline, ConnectivityConfig, Prune, SupermaskConfig, Ticket
 from lthrun.config.fields import LARGEST_SEED, refuse, steps_of
 from lthrun.config.sections import GradualPruning, Pruning, Rewind, Training
 
 __all__ = [
-    "CONFIGS", "LEARNED", "Baseline", "Compare", "Config", "ConnectivityExperiment", "Prune", "SupermaskExperiment",
+    "CONFIGS", "LEARNED", "Baseline", "Compare", "Config", "ConnectivityConfig", "Prune", "SupermaskConfig",
     "Ticket", "schema",
 ]  # fmt: skip
 
@@ -29,7 +29,7 @@ class Compare(Baseline):
 
     experiment: Literal["compare"] = "compare"  # type: ignore[assignment]
     training: Training = Training(**ANNEALED)
-    pruning: ComparedMaking = ComparedMaking()
+    pruning: ComparedMaskSettings = ComparedMaskSettings()
     compare: Comparison = Comparison()
     rewind_key: ClassVar[str] = "compare.rewind"
 
@@ -67,7 +67,7 @@ class Compare(Baseline):
         return range(self.seed, self.seed + self.compare.seeds)
 
     @property
-    def beyond_levels(self) -> dict[str, Any]:
+    def identity_extras(self) -> dict[str, Any]:
         return {"compare": self.compare.model_dump(), "pruning": self.pruning.model_dump()}
 
     def baseline(self, seed: int, epochs: int | None = None) -> Baseline:
@@ -84,7 +84,7 @@ class Compare(Baseline):
         retrain: str = "weights",
     ) -> Ticket:
         """The experiment `ticket` with a seed: all levels of the study, or those of given sparsities."""
-        steps = tuple(ladder(self.compare.sparsities, self.compare.at_most)) if sparsities is None else sparsities
+        steps = tuple(ladder(self.compare.sparsities, self.compare.prune_rate)) if sparsities is None else sparsities
         pruning = Pruning(**self.pruning.model_dump(), schedule="custom", sparsities=steps)
         rewind = Rewind.model_validate({"to": to, "train": train, "retrain": retrain})
         return Ticket(**self._shared(seed), pruning=pruning, rewind=rewind)
@@ -98,14 +98,14 @@ class Compare(Baseline):
         return {"seed": seed, **{key: getattr(self, key) for key in keys}}
 
 
-Config = Baseline | Ticket | Prune | SupermaskExperiment | ConnectivityExperiment | Compare
+Config = Baseline | Ticket | Prune | SupermaskConfig | ConnectivityConfig | Compare
 CONFIGS: dict[str, type[Baseline]] = {
     "baseline": Baseline,
     "ticket": Ticket,
     "prune": Prune,
-    "supermask": SupermaskExperiment,
+    "supermask": SupermaskConfig,
     "compare": Compare,
-    "connectivity": ConnectivityExperiment,
+    "connectivity": ConnectivityConfig,
 }
 
 

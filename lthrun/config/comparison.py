@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from lthrun.config.fields import POINT, Section, percent, refuse
-from lthrun.config.sections import Making
-from lthrun.sparsity.granularities import n_of_m
+from lthrun.config.sections import MaskSettings
+from lthrun.sparsity.granularities import parse_n_of_m
 
 
 def sparse(value: float) -> float:
@@ -64,7 +64,7 @@ class Comparison(Section):
         98.0,
     )
     """Percents at which the arms are compared, rising; the primary question is asked at the first."""
-    at_most: float = Field(20.0, gt=0, lt=100)
+    prune_rate: float = Field(20.0, gt=0, lt=100)
     """Percent of the remaining weights that one level prunes, at most."""
     rewind: str = Field("1ep", pattern=POINT)
     """The rewind point of ticket-rewind."""
@@ -75,14 +75,16 @@ class Comparison(Section):
     def _rises(self) -> Comparison:
         if list(self.sparsities) != sorted(set(self.sparsities)):
             raise refuse("sparsities", list(self.sparsities), "must rise, like [50, 80, 90]")
-        steps = ladder(self.sparsities, self.at_most)
+        steps = ladder(self.sparsities, self.prune_rate)
         if steps[0] < 1:
             raise refuse(
-                "at_most", f"{self.at_most:g}", f"the first level would prune {steps[0]:.2g} %, must be 1 % or more"
+                "prune_rate",
+                f"{self.prune_rate:g}",
+                f"the first level would prune {steps[0]:.2g} %, must be 1 % or more",
             )
         if len(steps) > MOST_LEVELS:
             raise refuse(
-                "at_most", f"{self.at_most:g}", f"would take more than {MOST_LEVELS} levels: prune more at a time"
+                "prune_rate", f"{self.prune_rate:g}", f"would take more than {MOST_LEVELS} levels: prune more at a time"
             )
         return self
 
@@ -90,17 +92,17 @@ class Comparison(Section):
 MOST_LEVELS = 1000
 
 
-def ladder(sparsities: tuple[float, ...], at_most: float) -> list[float]:
+def ladder(sparsities: tuple[float, ...], prune_rate: float) -> list[float]:
     """The sparsity in percent of each level after the dense one.
 
     It meets each of `sparsities` exactly; between two of them every level prunes the same share of what remains,
-    which is `at_most` percent or less, in as few levels as that allows.
+    which is `prune_rate` percent or less, in as few levels as that allows.
     """
     found: list[float] = []
     left = 100.0
     for sparsity in sparsities:
         share = (100 - sparsity) / left
-        steps = max(1, math.ceil(math.log(share) / math.log(1 - at_most / 100) - 1e-9))
+        steps = max(1, math.ceil(math.log(share) / math.log(1 - prune_rate / 100) - 1e-9))
         if len(found) + steps > MOST_LEVELS:
             return [*found, *[sparsity] * steps][: MOST_LEVELS + 1]
         found += [100 - left * share ** (k / steps) for k in range(1, steps)] + [sparsity]
@@ -108,11 +110,11 @@ def ladder(sparsities: tuple[float, ...], at_most: float) -> list[float]:
     return found
 
 
-class ComparedMaking(Making):
+class ComparedMaskSettings(MaskSettings):
     """How the masks of all arms are made."""
 
     @model_validator(mode="after")
-    def _takes_every_sparsity(self) -> ComparedMaking:
-        if n_of_m(self.granularity):
+    def _takes_every_sparsity(self) -> ComparedMaskSettings:
+        if parse_n_of_m(self.granularity):
             raise refuse("granularity", self.granularity, "it has one sparsity only, and a chain of levels has many")
         return self

@@ -14,12 +14,12 @@ from lthrun.config.sections import (
     Connectivity,
     Data,
     GradualPruning,
+    LayerSelection,
     Model,
     Pruning,
     Rewind,
     Supermask,
     Training,
-    Where,
 )
 from lthrun.models import MODELS
 from lthrun.sparsity.granularities import is_structured
@@ -42,7 +42,7 @@ class Baseline(Section):
     training: Training = Training()
 
     @property
-    def beyond_levels(self) -> dict[str, Any] | None:
+    def identity_extras(self) -> dict[str, Any] | None:
         """What sets a run apart beside the name of its last level."""
         return None
 
@@ -150,18 +150,18 @@ LEARNED: dict[str, dict[str, dict[str, Any]]] = {
 
 def of_lth_only(method: str) -> dict[str, set[str]]:
     """Keys that a method which learns its mask has no use for, by section."""
-    use = set(Where.model_fields) | ({"sparsity"} if method == "edge-popup" else set())
+    use = set(LayerSelection.model_fields) | ({"sparsity"} if method == "edge-popup" else set())
     return {"pruning": set(Pruning.model_fields) - use, "rewind": set(Rewind.model_fields)}
 
 
-class SupermaskExperiment(Ticket):
+class SupermaskConfig(Ticket):
     """Find a mask, by training a ticket or by learning it, and judge it on weights that were never trained."""
 
     experiment: Literal["supermask"] = "supermask"  # type: ignore[assignment]
     supermask: Supermask = Supermask()
 
     @property
-    def beyond_levels(self) -> dict[str, Any]:
+    def identity_extras(self) -> dict[str, Any]:
         return self.supermask.model_dump()
 
     @model_validator(mode="before")
@@ -190,7 +190,7 @@ class SupermaskExperiment(Ticket):
         return tree | {name: {**own[name], **section(name)} for name in own if isinstance(tree.get(name, {}), dict)}
 
     @model_validator(mode="after")
-    def _mask_matters(self) -> SupermaskExperiment:
+    def _mask_matters(self) -> SupermaskConfig:
         if self.rewind.pruned == "frozen" and self.rewind.kept == "rewind":
             raise refuse(
                 "rewind.pruned",
@@ -211,7 +211,7 @@ class SupermaskExperiment(Ticket):
         return {name: section for name, section in tree.items() if section != {}}
 
 
-class ConnectivityExperiment(Ticket):
+class ConnectivityConfig(Ticket):
     """Train a ticket in two orders of the images, and measure the error between the two (Frankle et al. 2020)."""
 
     experiment: Literal["connectivity"] = "connectivity"  # type: ignore[assignment]
@@ -219,7 +219,7 @@ class ConnectivityExperiment(Ticket):
     rewind_key: ClassVar[str] = "connectivity.rewind_points"
 
     @property
-    def beyond_levels(self) -> dict[str, Any]:
+    def identity_extras(self) -> dict[str, Any]:
         return self.connectivity.model_dump()
 
     @property
@@ -235,7 +235,7 @@ class ConnectivityExperiment(Ticket):
         return tree
 
     @model_validator(mode="after")
-    def _trainings_start_from_the_rewind_point(self) -> ConnectivityExperiment:
+    def _trainings_start_from_the_rewind_point(self) -> ConnectivityConfig:
         why = "the two trainings must start from the rewind point: use"
         if self.rewind.retrain != "weights":
             raise refuse("rewind.retrain", self.rewind.retrain, f"{why} weights")

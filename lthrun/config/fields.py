@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from lthrun.errors import cut
-from lthrun.sparsity.granularities import n_of_m
+from lthrun.errors import shorten
+from lthrun.sparsity.granularities import parse_n_of_m
 
 MOST = 1_000_000  # epochs, images, batches: more is a slip of the hand
 LARGEST_SEED = 2**63 - 1
@@ -22,7 +22,7 @@ def named_in(table: Mapping[str, Any], *, or_n_of_m: bool = False) -> Any:
     names = ", ".join(table) + (", or n:m like 2:4" if or_n_of_m else "")
 
     def known(name: str) -> str:
-        if name in table or (or_n_of_m and n_of_m(name)):
+        if name in table or (or_n_of_m and parse_n_of_m(name)):
             return name
         near = difflib.get_close_matches(name, table, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -48,7 +48,7 @@ def percent(value: float) -> float:
 def refuse(key: str, found: Any, right: str) -> PydanticCustomError:
     """A check of several keys has failed: `key` says which one to change."""
     return PydanticCustomError(
-        "refused", "{key}: found {found}; {right}", {"key": key, "found": cut(found), "right": right}
+        "refused", "{key}: found {found}; {right}", {"key": key, "found": shorten(found), "right": right}
     )
 
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lthrun.config import CONFIGS, Config
-from lthrun.errors import UserError, cut
+from lthrun.errors import UserError, shorten
 
 LARGEST = 100_000  # bytes of a config; the longest that comes with lthrun has 3,000
 DEEPEST = 20
@@ -45,7 +45,7 @@ class Loader(yaml.SafeLoader):
         elif getattr(event, "anchor", None) is not None:
             fault = "anchors (&name) are not read: leave it out"
         elif getattr(event, "tag", None) is not None:
-            fault = f"tags are not read: found {cut(event.tag)}, leave it out"
+            fault = f"tags are not read: found {shorten(event.tag)}, leave it out"
         elif self.depth > DEEPEST:
             fault = f"sections in sections, more than {DEEPEST} deep"
         if fault:
@@ -63,9 +63,9 @@ class Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 fault = f"a key must be a name, found a {key.id}"
             elif not key.tag.endswith(":str"):
-                fault = f"a key must be a name, found {cut(key.value)}: put it in quotes"
+                fault = f"a key must be a name, found {shorten(key.value)}: put it in quotes"
             elif key.value in seen:
-                fault = f"key {cut(repr(key.value))} stands twice"
+                fault = f"key {shorten(repr(key.value))} stands twice"
             if fault:
                 raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
             seen.add(key.value)
@@ -97,16 +97,16 @@ def load_config(
     where = "" if source is None else f"{source}: "
     found = tree.setdefault("experiment", experiment or "ticket")
     if not isinstance(found, str) or found not in CONFIGS:
-        raise UserError(f"{where}experiment: found {cut(repr(found))}; must be one of {', '.join(CONFIGS)}")
+        raise UserError(f"{where}experiment: found {shorten(repr(found))}; must be one of {', '.join(CONFIGS)}")
     if experiment and found != experiment:
         raise UserError(
             f"{where}experiment: found {found}; this is not a config of `lthrun {experiment}`: use `lthrun {found}`"
         )
-    for setting in sets:
-        key, equals, text = setting.partition("=")
+    for context in sets:
+        key, equals, text = context.partition("=")
         if not equals or not key:
-            raise UserError(f"--set: found {cut(repr(setting))}; must be section.key=value, e.g. training.epochs=2")
-        put(tree, key.strip(), parse(text, f"--set {cut(setting)}"))
+            raise UserError(f"--set: found {shorten(repr(context))}; must be section.key=value, e.g. training.epochs=2")
+        put(tree, key.strip(), parse(text, f"--set {shorten(context)}"))
     for key, value in (options or {}).items():
         put(tree, key, value)
     if tree["experiment"] != found:
@@ -156,12 +156,12 @@ def locate(source: str | Path) -> Path:
         if path.exists() and str(source):
             raise UserError(f"--config {source}: found {'a directory' if path.is_dir() else 'no regular file'}")
     except OSError as error:
-        raise UserError(f"--config {cut(str(source))}: cannot be read: {error.strerror}") from None
+        raise UserError(f"--config {shorten(str(source))}: cannot be read: {error.strerror}") from None
     name = str(source).removeprefix("configs/").removesuffix(".yaml")
     known = {p.relative_to(shipped()).with_suffix("").as_posix(): p for p in sorted(shipped().rglob("*.yaml"))}
     if name in known:
         return known[name]
-    raise UserError(f"--config: found no file {cut(str(source))}; shipped with lthrun are {', '.join(known)}")
+    raise UserError(f"--config: found no file {shorten(str(source))}; shipped with lthrun are {', '.join(known)}")
 
 
 def parse(text: str, where: str) -> Any:
@@ -226,13 +226,13 @@ def key_paths(kind: type[BaseModel], prefix: str = "") -> list[str]:
 
 def explain(kind: type[BaseModel], error: Any) -> str:
     """One validation error in one line: the key, what stood there, what would be right."""
-    key = cut(".".join(map(str, error["loc"])))
+    key = shorten(".".join(map(str, error["loc"])))
     if error["type"] == "extra_forbidden":
         return f"{key or repr(key)}: unknown key; {right_key(kind, key)}"
     if error["type"] == "refused":  # it names its key itself
         return f"{key}.{error['msg']}" if key else str(error["msg"])
     value = error["input"]
-    found = cut(repr(value) if isinstance(value, str) else value)
+    found = shorten(repr(value) if isinstance(value, str) else value)
     if error["type"] in ("too_short", "tuple_type"):
         return f"{key}: found {found}; must be a list of one or more, like [a, b]"
     key = key.removesuffix(".[key]")

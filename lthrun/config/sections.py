@@ -26,9 +26,9 @@ from lthrun.config.fields import (
 from lthrun.data import DATASETS
 from lthrun.models import MODELS
 from lthrun.sparsity.criteria import CRITERIA
-from lthrun.sparsity.granularities import GRANULARITIES, n_of_m
+from lthrun.sparsity.granularities import GRANULARITIES, parse_n_of_m
 from lthrun.sparsity.resets import PRUNED, RESETS
-from lthrun.sparsity.schedules import SCHEDULES, Course, targets
+from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams, sparsity_targets
 from lthrun.training.learning_rates import LEARNING_RATES
 from lthrun.training.optimizers import OPTIMIZERS
 
@@ -109,7 +109,7 @@ class Training(Section):
         return not flat or int(self.warmup[:-2]) > 0
 
 
-class Where(Section):
+class LayerSelection(Section):
     """Which layers are pruned. Patterns are shell-style and fit the layers' names: `layer4.*`."""
 
     types: Annotated[tuple[Literal["conv", "linear"], ...], Field(strict=False, min_length=1)] = ("conv",)
@@ -126,7 +126,7 @@ class Where(Section):
     """Whether the last linear layer is pruned."""
 
 
-class Making(Where):
+class MaskSettings(LayerSelection):
     """How masks are made, whatever the sparsity."""
 
     criterion: named_in(CRITERIA) = "large_final"  # type: ignore[valid-type]
@@ -141,13 +141,13 @@ class Making(Where):
     """Each tensor keeps a multiple of so many groups."""
 
     @model_validator(mode="after")
-    def _can_be_ranked(self) -> Making:
+    def _can_be_ranked(self) -> MaskSettings:
         if self.granularity == "layer" and self.context == "local":
             raise refuse("granularity", "layer", "a layer by itself is all or nothing: use context: global")
         return self
 
 
-class Rules(Making):
+class SparsitySettings(MaskSettings):
     """How masks are made, and how the sparsity moves."""
 
     sparsity: Annotated[float, AfterValidator(percent)] = 50.0
@@ -164,8 +164,8 @@ class Rules(Making):
     """Percent for the layers of a name pattern, where it differs from sparsity; the first pattern that fits counts."""
 
     @property
-    def course(self) -> Course:
-        return Course(self.initial_sparsity, self.final_sparsity, self.steps, self.sparsities)
+    def params(self) -> ScheduleParams:
+        return ScheduleParams(self.initial_sparsity, self.final_sparsity, self.steps, self.sparsities)
 
     @property
     def final_sparsity(self) -> float:
@@ -184,7 +184,7 @@ class Rules(Making):
         return sparsity
 
     @model_validator(mode="after")
-    def _keys_fit_together(self) -> Rules:
+    def _keys_fit_together(self) -> SparsitySettings:
         if (self.schedule == "custom") != bool(self.sparsities):
             raise refuse(
                 "sparsities", list(self.sparsities), "schedule: custom and a list like [20, 36, 50] go together"
@@ -199,7 +199,7 @@ class Rules(Making):
         return self
 
     def _check_n_of_m(self) -> None:
-        pattern = n_of_m(self.granularity)
+        pattern = parse_n_of_m(self.granularity)
         if pattern is None:
             return
         n, m = pattern
@@ -217,7 +217,7 @@ class Rules(Making):
             )
 
 
-class Pruning(Rules):
+class Pruning(SparsitySettings):
     """Between the levels of a ticket. Level k of n prunes to sparsity * k / n under the iterative schedule."""
 
     protocol: Literal["frankle", "fasterai"] = "frankle"
@@ -235,9 +235,9 @@ class Pruning(Rules):
             )
         if list(self.sparsities) != sorted(self.sparsities):
             raise refuse("sparsities", list(self.sparsities), "must not fall; `lthrun prune` can grow again")
-        pattern = n_of_m(self.granularity)
+        pattern = parse_n_of_m(self.granularity)
         if pattern:
-            removed = [round(target / 100 * pattern[1]) for target in targets(self.schedule, self.course)]
+            removed = [round(target / 100 * pattern[1]) for target in sparsity_targets(self.schedule, self.params)]
             if len(set(removed)) < len(removed):
                 raise refuse(
                     "steps",
@@ -248,7 +248,7 @@ class Pruning(Rules):
         return self
 
 
-class GradualPruning(Rules):
+class GradualPruning(SparsitySettings):
     """During one training, without rewinding. The prunings are evenly spaced from begin to end."""
 
     steps: int = Field(10, ge=1, le=1000)

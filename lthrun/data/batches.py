@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lthrun.data.store import Store
-from lthrun.rng import generator
+from lthrun.rng import make_generator
 
 
 class Batches:
@@ -49,7 +49,7 @@ class Batches:
         self._rows, self._columns = side.view(1, -1, 1), side.view(1, 1, -1)
         self._draw = lru_cache(maxsize=2)(self._draw_epoch)
 
-    def training(self, step: int, order: int = 0) -> tuple[Tensor, Tensor]:
+    def training_batch(self, step: int, order: int = 0) -> tuple[Tensor, Tensor]:
         """The batch of a training step, counted from initialisation: a function of seed, step and order alone.
 
         Another `order` is another draw of the order of the images; the stream of the augmentation stays.
@@ -59,7 +59,7 @@ class Batches:
         chosen = slice(within * self.batch_size, (within + 1) * self.batch_size)
         return self._gather(images[chosen], places[chosen])
 
-    def centre(self, split: str, batch_size: int, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def center_crops(self, split: str, batch_size: int, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The images of `train` or `valid` once, cropped in the centre, in batches of nearly equal size.
 
         All of them, or `most` at even distances: the images lie by class, so that each class keeps its share.
@@ -70,15 +70,15 @@ class Batches:
         for part in images.tensor_split(-(-len(images) // batch_size)):
             yield self._gather(part, torch.full((len(part),), 0.5, device=self.device))
 
-    def validation(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def validation_batches(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The validation images in centre crops; without gradients a batch can be four times as large."""
-        return self.centre("valid", 4 * self.batch_size, most)
+        return self.center_crops("valid", 4 * self.batch_size, most)
 
     def _draw_epoch(self, epoch: int, order: int = 0) -> tuple[Tensor, Tensor]:
         """Order and crop places (0 to 1 along the longer side) of an epoch."""
         place = (epoch, order) if order else (epoch,)
-        drawn = torch.randperm(self.n_train, generator=generator(self.seed, "order", *place))
-        places = torch.rand(self.n_train, generator=generator(self.seed, "augmentation", epoch))
+        drawn = torch.randperm(self.n_train, generator=make_generator(self.seed, "order", *place))
+        places = torch.rand(self.n_train, generator=make_generator(self.seed, "augmentation", epoch))
         return self._train[self._sent(drawn)], self._sent(places)
 
     def _sent(self, drawn: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 from lthrun.data.folder import in_folder
 from lthrun.data.images import Images, fetching, given, is_folder
 from lthrun.errors import MissingData, UserError
-from lthrun.storage.files import cache_dir, lock, new_folder
+from lthrun.storage.files import atomic_folder, cache_dir, lock
 
 if TYPE_CHECKING:
     from lthrun.config.sections import Data
@@ -42,7 +42,7 @@ def images(settings: Data) -> Images:
         raise UserError(f"--data-dir {settings.dir}: found no {root / LAYOUT}; name the folder that holds {LAYOUT}/")
     if not made.exists() and not is_folder(root / LAYOUT):
         raise MissingData(f"data: CIFAR-10 is not on this machine; {REMEDY}")
-    with new_folder(made) as folder:
+    with atomic_folder(made) as folder:
         if folder is not None:
             write(folder, root)
     found = in_folder("cifar10", made)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from lthrun.errors import UserError, cut
+from lthrun.errors import UserError, shorten
 
 FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError)
 """What a download and its unpacking end with: no network, a wrong sum, an archive that is damaged or would lead
@@ -68,4 +68,4 @@ def is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError as error:  # it may not be looked at, or no file can have that name
-        raise UserError(f"data.dir: {cut(str(path))} cannot be read: {error.strerror}") from None
+        raise UserError(f"data.dir: {shorten(str(path))} cannot be read: {error.strerror}") from None

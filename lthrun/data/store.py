@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lthrun.data.images import Images
-from lthrun.errors import UserError, cut
-from lthrun.storage.files import cache_dir, lock, read_json, write_json, written_aside
+from lthrun.errors import UserError, shorten
+from lthrun.storage.files import atomic_file, cache_dir, lock, read_json, write_json
 
 VERSION = 2
 LONGEST = 4
@@ -154,7 +154,7 @@ def build(images: Images, size: int, where: Path, skip_unreadable: bool, progres
     pixels = where / f"pixels-{made}.bin"
     columns: dict[str, list[Any]] = {"names": [], "labels": [], "digests": [], "heights": [], "widths": []}
     unreadable: dict[str, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool, written_aside(pixels) as file, warnings.catch_warnings():
+    with ThreadPoolExecutor(os.cpu_count()) as pool, atomic_file(pixels) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what matters is refused, and listed
         decoded = pool.map(lambda path: decode(path, size), images.paths)
         for i, (name, label, result) in enumerate(zip(images.names, images.labels, decoded, strict=True)):
@@ -249,10 +249,10 @@ def describe(store: Store, validation: float, split_seed: int) -> dict[str, Any]
 
 
 def complain(unreadable: dict[str, str], total: int) -> None:
-    shown = [cut(name) for name in unreadable][:20]
+    shown = [shorten(name) for name in unreadable][:20]
     more = f" and {len(unreadable) - len(shown)} more" if len(unreadable) > len(shown) else ""
     raise UserError(
         f"data: {len(unreadable)} of {total} images cannot be read: {', '.join(shown)}{more}; "
-        f"the first: {cut(next(iter(unreadable.values())))}; "
+        f"the first: {shorten(next(iter(unreadable.values())))}; "
         "mend or remove them, or leave them out with --skip-unreadable"
     )

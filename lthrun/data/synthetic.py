@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from lthrun.data.images import Images
 from lthrun.data.pets import in_folder
 from lthrun.errors import UserError
-from lthrun.storage.files import cache_dir, new_folder
+from lthrun.storage.files import atomic_folder, cache_dir
 
 if TYPE_CHECKING:
     from lthrun.config.sections import Data
@@ -69,7 +69,7 @@ def images(settings: Data) -> Images:
             "--data-dir goes with data.dataset: pets, cifar10 or folder; the embedded set is drawn, not read"
         )
     home = cache_dir() / f"synthetic-{VERSION}"
-    with new_folder(home / "images") as folder:
+    with atomic_folder(home / "images") as folder:
         if folder is not None:
             draw(folder)
     return in_folder("synthetic", home / "images")

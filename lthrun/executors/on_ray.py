@@ -22,12 +22,14 @@ from typing import Any
 from lthrun import __version__
 from lthrun.errors import UserError
 from lthrun.executors.local import ON_A_GPU, as_many, on_gpu
-from lthrun.executors.task_queue import RETRIES, Board, Tell, reason
-from lthrun.experiments.tasks import Job, Task, Worker
+from lthrun.executors.task_queue import RETRIES, TaskQueue, Tell, reason
+from lthrun.experiments.tasks import RunOptions, Task, Worker
 from lthrun.storage.files import mark
 
 
-def on_ray(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: Callable[..., None]) -> dict[str, str]:
+def on_ray(
+    tasks: Sequence[Task], options: RunOptions, jobs: int | None, tell: Tell, emit: Callable[..., None]
+) -> dict[str, str]:
     """On a Ray cluster, as many at once as it has places; on one of this machine's own where there is none.
 
     The cluster is that of RAY_ADDRESS, or one that `ray start` made here. A place is a CPU, on GPUs also a quarter of
@@ -46,16 +48,16 @@ def on_ray(tasks: Sequence[Task], job: Job, jobs: int | None, tell: Tell, emit: 
     numbered = next((task.config.device for task in tasks if task.config.device not in ("cpu", "cuda:0")), None)
     if numbered:
         raise UserError(f"device: found {numbered}; Ray gives each worker a GPU, which it sees as cuda:0: use cuda")
-    job = Job(job.out.resolve(), job.fresh, job.checkpoint_every)
-    board = Board(tasks, tell)
+    options = RunOptions(options.out.resolve(), options.fresh, options.checkpoint_every)
+    queue = TaskQueue(tasks, tell)
     emit("busy", doing="starting Ray")
-    with connected(ray, as_many(tasks, jobs)), mark(job.out) as shared:
+    with connected(ray, as_many(tasks, jobs)), mark(options.out) as shared:
         places, share = room(ray.nodes(), min(jobs or len(tasks), len(tasks)), on_gpu(tasks))
         at_once = min(jobs or sum(places), len(tasks))
         threads = max(1, (os.cpu_count() or 1) // min(at_once, max(places)))
-        kind = ray.remote(num_cpus=1, num_gpus=share)(Hand)
-        finish(board, at_once, lambda: kind.remote(job, shared, threads, versions()))
-    return board.failures
+        kind = ray.remote(num_cpus=1, num_gpus=share)(RayWorker)
+        finish(queue, at_once, lambda: kind.remote(options, shared, threads, versions()))
+    return queue.failures
 
 
 def load() -> Any:
@@ -117,46 +119,46 @@ def room(nodes: Sequence[Mapping[str, Any]], wanted: int, gpu: bool) -> tuple[li
     return [min(cpu, gpu * together) for cpu, gpu in zip(cpus, gpus, strict=True)], 1 / together
 
 
-def finish(board: Board, at_once: int, hire: Callable[[], Any]) -> None:
+def finish(queue: TaskQueue, at_once: int, start_worker: Callable[[], Any]) -> None:
     """Do all tasks with `at_once` workers. One gets a task only once it is up: a task never waits for room."""
     starting: dict[Future[Any], Any] = {}
     running: dict[Future[Any], tuple[Any, Task]] = {}
     idle: list[Any] = []
-    stillborn = 0
-    while board.open:
+    failed_starts = 0
+    while queue.open:
         while len(starting) + len(running) + len(idle) < at_once:
-            hand = hire()
-            starting[hand.begin.remote().future()] = hand
-        while idle and (task := board.take()):
-            hand = idle.pop()
-            running[hand.do.remote(task).future()] = (hand, task)
+            worker = start_worker()
+            starting[worker.begin.remote().future()] = worker
+        while idle and (task := queue.take()):
+            worker = idle.pop()
+            running[worker.do.remote(task).future()] = (worker, task)
         # Not ray.wait: it knows no other exception than Ctrl-C's that a signal may raise.
         for ended in wait([*starting, *running], return_when=FIRST_COMPLETED).done:
             error = ended.exception()
             if ended in running:
-                hand, task = running.pop(ended)
+                worker, task = running.pop(ended)
                 if error is None:
-                    told(board, task, ended.result())
-                    idle.append(hand)
+                    told(queue, task, ended.result())
+                    idle.append(worker)
                 else:  # its process, or its machine, is gone
-                    board.lost(task)
+                    queue.lost(task)
                 continue
-            hand = starting.pop(ended)
+            worker = starting.pop(ended)
             if error is None:
                 if why := ended.result():
                     raise UserError(why)
-                idle.append(hand)
+                idle.append(worker)
                 continue
-            stillborn += 1
-            if stillborn > RETRIES:
+            failed_starts += 1
+            if failed_starts > RETRIES:
                 raise UserError(f"--engine ray: workers end before they have begun: {reason(error)}")
 
 
-def told(board: Board, task: Task, found: dict[str, Any] | str) -> None:
+def told(queue: TaskQueue, task: Task, found: dict[str, Any] | str) -> None:
     if isinstance(found, str):
-        board.failed(task, found)
+        queue.failed(task, found)
     else:
-        board.done(task, found)
+        queue.done(task, found)
 
 
 def versions() -> dict[str, str]:
@@ -166,11 +168,11 @@ def versions() -> dict[str, str]:
     return {"lthrun": __version__, "torch": torch.__version__}
 
 
-class Hand:
+class RayWorker:
     """A worker process of the cluster."""
 
-    def __init__(self, job: Job, shared: Path, threads: int, expected: dict[str, str]):
-        self.job, self.shared, self.threads, self.expected = job, shared, threads, expected
+    def __init__(self, options: RunOptions, shared: Path, threads: int, expected: dict[str, str]):
+        self.options, self.shared, self.threads, self.expected = options, shared, threads, expected
 
     def begin(self) -> str:
         """Get ready; why this machine cannot do the work, if it cannot."""
@@ -179,12 +181,12 @@ class Hand:
         torch.set_num_threads(self.threads)
         if not self.shared.exists():
             return (
-                f"--out {self.job.out}: {platform.node()} does not see it; all machines of the Ray cluster need it "
+                f"--out {self.options.out}: {platform.node()} does not see it; all machines of the Ray cluster need it "
                 "under the same path, e.g. on NFS"
             )
         if versions() != self.expected:
             return f"--engine ray: {platform.node()} has {versions()}, and this machine {self.expected}"
-        self.worker = Worker(self.job)
+        self.worker = Worker(self.options)
         return ""
 
     def do(self, task: Task) -> dict[str, Any] | str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lthrun.errors import UserError, printable
+from lthrun.errors import UserError, escape_unprintable
 from lthrun.experiments.tasks import Task
 
 Tell = Callable[..., None]
@@ -16,7 +16,7 @@ RETRIES = 2
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
-class Board:
+class TaskQueue:
     """The tasks of a graph, in order; one that fails takes along those that need it."""
 
     def __init__(self, tasks: Sequence[Task], tell: Tell):
@@ -76,6 +76,6 @@ class Board:
 def reason(error: BaseException) -> str:
     """Why a task failed, on one line."""
     if isinstance(error, OSError) and error.filename:
-        return printable(f"{error.filename}: {error.strerror}")[:500]
+        return escape_unprintable(f"{error.filename}: {error.strerror}")[:500]
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return printable(text)[:500]
+    return escape_unprintable(text)[:500]

@@ -10,8 +10,8 @@ from typing import Any
 from lthrun.config import Config
 from lthrun.config.loading import load_config
 from lthrun.errors import UserError
-from lthrun.experiments.context import Setting, bring
-from lthrun.experiments.tasks import Job
+from lthrun.experiments.context import RunContext, prepare
+from lthrun.experiments.tasks import RunOptions
 from lthrun.storage.run_dir import RunDir
 
 
@@ -46,8 +46,8 @@ def run(
     Raises:
         UserError: data, device or settings do not allow it; the message says what would.
     """
-    setting = bring(config, emit)
-    return carry_on(setting, emit, Job(Path(out), fresh, checkpoint_every), engine, jobs)
+    context = prepare(config, emit)
+    return carry_on(context, emit, RunOptions(Path(out), fresh, checkpoint_every), engine, jobs)
 
 
 def resume(
@@ -62,14 +62,14 @@ def resume(
     Raises:
         UserError: that is no run directory, or its settings mean another run by now.
     """
-    setting = bring(config_of(run_path), emit)
+    context = prepare(config_of(run_path), emit)
     place = run_path.resolve()
-    if setting.run_name != place.name:
+    if context.run_name != place.name:
         raise UserError(
-            f"{run_path}: its config now means the run {setting.run_name}, because the images have changed or the "
+            f"{run_path}: its config now means the run {context.run_name}, because the images have changed or the "
             f"directory was renamed: rename it back, or start anew with --config {run_path}/config.yaml"
         )
-    return carry_on(setting, emit, Job(place.parent, False, checkpoint_every), engine, jobs)
+    return carry_on(context, emit, RunOptions(place.parent, False, checkpoint_every), engine, jobs)
 
 
 def config_of(run_path: Path) -> Config:
@@ -80,23 +80,25 @@ def config_of(run_path: Path) -> Config:
     return load_config(run_path / "config.yaml")
 
 
-def carry_on(setting: Setting, emit: Callable[..., None], job: Job, engine: str, jobs: int | None) -> Result:
-    run_dir = RunDir(job.out / setting.run_name)
+def carry_on(
+    context: RunContext, emit: Callable[..., None], options: RunOptions, engine: str, jobs: int | None
+) -> Result:
+    run_dir = RunDir(options.out / context.run_name)
     run_dir.check_format()
     with run_dir.lock(lambda: emit("waiting", run=str(run_dir.path))):
-        finished = None if job.fresh else run_dir.finished()
+        finished = None if options.fresh else run_dir.finished()
         if finished is not None:
             emit("finished_before", run=str(run_dir.path))
             return Result(*finished, run_dir.path)
-        from lthrun.training.backend_flags import switches
+        from lthrun.training.backend_flags import backend_flags
 
-        with switches(setting.device, setting.config.deterministic):
-            if setting.config.experiment == "compare":
+        with backend_flags(context.device, context.config.deterministic):
+            if context.config.experiment == "compare":
                 from lthrun.experiments.study import conduct
 
-                summary, metrics = conduct(setting, run_dir, job, emit, engine, jobs)
+                summary, metrics = conduct(context, run_dir, options, emit, engine, jobs)
             else:
                 from lthrun.experiments.driver import carry_out
 
-                summary, metrics = carry_out(setting, run_dir, job, emit)
+                summary, metrics = carry_out(context, run_dir, options, emit)
         return Result(summary, metrics, run_dir.path)

@@ -10,11 +10,11 @@ from lthrun.analysis.intervals import wilson
 from lthrun.analysis.mask_overlap import layers, overlap
 from lthrun.config import Compare
 from lthrun.config.loading import differences
-from lthrun.executors import ENGINES
+from lthrun.executors import EXECUTORS
 from lthrun.experiments.arms import ARMS, Piece
-from lthrun.experiments.context import Emit, Setting
-from lthrun.experiments.tasks import Job, Task, graph
-from lthrun.levels.plan import Ground, Level
+from lthrun.experiments.context import Emit, RunContext
+from lthrun.experiments.tasks import RunOptions, Task, graph
+from lthrun.levels.plan import Conditions, Level
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.files import FORMAT
 from lthrun.storage.level_store import LevelStore
@@ -31,10 +31,10 @@ LINE = (
 )  # fmt: skip
 
 
-def tasks(made: Made, ground: Ground) -> list[Task]:
+def tasks(made: Made, conditions: Conditions) -> list[Task]:
     """The graph of a study's levels."""
     return graph(
-        Task(piece.config, piece.level, about(arm, seed, piece), ground)
+        Task(piece.config, piece.level, about(arm, seed, piece), conditions)
         for (arm, seed), found in made.items()
         for piece in found
     )
@@ -45,11 +45,18 @@ def about(arm: str, seed: int, piece: Piece) -> str:
 
 
 def compare(
-    setting: Setting, run_dir: RunDir, made: Made, todo: list[Task], job: Job, emit: Emit, engine: str, jobs: int | None
+    context: RunContext,
+    run_dir: RunDir,
+    made: Made,
+    todo: list[Task],
+    options: RunOptions,
+    emit: Emit,
+    engine: str,
+    jobs: int | None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Do the study's tasks: its summary, and a line per epoch of each result's last training."""
-    study: Any = setting.resolved
-    levels, reused, seconds = LevelStore(job.out), 0, 0.0
+    study: Any = context.resolved
+    levels, reused, seconds = LevelStore(options.out), 0, 0.0
 
     def tell(kind: str, task: Task, found: Mapping[str, Any] = {}, **facts: Any) -> None:
         nonlocal reused, seconds
@@ -57,7 +64,7 @@ def compare(
         seconds += found.get("seconds", 0.0)
         emit(kind, key=task.key, about=task.about, level=task.level.index, **found, **facts)
 
-    failures = ENGINES[engine](todo, job, jobs, tell, emit)
+    failures = EXECUTORS[engine](todo, options, jobs, tell, emit)
     emit("busy", doing="comparing")
     records = {key: levels.record(key) for key in {p.level.key for found in made.values() for p in found}}
     results = [
@@ -67,7 +74,7 @@ def compare(
         if p.level.key not in failures and (record := records[p.level.key]) is not None
     ]
     have = {(r.arm, r.seed, r.sparsity) for r in results}
-    counts = [sum(setting.store.labels[i] == c for i in setting.valid) for c in range(len(setting.store.classes))]
+    counts = [sum(context.store.labels[i] == c for i in context.valid) for c in range(len(context.store.classes))]
     lines = [
         {"arm": r.arm, "seed": r.seed, "sparsity": r.sparsity, "measured_sparsity": epoch["sparsity"]}
         | {key: epoch.get(key) for key in LINE}
@@ -77,19 +84,19 @@ def compare(
     summary = {
         "format": FORMAT,
         "experiment": "compare",
-        "differs": differences(setting.config),
+        "differs": differences(context.config),
         "device": study.device,
         "precision": study.precision,
-        "n_train": len(setting.train),
-        "n_valid": len(setting.valid),
-        "classes": list(setting.store.classes),
+        "n_train": len(context.train),
+        "n_valid": len(context.valid),
+        "classes": list(context.store.classes),
         "majority_rate": max(counts) / sum(counts),
         "majority_interval": wilson(max(counts), sum(counts)),
-        "epoch_steps": setting.ground.epoch_steps,
+        "epoch_steps": context.conditions.epoch_steps,
         "epochs": study.training.epochs,
         "about": {arm: ARMS[arm].about for arm in study.compare.arms},
-        **findings(results, design(study, setting.ground.epoch_steps, counts)),
-        "notes": notes(study, setting),
+        **findings(results, design(study, context.conditions.epoch_steps, counts)),
+        "notes": notes(study, context),
         **stability(made, have, records, levels, study),
         "missing": [
             {"arm": arm, "seed": seed, "sparsity": p.sparsity, "why": failures.get(p.level.key, "its level is gone")}
@@ -120,9 +127,9 @@ def searched(level: Level) -> int:
     return level.steps + (searched(level.parent) if level.parent else 0)
 
 
-def notes(study: Compare, setting: Setting) -> list[str]:
+def notes(study: Compare, context: RunContext) -> list[str]:
     """What the numbers do not say."""
-    training, n = study.training, len(setting.valid)
+    training, n = study.training, len(context.valid)
     lengths = [f"; {said}" for arm, said in OTHER_LENGTHS.items() if arm in study.compare.arms]
     found = [
         "All seeds share one split of the images: the intervals speak of initialisation and data order, not of other "
@@ -164,4 +171,4 @@ def kept(levels: LevelStore, key: str) -> Tensors:
     """The masks of the weights at the end of a level; those of batch norm that go with whole filters are left out."""
     from lthrun.training import state
 
-    return {name: mask for name, mask in state.under("mask", levels.read(key, "end")).items() if mask.ndim > 1}
+    return {name: mask for name, mask in state.select_prefix("mask", levels.read(key, "end")).items() if mask.ndim > 1}

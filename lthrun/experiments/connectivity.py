@@ -12,21 +12,21 @@ import torch
 
 from lthrun.analysis.intervals import STABLE, barrier, barrier_interval, wilson
 from lthrun.experiments.ticket import ticket
-from lthrun.levels.builder import Lab
+from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Level
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.run_dir import RunDir
 
 
-def connectivity(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
+def connectivity(builder: LevelBuilder, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
     """Train all pairs, and walk from one end of each to the other.
 
     Of every rewind point there is the dense network and the ticket; `ticket.safetensors` is that of the last point.
     """
-    found = ticket(lab, levels, run_dir)
+    found = ticket(builder, levels, run_dir)
     pairs = [(level.twin, level) for level in levels if level.twin]
-    lab.emit("interpolating", networks=len(pairs) * lab.config.connectivity.points)
-    line = Line(lab, run_dir)
+    builder.emit("interpolating", networks=len(pairs) * builder.config.connectivity.points)
+    line = Line(builder, run_dir)
     sparsities = {level.key: record["sparsity"] for level, record in zip(levels, found["records"], strict=True)}
     return found | {"connectivity": [line(*pair, sparsities[pair[0].key]) for pair in pairs]}
 
@@ -34,8 +34,8 @@ def connectivity(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, An
 class Line:
     """Judges networks on the straight line between two levels' ends; what was judged before is not judged again."""
 
-    def __init__(self, lab: Lab, run_dir: RunDir):
-        self.lab, self.run_dir = lab, run_dir
+    def __init__(self, builder: LevelBuilder, run_dir: RunDir):
+        self.builder, self.run_dir = builder, run_dir
         self.known = run_dir.judgements()
 
     def __call__(self, one: Level, other: Level, sparsity: float) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Line:
         Batch norm's statistics are estimated for each network on the way, its ends included, so that all errors are of
         one kind.
         """
-        points = self.lab.config.connectivity.points
+        points = self.builder.config.connectivity.points
         alphas = [k / (points - 1) for k in range(points)]
         judged = [self._judge(one, other, alpha) for alpha in alphas]
         wrong = [[answer == "0" for answer in found["right"]] for found in judged]
@@ -52,7 +52,7 @@ class Line:
         height, n = barrier(errors), len(wrong[0])
         ends = [(level, answers) for level, answers in ((one, wrong[0]), (other, wrong[-1]))]
         return {
-            "rewind_point": self.lab.points[one.rewind_step],
+            "rewind_point": self.builder.points[one.rewind_step],
             "network": "ticket" if one.masked else "dense",
             "sparsity": sparsity,
             "alphas": alphas,
@@ -75,12 +75,12 @@ class Line:
     def _judge(self, one: Level, other: Level, alpha: float) -> dict[str, Any]:
         name = f"{one.key}-{other.key}-{alpha:.6f}"
         if name not in self.known:
-            (start, masks), (end, _) = (self.lab.end(level) for level in (one, other))
-            found = self.lab.judge(masks, between(start, end, alpha))
+            (start, masks), (end, _) = (self.builder.end(level) for level in (one, other))
+            found = self.builder.judge(masks, between(start, end, alpha))
             right = "".join("1" if answer else "0" for answer in found.right.tolist())
             self.known[name] = {"loss": found.loss, "right": right}
             self.run_dir.judgement(name, **self.known[name])
-        self.lab.emit("judged", name=f"{self.lab.points[one.rewind_step]}, α = {alpha:g}", done=len(self.known))
+        self.builder.emit("judged", name=f"{self.builder.points[one.rewind_step]}, α = {alpha:g}", done=len(self.known))
         return self.known[name]
 
 

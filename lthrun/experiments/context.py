@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.config import Compare, Config, SupermaskExperiment, Ticket
+from lthrun.config import Compare, Config, SupermaskConfig, Ticket
 from lthrun.config.fields import steps_of
-from lthrun.config.sections import Where
+from lthrun.config.sections import LayerSelection
 from lthrun.data import DATASETS
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
 from lthrun.experiments.arms import pieces
-from lthrun.levels.plan import PLANS, Ground, Level
+from lthrun.levels.plan import PLANS, Conditions, Level
 from lthrun.sparsity import schedules
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Emit = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunContext:
     """What a run needs to know before it starts. `train` and `valid` index the images of `store`."""
 
     config: Config
@@ -38,42 +38,42 @@ class Setting:
     train: list[int]
     valid: list[int]
     device: torch.device
-    ground: Ground
+    conditions: Conditions
     levels: list[Level]
 
     @property
     def rewind_steps(self) -> dict[int, str]:
         """The rewind points by their step, for an experiment that has any."""
         points = self.config.rewind_points if isinstance(self.config, Ticket) else ()
-        return {steps_of(point, self.ground.epoch_steps): point for point in points}
+        return {steps_of(point, self.conditions.epoch_steps): point for point in points}
 
     @property
-    def where(self) -> Where:
+    def where(self) -> LayerSelection:
         """Which layers are pruned; for an experiment that prunes none, which would be."""
-        found: Where = getattr(self.config, "pruning", Where())
+        found: LayerSelection = getattr(self.config, "pruning", LayerSelection())
         return found
 
     @property
     def epochs(self) -> int:
         """How many rows the run's table will have."""
-        return sum(level.epochs(self.ground.epoch_steps) for level in self.levels)
+        return sum(level.epochs(self.conditions.epoch_steps) for level in self.levels)
 
     @property
     def resolved(self) -> Config:
         """The config with nothing left to find out: it runs again as it is."""
         folder = self.config.data.dir and str(Path(self.config.data.dir).expanduser().resolve())
         data = self.config.data.model_copy(update={"dir": folder})
-        update = {"device": str(self.device), "precision": self.ground.precision, "data": data}
+        update = {"device": str(self.device), "precision": self.conditions.precision, "data": data}
         return self.config.model_copy(update=update)
 
     @property
     def run_name(self) -> str:
-        facts = [self.config.experiment, self.levels[-1].key, self.config.beyond_levels]
+        facts = [self.config.experiment, self.levels[-1].key, self.config.identity_extras]
         settings = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
         return f"{self.config.experiment}-s{self.config.seed}-{settings}"
 
 
-def bring(config: Config, emit: Emit) -> Setting:
+def prepare(config: Config, emit: Emit) -> RunContext:
     """Everything that can be refused, checked; cheap things first, torch when it is needed."""
     asked_for_gpu = config.device.startswith("cuda")
     device = find_device(config.device) if asked_for_gpu else None
@@ -92,22 +92,22 @@ def bring(config: Config, emit: Emit) -> Setting:
     train, valid = store.split(config.data.validation, config.data.split_seed)
     check_split(config, store, train, valid)
     check_masks(config, len(store.classes))
-    ground = Ground(
+    conditions = Conditions(
         {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
         len(train) // config.training.batch_size,
         device.type,
         find_precision(config.precision, device),
         config.deterministic and device.type == "cuda",
     )
-    check_rewinding(config, ground.epoch_steps)
-    return Setting(config, store, train, valid, device, ground, plan(config, ground))
+    check_rewinding(config, conditions.epoch_steps)
+    return RunContext(config, store, train, valid, device, conditions, plan(config, conditions))
 
 
-def plan(config: Config, ground: Ground) -> list[Level]:
+def plan(config: Config, conditions: Conditions) -> list[Level]:
     """The levels whose results a run looks at, in order."""
     if isinstance(config, Compare):
-        return [piece.level for found in pieces(config, ground).values() for piece in found]
-    return PLANS[config.experiment](config, ground)
+        return [piece.level for found in pieces(config, conditions).values() for piece in found]
+    return PLANS[config.experiment](config, conditions)
 
 
 def check_rewinding(config: Config, epoch_steps: int) -> None:
@@ -182,25 +182,25 @@ def check_masks(config: Config, classes: int) -> None:
 
     from lthrun import models
     from lthrun.sparsity import masks
-    from lthrun.sparsity.layer_selection import check_patterns, prunable
+    from lthrun.sparsity.layer_selection import check_patterns, select_prunable
     from lthrun.sparsity.measured_criteria import twice_differentiable
 
     with torch.device("meta"):
         model = models.MODELS[config.model.name](classes)
-    names = prunable(model, rules)
+    names = select_prunable(model, rules)
     check_patterns("pruning.targets", rules.targets, [name.removesuffix(".weight") for name in names])
-    if isinstance(config, SupermaskExperiment) and config.supermask.method != "lth":
+    if isinstance(config, SupermaskConfig) and config.supermask.method != "lth":
         for name in names if config.supermask.method == "edge-popup" else []:
-            masks.check(name, tuple(model.get_parameter(name).shape), rules.sparsity, "weight", 1)
+            masks.check_target(name, tuple(model.get_parameter(name).shape), rules.sparsity, "weight", 1)
         return
     if rules.criterion == "grasp" and not twice_differentiable(
-        models.build(config.model.name, classes, config.seed), config.data.image_size
+        models.build_model(config.model.name, classes, config.seed), config.data.image_size
     ):
         raise UserError(
             f"pruning.criterion: found grasp; it needs second derivatives, which PyTorch has not for all operations of "
             f"{config.model.name}: use another criterion, or another model"
         )
-    most = max(schedules.targets(rules.schedule, rules.course))
+    most = max(schedules.sparsity_targets(rules.schedule, rules.params))
     for name in names:
         target = rules.target(name.removesuffix(".weight"), most) if rules.context == "local" else 0.0
-        masks.check(name, tuple(model.get_parameter(name).shape), target, rules.granularity, rules.round_to)
+        masks.check_target(name, tuple(model.get_parameter(name).shape), target, rules.granularity, rules.round_to)

@@ -13,12 +13,12 @@ from lthrun.config.loading import differences, dump
 from lthrun.errors import UserError
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.connectivity import connectivity
-from lthrun.experiments.context import Emit, Setting
+from lthrun.experiments.context import Emit, RunContext
 from lthrun.experiments.disk_space import check_room, run_bytes
 from lthrun.experiments.supermask import supermask
-from lthrun.experiments.tasks import Job
+from lthrun.experiments.tasks import RunOptions
 from lthrun.experiments.ticket import ticket
-from lthrun.levels.builder import Lab
+from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.environment import environment
 from lthrun.levels.plan import replays
 from lthrun.storage.files import FORMAT, sizes
@@ -41,7 +41,9 @@ MEASURED = (
 )  # fmt: skip
 
 
-def carry_out(setting: Setting, run_dir: RunDir, job: Job, emit: Emit) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def carry_out(
+    context: RunContext, run_dir: RunDir, options: RunOptions, emit: Emit
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The summary, and one record per epoch; both are in the run directory as well."""
     metrics: list[dict[str, Any]] = []
 
@@ -54,29 +56,29 @@ def carry_out(setting: Setting, run_dir: RunDir, job: Job, emit: Emit) -> tuple[
             run_dir.event({"event": kind, **facts, "time": time.time()})
         emit(kind, **facts)
 
-    lab = Lab(setting, LevelStore(job.out), record, job.fresh, job.checkpoint_every)
-    wanted = [*replays(setting.levels), *setting.levels]
-    check_room(wanted, lab, run_dir, run_bytes(setting.levels, lab))
+    builder = LevelBuilder(context, LevelStore(options.out), record, options.fresh, options.checkpoint_every)
+    wanted = [*replays(context.levels), *context.levels]
+    check_room(wanted, builder, run_dir, run_bytes(context.levels, builder))
     keys = [level.key for level in wanted]
-    anew = ["metrics.jsonl", *(["events.jsonl", "judgements.jsonl"] if job.fresh else [])]
-    run_dir.start(dump(setting.resolved), {**environment(setting.device), "levels": keys}, anew)
+    anew = ["metrics.jsonl", *(["events.jsonl", "judgements.jsonl"] if options.fresh else [])]
+    run_dir.start(dump(context.resolved), {**environment(context.device), "levels": keys}, anew)
     record(
         "started",
-        experiment=setting.config.experiment,
-        levels=len(setting.levels),
-        epochs=setting.epochs,
-        device=str(setting.device),
-        precision=setting.ground.precision,
-        n_train=len(setting.train),
-        n_valid=len(setting.valid),
+        experiment=context.config.experiment,
+        levels=len(context.levels),
+        epochs=context.epochs,
+        device=str(context.device),
+        precision=context.conditions.precision,
+        n_train=len(context.train),
+        n_valid=len(context.valid),
     )
     try:
-        found = EXPERIMENTS[setting.config.experiment](lab, setting.levels, run_dir)
+        found = EXPERIMENTS[context.config.experiment](builder, context.levels, run_dir)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"device: {setting.device} is out of memory; lower training.batch_size or data.image_size"
+            f"device: {context.device} is out of memory; lower training.batch_size or data.image_size"
         ) from error
-    summary = summarise(setting, lab.batches.valid_counts, found, run_dir)
+    summary = summarise(context, builder.batches.valid_counts, found, run_dir)
     run_dir.finish(summary)
     record("finished", run=str(run_dir.path))
     return summary, metrics
@@ -91,11 +93,11 @@ def metric(epoch: int, facts: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def summarise(setting: Setting, counts: list[int], found: dict[str, Any], run_dir: RunDir) -> dict[str, Any]:
+def summarise(context: RunContext, counts: list[int], found: dict[str, Any], run_dir: RunDir) -> dict[str, Any]:
     """summary.json. Accuracies are 0 to 1, sparsities percent; "accuracy" is the last epoch's."""
     records = found.pop("records")
     levels = []
-    for level, record in zip(setting.levels, records, strict=True):
+    for level, record in zip(context.levels, records, strict=True):
         last = record["epochs"][-1]
         best = max(record["epochs"], key=lambda epoch: epoch["accuracy"])
         levels.append(
@@ -116,16 +118,16 @@ def summarise(setting: Setting, counts: list[int], found: dict[str, Any], run_di
     majority = max(counts)
     return {
         "format": FORMAT,
-        "experiment": setting.config.experiment,
-        "differs": differences(setting.config),
-        "rewind_point": setting.config.rewind_points[-1] if isinstance(setting.config, Ticket) else "0ep",
-        "protocol": setting.config.pruning.protocol if isinstance(setting.config, Ticket) else "frankle",
-        "seed": setting.config.seed,
-        "device": str(setting.device),
-        "precision": setting.ground.precision,
-        "n_train": len(setting.train),
-        "n_valid": len(setting.valid),
-        "classes": list(setting.store.classes),
+        "experiment": context.config.experiment,
+        "differs": differences(context.config),
+        "rewind_point": context.config.rewind_points[-1] if isinstance(context.config, Ticket) else "0ep",
+        "protocol": context.config.pruning.protocol if isinstance(context.config, Ticket) else "frankle",
+        "seed": context.config.seed,
+        "device": str(context.device),
+        "precision": context.conditions.precision,
+        "n_train": len(context.train),
+        "n_valid": len(context.valid),
+        "classes": list(context.store.classes),
         "majority_rate": majority / sum(counts),
         "majority_interval": wilson(majority, sum(counts)),
         **{key: levels[-1][key] for key in ("accuracy", "accuracy_interval")},

@@ -14,9 +14,9 @@ import torch
 from lthrun.analysis.intervals import judge
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.ticket import ticket
-from lthrun.levels.builder import Lab
+from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Level
-from lthrun.rng import generator
+from lthrun.rng import make_generator
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
@@ -26,40 +26,44 @@ from lthrun.training import state
 DRAWS = 20
 
 
-def supermask(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
+def supermask(builder: LevelBuilder, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
     """Find the mask, and judge it on weights that were never trained.
 
     With method `lth`, the ticket's mask at every level on the initial weights, or on what `rewind.kept` and
     `rewind.pruned` make of them (Zhou et al. 2019). Else a mask that was learned for the weights as they were drawn.
     """
-    rules, last = lab.config.supermask, levels[-1]
-    found = (ticket if rules.method == "lth" else baseline)(lab, levels, run_dir)
-    trained, masks = lab.end(last)
-    masks = {name: masks[name] for name in lab.names}
-    judged = Judge(lab, run_dir, trained, rules.batch_norm)
-    lab.emit("judging", batch_norm=rules.batch_norm, masks=to_judge(rules.method, levels))
+    rules, last = builder.config.supermask, levels[-1]
+    found = (ticket if rules.method == "lth" else baseline)(builder, levels, run_dir)
+    trained, masks = builder.end(last)
+    masks = {name: masks[name] for name in builder.names}
+    judged = Judge(builder, run_dir, trained, rules.batch_norm)
+    builder.emit("judging", batch_norm=rules.batch_norm, masks=to_judge(rules.method, levels))
     own = judged("mask", masks)
     report: dict[str, Any] = {"method": rules.method, "batch_norm": rules.batch_norm, **own}
     if rules.method == "lth":
         earlier = [
-            {"level": level.index, "sparsity": record["sparsity"], **judged(f"level-{level.index}", lab.end(level)[1])}
+            {
+                "level": level.index,
+                "sparsity": record["sparsity"],
+                **judged(f"level-{level.index}", builder.end(level)[1]),
+            }
             for level, record in zip(levels[1:-1], found["records"][1:-1], strict=True)
         ]
         final = {"level": last.index, "sparsity": found["records"][-1]["sparsity"], **own}
         report["levels"] = [*earlier, final]
     else:
-        report["weights_unchanged"] = unchanged(lab, trained)
+        report["weights_unchanged"] = unchanged(builder, trained)
     report["dense"] = judged("dense", {name: torch.ones_like(mask) for name, mask in masks.items()})
-    granularity = lab.config.pruning.granularity
-    draws = [generator(lab.config.seed, "mask", last.index, k) for k in range(DRAWS)]
-    randoms = [masking.drawn(masks, draw, granularity) for draw in draws]
+    granularity = builder.config.pruning.granularity
+    draws = [make_generator(builder.config.seed, "mask", last.index, k) for k in range(DRAWS)]
+    randoms = [masking.draw_random_masks(masks, draw, granularity) for draw in draws]
     report["random"] = spread([judged(f"random-{k}", drawn) for k, drawn in enumerate(randoms)])
     if rules.method == "bernoulli":
-        scores = lab.scores(last)
-        samples = [generator(lab.config.seed, "mask", last.index, DRAWS + k) for k in range(DRAWS)]
+        scores = builder.scores(last)
+        samples = [make_generator(builder.config.seed, "mask", last.index, DRAWS + k) for k in range(DRAWS)]
         report["sampled"] = spread([judged(f"sample-{k}", supermasks.sample(scores, d)) for k, d in enumerate(samples)])
     report["better_than_chance"] = (
-        report["balanced_accuracy_interval"][0] > 1 / lab.classes
+        report["balanced_accuracy_interval"][0] > 1 / builder.classes
         and report["balanced_accuracy"] > report["random"]["balanced_accuracy"]["highest"]
     )
     return found | {"supermask": report}
@@ -73,9 +77,9 @@ def to_judge(method: str, levels: Sequence[Level]) -> int:
 class Judge:
     """Judges masks on the untrained weights; what a run has judged before is not judged again."""
 
-    def __init__(self, lab: Lab, run_dir: RunDir, trained: Tensors, batch_norm: str):
-        self.lab, self.run_dir, self.batch_norm = lab, run_dir, batch_norm
-        self.buffers = {name: trained[name] for name, _ in lab.model().named_buffers()}
+    def __init__(self, builder: LevelBuilder, run_dir: RunDir, trained: Tensors, batch_norm: str):
+        self.builder, self.run_dir, self.batch_norm = builder, run_dir, batch_norm
+        self.buffers = {name: trained[name] for name, _ in builder.model().named_buffers()}
         self.known = {name: found["correct"] for name, found in run_dir.judgements().items()}
 
     def __call__(self, name: str, masks: Tensors) -> dict[str, Any]:
@@ -83,15 +87,15 @@ class Judge:
         if name not in self.known:
             self.known[name] = self._correct(masks)
             self.run_dir.judgement(name, correct=self.known[name])
-        self.lab.emit("judged", name=name, done=len(self.known))
-        return judge(self.known[name], self.lab.batches.valid_counts)
+        self.builder.emit("judged", name=name, done=len(self.known))
+        return judge(self.known[name], self.builder.batches.valid_counts)
 
     def _correct(self, masks: Tensors) -> list[int]:
-        lab = self.lab
-        weights = lab.reset(state.of_model(lab.model()), masks, lab.config.rewind.kept)
+        builder = self.builder
+        weights = builder.reset(state.copy_model_state(builder.model()), masks, builder.config.rewind.kept)
         if self.batch_norm == "trained":
             weights |= self.buffers
-        return lab.judge(masks, weights, self.batch_norm).correct
+        return builder.judge(masks, weights, self.batch_norm).correct
 
 
 def spread(judgements: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -103,6 +107,6 @@ def spread(judgements: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def unchanged(lab: Lab, trained: Tensors) -> bool:
+def unchanged(builder: LevelBuilder, trained: Tensors) -> bool:
     """Whether all parameters are, to the bit, what they were before training."""
-    return all(torch.equal(value, trained[name]) for name, value in lab.model().named_parameters())
+    return all(torch.equal(value, trained[name]) for name, value in builder.model().named_parameters())

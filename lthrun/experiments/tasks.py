@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from lthrun.config import Config
 from lthrun.errors import UserError
-from lthrun.experiments.context import Setting, bring, find_device
-from lthrun.levels.plan import Ground, Level
+from lthrun.experiments.context import RunContext, find_device, prepare
+from lthrun.levels.plan import Conditions, Level
 from lthrun.storage.level_store import LevelStore
 
 if TYPE_CHECKING:
-    from lthrun.levels.builder import Lab
+    from lthrun.levels.builder import LevelBuilder
 
 
 @dataclass(frozen=True)
 class Task:
-    """A level to be obtained by the rules of `config`, on the `ground` on which it was named; `about` says in words
+    """A level to be obtained by the rules of `config`, on the `conditions` on which it was named; `about` says in words
     what it is."""
 
     config: Config
     level: Level
     about: str
-    ground: Ground
+    conditions: Conditions
 
     @property
     def key(self) -> str:
@@ -59,7 +59,7 @@ def graph(wanted: Iterable[Task]) -> list[Task]:
 
 
 @dataclass(frozen=True)
-class Job:
+class RunOptions:
     """How tasks are done: under the output root `out`, trained anew if `fresh`, with extra checkpoints."""
 
     out: Path
@@ -70,10 +70,10 @@ class Job:
 class Worker:
     """Does tasks, one after the other. Keeps the images and the lab it was last asked for."""
 
-    def __init__(self, job: Job, emit: Callable[..., None] = lambda *_, **__: None):
-        self.job, self.emit = job, emit
-        self._base: Setting | None = None
-        self._lab: Lab | None = None
+    def __init__(self, options: RunOptions, emit: Callable[..., None] = lambda *_, **__: None):
+        self.options, self.emit = options, emit
+        self._base: RunContext | None = None
+        self._lab: LevelBuilder | None = None
 
     def __call__(self, task: Task) -> dict[str, Any]:
         """What is known of the level once it is finished: `reused`, `seconds`, `accuracy` (0 to 1), `sparsity`.
@@ -83,11 +83,11 @@ class Worker:
         """
         import torch
 
-        from lthrun.training.backend_flags import switches
+        from lthrun.training.backend_flags import backend_flags
 
         try:
-            with switches(find_device(task.config.device), task.config.deterministic):
-                record = self._at_home(task).obtain(task.level, done=task.needs)
+            with backend_flags(find_device(task.config.device), task.config.deterministic):
+                record = self._at_home(task).get_or_train(task.level, done=task.needs)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"device: {task.config.device} is out of memory; lower --jobs or training.batch_size"
@@ -100,20 +100,20 @@ class Worker:
             "sparsity": record["sparsity"],
         }
 
-    def _at_home(self, task: Task) -> Lab:
-        from lthrun.levels.builder import Lab
+    def _at_home(self, task: Task) -> LevelBuilder:
+        from lthrun.levels.builder import LevelBuilder
 
         if self._base is None or home(self._base.config) != home(task.config):
-            self._base, self._lab = bring(task.config, self.emit), None
-        if self._base.ground != task.ground:
+            self._base, self._lab = prepare(task.config, self.emit), None
+        if self._base.conditions != task.conditions:
             raise UserError(
                 f"data: {platform.node()} has other images, or another device, than the machine that named the levels: "
                 "give all of them the same copy with --data-dir"
             )
         if self._lab is None or self._lab.config != task.config:
-            setting = replace(self._base, config=task.config, levels=[task.level])
-            levels = LevelStore(self.job.out)
-            self._lab = Lab(setting, levels, self.emit, self.job.fresh, self.job.checkpoint_every)
+            context = replace(self._base, config=task.config, levels=[task.level])
+            levels = LevelStore(self.options.out)
+            self._lab = LevelBuilder(context, levels, self.emit, self.options.fresh, self.options.checkpoint_every)
         return self._lab
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from lthrun.experiments.baseline import baseline
-from lthrun.levels.builder import Lab
+from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Level
 from lthrun.sparsity import tickets
 from lthrun.storage.run_dir import RunDir
 
 
-def ticket(lab: Lab, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
+def ticket(builder: LevelBuilder, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
     """The chain of levels, and `ticket.safetensors` of the last one."""
-    found = baseline(lab, levels, run_dir)
+    found = baseline(builder, levels, run_dir)
     last = levels[-1]
-    masks = lab.end(last)[1]
-    made = tickets.Ticket(masks, lab.start(last, masks), {})
-    config = lab.config
+    masks = builder.end(last)[1]
+    made = tickets.Ticket(masks, builder.start(last, masks), {})
+    config = builder.config
     metadata = {
         "format": tickets.FORMAT,
         "model": config.model.name,
-        "classes": str(lab.classes),
+        "classes": str(builder.classes),
         "sparsity": repr(made.sparsity),
         "rewind_point": config.rewind_points[-1],
         "protocol": config.pruning.protocol,

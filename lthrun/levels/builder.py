@@ -12,47 +12,52 @@ import torch
 from lthrun import models
 from lthrun.config import Ticket
 from lthrun.data.batches import Batches
-from lthrun.experiments.context import Emit, Setting
+from lthrun.experiments.context import Emit, RunContext
 from lthrun.levels.environment import environment, environment_differences
 from lthrun.levels.mask_maker import Pruner
 from lthrun.levels.plan import Level
 from lthrun.levels.trainer import Trainer
-from lthrun.rng import generator
+from lthrun.rng import make_generator
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import resets, supermasks
-from lthrun.sparsity.layer_selection import prunable
+from lthrun.sparsity.layer_selection import select_prunable
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.level_store import LevelStore
 from lthrun.training import state
-from lthrun.training.engine import Engine, Evaluation, recalibrate
+from lthrun.training.engine import Engine, Evaluation, recalibrate_batch_norm
 
 
-class Lab:
+class LevelBuilder:
     """Model, batches, device and the store of levels, for one run.
 
     `emit(kind, **facts)` is told of everything as it happens.
     """
 
     def __init__(
-        self, setting: Setting, levels: LevelStore, emit: Emit, fresh: bool = False, checkpoint_every: int | None = None
+        self,
+        context: RunContext,
+        levels: LevelStore,
+        emit: Emit,
+        fresh: bool = False,
+        checkpoint_every: int | None = None,
     ):
-        self.config: Any = setting.config
-        self.device, self.precision = setting.device, setting.ground.precision
-        self.classes = len(setting.store.classes)
+        self.config: Any = context.config
+        self.device, self.precision = context.device, context.conditions.precision
+        self.classes = len(context.store.classes)
         self.batches = Batches(
-            setting.store,
-            setting.train,
-            setting.valid,
+            context.store,
+            context.train,
+            context.valid,
             self.config.training.batch_size,
             self.config.seed,
-            setting.device,
+            context.device,
         )
         rewind = getattr(self.config, "rewind", None)
-        self.points = setting.rewind_steps
+        self.points = context.rewind_steps
         # Where a state is said to be saved: only where a level will go back to it.
         self.rewind_steps = set(self.points) if rewind and rewind.retrain == "weights" else set()
         model = self.model()
-        self.names = prunable(model, setting.where)
+        self.names = select_prunable(model, context.where)
         self.sizes = {name: t.numel() * t.element_size() for name, t in model.state_dict().items()}
         self.pruner = Pruner(self.config, self.names, self.model, self.batches, self.device)
         self.levels, self.emit, self.fresh, self.checkpoint_every = levels, emit, fresh, checkpoint_every
@@ -60,15 +65,17 @@ class Lab:
 
     def model(self) -> torch.nn.Module:
         """The model as initialised from the seed, on the CPU; of a learned supermask, with its weights."""
-        model = models.build(self.config.model.name, self.classes, self.config.seed)
+        model = models.build_model(self.config.model.name, self.classes, self.config.seed)
         kind = getattr(self.config, "supermask", None)
         if kind and kind.method != "lth":
             share = 1 - self.config.pruning.sparsity / 100 if kind.method == "edge-popup" else 1.0
-            draw = generator(self.config.seed, "init", 1)
-            supermasks.draw_weights(model, prunable(model, self.config.pruning), kind.weights, share, draw)
+            draw = make_generator(self.config.seed, "init", 1)
+            supermasks.draw_supermask_weights(
+                model, select_prunable(model, self.config.pruning), kind.weights, share, draw
+            )
         return model
 
-    def obtain(self, level: Level, replay: bool = False, done: Iterable[str] = ()) -> dict[str, Any]:
+    def get_or_train(self, level: Level, replay: bool = False, done: Iterable[str] = ()) -> dict[str, Any]:
         """The level's record, trained now or taken over; its epochs are emitted either way.
 
         A `replay` only reaches a rewind point, so its epochs are not part of the run. `done` are keys of levels that
@@ -77,7 +84,7 @@ class Lab:
         self._done.update(done)
         emit = self._emit_steps if replay else self.emit
         if level.origin and level.origin.key not in self._done:
-            self.obtain(level.origin, replay=True)
+            self.get_or_train(level.origin, replay=True)
         with self.levels.lock(level.key, lambda: self.emit("waiting", level=level.index, key=level.key)):
             if level.is_dense and 0 in self.rewind_steps:
                 emit("saved", step=0, epoch_steps=self.batches.epoch_steps)
@@ -103,20 +110,20 @@ class Lab:
     def end(self, level: Level) -> tuple[Tensors, Tensors]:
         """Parameters and buffers, and masks, at the end of a finished level."""
         tensors = self.levels.read(level.key, "end")
-        return state.under("model", tensors), state.under("mask", tensors)
+        return state.select_prefix("model", tensors), state.select_prefix("mask", tensors)
 
     def scores(self, level: Level) -> Tensors:
         """What a learned mask was made from, at the end of its level."""
-        return state.under("score", self.levels.read(level.key, "end"))
+        return state.select_prefix("score", self.levels.read(level.key, "end"))
 
     def rewound(self, level: Level) -> Tensors:
         """Parameters and buffers at the rewind point."""
         if level.origin is None:
-            return state.of_model(self.model())
+            return state.copy_model_state(self.model())
         if level.origin.end == level.rewind_step:
             return self.end(level.origin)[0]
         epoch = level.rewind_step // self.batches.epoch_steps
-        return state.under("model", self.levels.read(level.origin.key, f"epoch-{epoch}"))
+        return state.select_prefix("model", self.levels.read(level.origin.key, f"epoch-{epoch}"))
 
     def start(self, level: Level, masks: Tensors) -> Tensors:
         """Parameters and buffers that `level` is trained from, pruned weights at the value they are held at."""
@@ -124,20 +131,20 @@ class Lab:
             weights = self.end(level.parent)[0]
         elif level.continues:
             # The fasterai protocol: batch norm is not rewound but made anew.
-            weights = state.initialised_batch_norm(self.model(), self.rewound(level))
+            weights = state.reset_batch_norm(self.model(), self.rewound(level))
         else:
             rule = "redraw" if level.control == "random-init" else self.config.rewind.kept if masks else "rewind"
             weights = self.reset(self.rewound(level), masks, rule)
-        masking.apply(weights, masks, self.frozen(masks))
+        masking.apply_masks(weights, masks, self.frozen(masks))
         return weights
 
     def reset(self, initial: Tensors, masks: Tensors, rule: str) -> Tensors:
         """`initial` with the kept weights as a `rule` of `rewind.kept` has them (Zhou et al. 2019)."""
         if rule == "rewind":
             return initial
-        drawn = state.of_model(models.build(self.config.model.name, self.classes, self.config.seed, 1))
+        drawn = state.copy_model_state(models.build_model(self.config.model.name, self.classes, self.config.seed, 1))
         weights = dict(drawn if rule == "redraw" else initial)
-        draw = generator(self.config.seed, "init", 2)
+        draw = make_generator(self.config.seed, "init", 2)
         for name in self.names:
             weights[name] = resets.RESETS[rule](initial[name], drawn[name], masks[name], draw)
         return weights
@@ -146,7 +153,7 @@ class Lab:
         """The values that pruned weights are held at, where that is not zero."""
         if not masks or not isinstance(self.config, Ticket) or self.config.rewind.pruned == "zero":
             return {}
-        initial = state.of_model(self.model())
+        initial = state.copy_model_state(self.model())
         return {name: initial[name] for name in masks}
 
     def mask(self, level: Level) -> Tensors:
@@ -159,8 +166,10 @@ class Lab:
         masks = self.pruner.masks(level.index, level.sparsity, trained, start, last, previous)
         if level.control != "random-mask":
             return masks
-        draw = generator(self.config.seed, "mask", level.index, 0)
-        return masking.drawn({name: masks[name] for name in self.names}, draw, self.config.pruning.granularity)
+        draw = make_generator(self.config.seed, "mask", level.index, 0)
+        return masking.draw_random_masks(
+            {name: masks[name] for name in self.names}, draw, self.config.pruning.granularity
+        )
 
     def judge(self, masks: Tensors, weights: Tensors, batch_norm: str = "recalibrate") -> Evaluation:
         """Weights that were not trained as they are, judged under masks.
@@ -170,20 +179,20 @@ class Lab:
         """
         engine = self.engine(masks, weights, {})
         if batch_norm == "recalibrate":
-            recalibrate(engine, self.batches.centre("train", self.batches.batch_size))
-        return engine.evaluate(self.batches.validation(), self.classes)
+            recalibrate_batch_norm(engine, self.batches.center_crops("train", self.batches.batch_size))
+        return engine.evaluate(self.batches.validation_batches(), self.classes)
 
     def engine(self, masks: Tensors, weights: Tensors, moments: Tensors, level: Level | None = None) -> Engine:
         """An engine in a given state, its pruned weights held; it trains scores where a mask is learned."""
         model = self.model()
         if level and level.learned:
-            draw = generator(self.config.seed, "mask")
-            supermasks.learnable(model, self.names, level.learned, level.sparsity, draw)
-            weights = state.of_model(model) | weights
-        state.to_model(model, weights)
+            draw = make_generator(self.config.seed, "mask")
+            supermasks.make_learnable(model, self.names, level.learned, level.sparsity, draw)
+            weights = state.copy_model_state(model) | weights
+        state.load_model_state(model, weights)
         uncaptured = partial(self.emit, "uncaptured")
         engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks), uncaptured)
-        state.to_optimizer(engine, moments)
+        state.load_optimizer_state(engine, moments)
         return engine
 
     def _emit_steps(self, kind: str, **facts: Any) -> None:

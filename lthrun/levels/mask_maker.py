@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from lthrun.data.batches import Batches
-from lthrun.rng import generator
+from lthrun.rng import make_generator
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.criteria import CRITERIA, Weights
 from lthrun.sparsity.granularities import is_structured
-from lthrun.sparsity.layer_selection import channel_masks
+from lthrun.sparsity.layer_selection import make_channel_masks
 from lthrun.sparsity.masks import Tensors
-from lthrun.sparsity.measured_criteria import Case
+from lthrun.sparsity.measured_criteria import ScoringContext
 from lthrun.training import state
 from lthrun.training.engine import Engine
 
@@ -57,19 +57,21 @@ class Pruner:
                 may fall.
         """
         alive, name = alive or trained, self.rules.criterion
-        draw = generator(self.seed, "mask", position)
+        draw = make_generator(self.seed, "mask", position)
         if not CRITERIA[name].measured:
             scores = {n: CRITERIA[name](Weights(alive[n], start[n], last[n], draw)) for n in self.names}
         else:
             if not self.freezes:
-                masking.apply(start, previous)
-            case = Case(self.names, trained, start, previous, sparsity, self._holding, self._measured_on, self._make)
+                masking.apply_masks(start, previous)
+            case = ScoringContext(
+                self.names, trained, start, previous, sparsity, self._holding, self._measured_on, self._make
+            )
             scores = CRITERIA[name](case)
             # What is pruned cannot be measured; among themselves the pruned are ranked by magnitude.
             scores |= {n: torch.where(previous[n], scores[n], alive[n].abs()) for n in self.names if previous}
         masks = self._make(scores, sparsity, previous or None)
         if is_structured(self.rules.granularity):
-            masks |= channel_masks(self.model(), masks)
+            masks |= make_channel_masks(self.model(), masks)
         return masks
 
     def prune(self, engine: Engine, position: int, sparsity: float, last: Tensors) -> Tensors:
@@ -78,12 +80,12 @@ class Pruner:
         A pruned weight is scored by the value it had when it was pruned: so where sparsity falls, those
         pruned last come back first.
         """
-        trained = state.of_model(engine.model)
+        trained = state.copy_model_state(engine.model)
         before = {
             name: torch.where(engine.masks[name], trained[name], last[name]) if engine.masks else trained[name]
             for name in self.names
         }
-        start = state.of_model(self.model())
+        start = state.copy_model_state(self.model())
         gone = engine.masks
         masks = self.masks(position, sparsity, trained, start, last, gone, before)
         engine.prune(masks)
@@ -99,13 +101,13 @@ class Pruner:
     def _make(self, scores: Tensors, sparsity: float, previous: Tensors | None) -> Tensors:
         rules = self.rules
         targets = {name: rules.target(name.removesuffix(".weight"), sparsity) for name in scores}
-        return masking.make(scores, targets, rules.granularity, rules.context, previous, rules.round_to)
+        return masking.make_masks(scores, targets, rules.granularity, rules.context, previous, rules.round_to)
 
     def _holding(self, weights: Tensors) -> nn.Module:
         model = self.model().to(self.device)
-        state.to_model(model, weights)
+        state.load_model_state(model, weights)
         return model
 
     def _measured_on(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The first training batches of the run."""
-        return (self.batches.training(step) for step in range(self.rules.batches))
+        return (self.batches.training_batch(step) for step in range(self.rules.batches))

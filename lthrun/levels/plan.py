@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lthrun.config import Baseline, ConnectivityExperiment, Prune, SupermaskExperiment, Ticket
-from lthrun.config.sections import Rules, Training, Where
+from lthrun.config import Baseline, ConnectivityConfig, Prune, SupermaskConfig, Ticket
+from lthrun.config.sections import LayerSelection, SparsitySettings, Training
 from lthrun.models import MODELS
 from lthrun.sparsity import schedules
 from lthrun.sparsity.criteria import CRITERIA
@@ -90,7 +90,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Conditions:
     """What all levels of a run stand on.
 
     Attributes:
@@ -108,24 +108,24 @@ class Ground:
     deterministic: bool = False
 
 
-def dense(config: Baseline, ground: Ground, span: int | None = None, steps: int | None = None) -> Level:
+def dense(config: Baseline, conditions: Conditions, span: int | None = None, steps: int | None = None) -> Level:
     """Level 0: from initialisation, without a mask, for `training.epochs` or a given number of steps."""
-    whole = config.training.epochs * ground.epoch_steps
+    whole = config.training.epochs * conditions.epoch_steps
     span, steps = span or whole, steps or whole
-    key = name(config, ground, span, start="initialisation", mask=None, first=0, steps=steps)
+    key = name(config, conditions, span, start="initialisation", mask=None, first=0, steps=steps)
     return Level(0, 0.0, 0, steps, span, key)
 
 
-def chain(config: Ticket, ground: Ground) -> list[Level]:
+def chain(config: Ticket, conditions: Conditions) -> list[Level]:
     """The levels of iterative magnitude pruning, level 0 first."""
     rules, rewinding = config.pruning, config.rewind
-    rewind = rewinding.step(ground.epoch_steps)
-    targets = schedules.targets(rules.schedule, rules.course)
+    rewind = rewinding.step(conditions.epoch_steps)
+    targets = schedules.sparsity_targets(rules.schedule, rules.params)
     continues = rules.protocol == "fasterai"
-    whole = config.training.epochs * ground.epoch_steps
+    whole = config.training.epochs * conditions.epoch_steps
     span = whole * len(targets) if continues else whole
-    levels = [dense(config, ground, span)]
-    origin = passes_through(config, ground, levels[0], rewind)
+    levels = [dense(config, conditions, span)]
+    origin = passes_through(config, conditions, levels[0], rewind)
     for index, sparsity in enumerate(targets[1:], 1):
         parent = levels[-1]
         first = parent.end if continues or rewinding.retrain == "finetune" else rewind
@@ -138,38 +138,38 @@ def chain(config: Ticket, ground: Ground) -> list[Level]:
             start = {"retrain": rewinding.retrain, "level": parent.key, "reference": start}
         resets = {key: table.key_facts(getattr(rewinding, key), rewinding) for key, table in ROLES.items()}
         start = {"from": start, **resets}
-        key = name(config, ground, span, start=start, mask=mask, first=first, steps=steps)
+        key = name(config, conditions, span, start=start, mask=mask, first=first, steps=steps)
         levels.append(
             Level(index, sparsity, first, steps, span, key, parent, origin, rewind, continues, rewinding.retrain)
         )
     return levels
 
 
-def gradual(config: Prune, ground: Ground) -> list[Level]:
+def gradual(config: Prune, conditions: Conditions) -> list[Level]:
     """The one level of gradual pruning; its prunings are evenly spaced from `begin` to `end`."""
     rules = config.pruning
-    steps = config.training.epochs * ground.epoch_steps
-    targets = schedules.targets(rules.schedule, rules.course)[1:]
+    steps = config.training.epochs * conditions.epoch_steps
+    targets = schedules.sparsity_targets(rules.schedule, rules.params)[1:]
     gaps = max(1, len(targets) - 1)
     moments = [rules.begin + (rules.end - rules.begin) * k / gaps for k in range(len(targets))]
     at = [min(round(moment / 100 * steps), steps - 1) for moment in moments]
     prunings = tuple(dict(zip(at, targets, strict=True)).items())  # of those that fall on one step, the last
     mask = {"prunings": prunings, **mask_rules(rules)}
-    key = name(config, ground, steps, start="initialisation", mask=mask, first=0, steps=steps)
+    key = name(config, conditions, steps, start="initialisation", mask=mask, first=0, steps=steps)
     return [Level(0, targets[-1], 0, steps, steps, key, prunings=prunings)]
 
 
-def learned(config: SupermaskExperiment, ground: Ground) -> list[Level]:
+def learned(config: SupermaskConfig, conditions: Conditions) -> list[Level]:
     """The one level in which a mask is learned, for weights that stay as they were drawn."""
     method, rules = config.supermask.method, config.pruning
-    steps = config.training.epochs * ground.epoch_steps
+    steps = config.training.epochs * conditions.epoch_steps
     sparsity = rules.sparsity if method == "edge-popup" else 0.0
     mask = {"method": method, "sparsity": sparsity, "where": where(rules)}
-    key = name(config, ground, steps, start=config.supermask.weights, mask=mask, first=0, steps=steps)
+    key = name(config, conditions, steps, start=config.supermask.weights, mask=mask, first=0, steps=steps)
     return [Level(0, sparsity, 0, steps, steps, key, learned=method)]
 
 
-def connected(config: ConnectivityExperiment, ground: Ground) -> list[Level]:
+def connected(config: ConnectivityConfig, conditions: Conditions) -> list[Level]:
     """Of each rewind point, the dense network and the ticket in two orders each, and the levels that lead there.
 
     Each level stands once, a twin right after its level, but for the last one: it ends the list.
@@ -177,17 +177,17 @@ def connected(config: ConnectivityExperiment, ground: Ground) -> list[Level]:
     levels: dict[str, Level] = {}
     for point in config.rewind_points:
         rewind = config.rewind.model_copy(update={"to": point})
-        *earlier, last = chain(config.model_copy(update={"rewind": rewind}), ground)
-        whole = from_rewind_point(config, ground, last, last.origin) if last.origin else earlier[0]
-        twins = [reordered(level, 1, config, ground) for level in (whole, last)]
+        *earlier, last = chain(config.model_copy(update={"rewind": rewind}), conditions)
+        whole = from_rewind_point(config, conditions, last, last.origin) if last.origin else earlier[0]
+        twins = [reordered(level, 1, config, conditions) for level in (whole, last)]
         levels |= {level.key: level for level in (earlier[0], whole, twins[0], *earlier[1:], twins[1], last)}
     return list(levels.values())
 
 
-def from_rewind_point(config: Ticket, ground: Ground, level: Level, origin: Level) -> Level:
+def from_rewind_point(config: Ticket, conditions: Conditions, level: Level, origin: Level) -> Level:
     """The dense network, trained as `level` is: from the rewind point that `origin` passes through, optimizer fresh."""
     start = {"level": origin.key, "step": level.rewind_step}
-    key = name(config, ground, level.span, start=start, mask=None, first=level.first, steps=level.steps)
+    key = name(config, conditions, level.span, start=start, mask=None, first=level.first, steps=level.steps)
     return replace(level, index=0, sparsity=0.0, key=key, parent=None)
 
 
@@ -199,20 +199,20 @@ CONTROLS = {
 }
 
 
-def control(level: Level, kind: str, config: Ticket, ground: Ground) -> Level:
+def control(level: Level, kind: str, config: Ticket, conditions: Conditions) -> Level:
     """A level like another of a ticket, but for one thing: one of `CONTROLS`."""
     steps = 0 if kind == "untrained" else level.steps
-    key = name(config, ground, level.span, like=level.key, control=kind, first=level.first, steps=steps)
+    key = name(config, conditions, level.span, like=level.key, control=kind, first=level.first, steps=steps)
     return replace(level, key=key, control=kind, steps=steps)
 
 
-def reordered(level: Level, order: int, config: Baseline, ground: Ground) -> Level:
+def reordered(level: Level, order: int, config: Baseline, conditions: Conditions) -> Level:
     """The same level, but that it sees its images in another order."""
-    key = name(config, ground, level.span, like=level.key, order=order, first=level.first, steps=level.steps)
+    key = name(config, conditions, level.span, like=level.key, order=order, first=level.first, steps=level.steps)
     return replace(level, key=key, order=order, twin=level)
 
 
-def mask_rules(rules: Rules) -> dict[str, Any]:
+def mask_rules(rules: SparsitySettings) -> dict[str, Any]:
     """By which rules a mask is made, as far as they decide it."""
     facts = {"context": rules.context, "criterion": CRITERIA.key_facts(rules.criterion, rules), **where(rules)}
     named = rules.granularity in GRANULARITIES  # n:m is not
@@ -224,33 +224,33 @@ def mask_rules(rules: Rules) -> dict[str, Any]:
     return facts
 
 
-def where(rules: Where) -> dict[str, Any]:
+def where(rules: LayerSelection) -> dict[str, Any]:
     """Which layers are pruned, as far as that is not the default."""
-    chosen = rules.model_dump(mode="json", include=set(Where.model_fields), exclude_defaults=True)
+    chosen = rules.model_dump(mode="json", include=set(LayerSelection.model_fields), exclude_defaults=True)
     return {key: sorted(value) if isinstance(value, list) else value for key, value in chosen.items()}
 
 
-def passes_through(config: Baseline, ground: Ground, level: Level, step: int) -> Level | None:
+def passes_through(config: Baseline, conditions: Conditions, level: Level, step: int) -> Level | None:
     """The level whose files hold level 0's state at `step`: level 0 itself if it keeps that epoch, else a
     replay of level 0 up to there, which is a level of its own; None for initialisation."""
     if step == 0:
         return None
-    epoch, within = divmod(step, ground.epoch_steps)
+    epoch, within = divmod(step, conditions.epoch_steps)
     kept = within == 0 and epoch <= KEPT_EPOCHS and step < level.end
-    return level if kept else dense(config, ground, level.span, step)
+    return level if kept else dense(config, conditions, level.span, step)
 
 
-def name(config: Baseline, ground: Ground, span: int, **making: Any) -> str:
+def name(config: Baseline, conditions: Conditions, span: int, **making: Any) -> str:
     """A level's key: what determines its numbers, hashed."""
     facts = {
         "format": FORMAT,
-        "data": ground.data,
+        "data": conditions.data,
         "model": MODELS.key_facts(config.model.name, config.model),
         "training": training_rules(config.training, span),
         "seed": config.seed,
-        "precision": ground.precision,
-        "device": ground.device,
-        **({"deterministic": True} if ground.deterministic else {}),
+        "precision": conditions.precision,
+        "device": conditions.device,
+        **({"deterministic": True} if conditions.deterministic else {}),
         **making,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -274,10 +274,12 @@ def replays(levels: list[Level]) -> list[Level]:
     return [origin for key, origin in origins.items() if key != levels[0].key]
 
 
-PLANS: dict[str, Callable[[Any, Ground], list[Level]]] = {
-    "baseline": lambda config, ground: [dense(config, ground)],
+PLANS: dict[str, Callable[[Any, Conditions], list[Level]]] = {
+    "baseline": lambda config, conditions: [dense(config, conditions)],
     "ticket": chain,
     "prune": gradual,
-    "supermask": lambda config, ground: (chain if config.supermask.method == "lth" else learned)(config, ground),
+    "supermask": lambda config, conditions: (chain if config.supermask.method == "lth" else learned)(
+        config, conditions
+    ),
     "connectivity": connected,
 }

@@ -13,7 +13,7 @@ import torch
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.levels.environment import environment
 from lthrun.levels.plan import Level
-from lthrun.rng import derive
+from lthrun.rng import derive_seed
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
@@ -22,19 +22,19 @@ from lthrun.storage.level_store import KEPT_EPOCHS
 from lthrun.training import state
 from lthrun.training.engine import Engine
 from lthrun.training.learning_rates import rate
-from lthrun.training.loop import Look, Span, epochs
+from lthrun.training.loop import Look, TrainingSpan, epochs
 
 if TYPE_CHECKING:
     from lthrun.experiments.context import Emit
-    from lthrun.levels.builder import Lab
+    from lthrun.levels.builder import LevelBuilder
 
 
 class Trainer:
     """Trains `level`, whose lock must be held, in a lab."""
 
-    def __init__(self, lab: Lab, level: Level, emit: Emit):
-        self.lab, self.level, self.emit = lab, level, emit
-        self.config, self.batches, self.levels = lab.config, lab.batches, lab.levels
+    def __init__(self, builder: LevelBuilder, level: Level, emit: Emit):
+        self.builder, self.level, self.emit = builder, level, emit
+        self.config, self.batches, self.levels = builder.config, builder.batches, builder.levels
         self.prunings = dict(level.prunings)
         self.records: list[dict[str, Any]] = []
         self.last: Tensors = {}
@@ -42,10 +42,10 @@ class Trainer:
 
     def train(self) -> dict[str, Any]:
         """The level's record, which now lies among the finished levels."""
-        lab, level, training = self.lab, self.level, self.config.training
-        found = None if lab.fresh else self.levels.checkpoint(level.key, lab.damaged(level, "checkpoint"))
+        builder, level, training = self.builder, self.level, self.config.training
+        found = None if builder.fresh else self.levels.checkpoint(level.key, builder.damaged(level, "checkpoint"))
         at, spent, looks = self._go_on(*found) if found else (self._begin(), 0.0, [])
-        span = Span(level.first, level.end, level.order, training.evaluate_every, training.evaluate_images)
+        span = TrainingSpan(level.first, level.end, level.order, training.evaluate_every, training.evaluate_images)
         measure, rates = self._measure(), self._rate()
         last_good = partial(self.levels.last_good, level.key)
         result: dict[str, Any] = {}
@@ -58,20 +58,20 @@ class Trainer:
                 self._save(record.step)
             else:
                 result = self._finish(measure())
-            lab.tell(level, self.records[-1:], self.emit)
+            builder.tell(level, self.records[-1:], self.emit)
         return result
 
     def judge(self) -> dict[str, Any]:
         """The record of a level that is never trained: batch norm's statistics are estimated, and it is judged."""
-        lab, level, began = self.lab, self.level, time.perf_counter()
-        masks = lab.mask(level)
-        found = lab.judge(masks, lab.start(level, masks))
-        layers = {name: [int((~masks[name]).sum()), masks[name].numel()] for name in lab.names}
+        builder, level, began = self.builder, self.level, time.perf_counter()
+        masks = builder.mask(level)
+        found = builder.judge(masks, builder.start(level, masks))
+        layers = {name: [int((~masks[name]).sum()), masks[name].numel()] for name in builder.names}
         counts = self.batches.valid_counts
         self.records.append(
             {
                 "level_epoch": 0,
-                "sparsity": masking.sparsity(layers),
+                "sparsity": masking.counted_sparsity(layers),
                 "train_loss": None,
                 "valid_loss": found.loss,
                 "accuracy": accuracy(found.correct, counts),
@@ -84,39 +84,39 @@ class Trainer:
                 "looks": [],
             }
         )
-        self.levels.write(level.key, "end", state.prefixed("mask", masks))
+        self.levels.write(level.key, "end", state.add_prefix("mask", masks))
         return self._record(layers)
 
     def _begin(self) -> int:
         """Make the mask and the start state; the step to begin with."""
-        lab, level = self.lab, self.level
+        builder, level = self.builder, self.level
         self.levels.discard(level.key)
-        masks = lab.mask(level)
-        weights = lab.start(level, masks)
+        masks = builder.mask(level)
+        weights = builder.start(level, masks)
         moments = self.levels.read(level.parent.key, "optimizer") if level.continues and level.parent else {}
-        self.last = {name: weights[name] for name in lab.names} if level.prunings else {}
+        self.last = {name: weights[name] for name in builder.names} if level.prunings else {}
         if level.parent:
-            sparsity = masking.pruned(masks)
+            sparsity = masking.masked_sparsity(masks)
             self.emit("pruned", level=level.index, sparsity=sparsity, target=level.sparsity, grown=False)
         if level.parent or level.origin:
             self.emit("rewound", level=level.index, step=level.rewind_step, epoch_steps=self.batches.epoch_steps,
                       retrain=level.retrain)  # fmt: skip
         if level.order:
             self.emit("reordered", level=level.index, order=level.order)
-        self.engine = lab.engine(masks, weights, moments, level)
+        self.engine = builder.engine(masks, weights, moments, level)
         return level.first
 
     def _go_on(self, tensors: Tensors, metadata: dict[str, str]) -> tuple[int, float, list[Look]]:
         """Take up a checkpoint: the step to go on with, the seconds and validations of its epoch so far."""
         level = self.level
         masks, weights, moments, self.last = (
-            state.under(part, tensors) for part in ("mask", "model", "optimizer", "last")
+            state.select_prefix(part, tensors) for part in ("mask", "model", "optimizer", "last")
         )
         at, self.records = int(metadata["step"]), json.loads(metadata["epochs"])
         within = (at - level.first) % self.batches.epoch_steps
         self.emit("resumed", level=level.index, level_epoch=len(self.records), steps=within)
-        self.lab.tell(level, self.records, self.emit)
-        self.engine = self.lab.engine(masks, weights, moments, level)
+        self.builder.tell(level, self.records, self.emit)
+        self.engine = self.builder.engine(masks, weights, moments, level)
         if not within:
             return at, 0.0, []
         self.engine.loss.copy_(tensors["loss"])
@@ -124,16 +124,16 @@ class Trainer:
 
     def _before_step(self, step: int) -> None:
         if step in self.prunings:
-            before = masking.pruned(self.engine.masks)
-            self.last = self.lab.pruner.prune(self.engine, step, self.prunings[step], self.last)
-            after = masking.pruned(self.engine.masks)
+            before = masking.masked_sparsity(self.engine.masks)
+            self.last = self.builder.pruner.prune(self.engine, step, self.prunings[step], self.last)
+            after = masking.masked_sparsity(self.engine.masks)
             target = self.prunings[step]
             self.emit("pruned", level=self.level.index, sparsity=after, target=target, grown=after < before)
-        torch.manual_seed(derive(self.config.seed, "noise", step))
+        torch.manual_seed(derive_seed(self.config.seed, "noise", step))
 
     def _on_step(self, epoch: int, done: int, of: int, seconds: float, looks: Sequence[Look]) -> None:
         step = self.level.first + epoch * self.batches.epoch_steps + done
-        every = self.lab.checkpoint_every
+        every = self.builder.checkpoint_every
         # What is no longer a number is not saved: the checkpoints before it are worth more.
         if every and step % every == 0 and done < of and self.engine.loss.isfinite():
             self._save(step, seconds, looks)
@@ -151,8 +151,8 @@ class Trainer:
         engine = self.engine
         if self.level.learned:
             return lambda: supermasks.counts(engine.model)
-        weights = {name: engine.model.get_parameter(name) for name in self.lab.names}
-        return lambda: masking.zeros(weights, engine.masks, engine.frozen)
+        weights = {name: engine.model.get_parameter(name) for name in self.builder.names}
+        return lambda: masking.count_pruned(weights, engine.masks, engine.frozen)
 
     def _save(self, step: int, seconds: float = 0.0, looks: Sequence[Look] = ()) -> None:
         """The checkpoint at a step and, at the end of an epoch of level 0, a possible rewind point.
@@ -160,7 +160,7 @@ class Trainer:
         Within an epoch its loss so far, the `seconds` it took and its `looks` belong to it.
         """
         level, engine = self.level, self.engine
-        model = state.prefixed("model", state.of_model(engine.model))
+        model = state.add_prefix("model", state.copy_model_state(engine.model))
         metadata = {
             "step": str(step),
             "epochs": json.dumps(self.records),
@@ -170,32 +170,34 @@ class Trainer:
         epoch, within = divmod(step - level.first, self.batches.epoch_steps)
         if level.is_dense and not within and epoch <= KEPT_EPOCHS:
             self.levels.write(level.key, f"epoch-{epoch}", model)
-        parts = {"mask": engine.masks, "optimizer": state.of_optimizer(engine), "last": self.last}
+        parts = {"mask": engine.masks, "optimizer": state.copy_optimizer_state(engine), "last": self.last}
         for part, tensors in parts.items():
-            model |= state.prefixed(part, tensors)
+            model |= state.add_prefix(part, tensors)
         self.levels.save(level.key, model | {"loss": engine.loss.cpu()}, metadata)
 
     def _finish(self, layers: dict[str, list[int]]) -> dict[str, Any]:
         """Write down what a finished level keeps, and its record."""
         level, engine = self.level, self.engine
-        weights, masks, scores = state.of_model(engine.model), engine.masks, {}
+        weights, masks, scores = state.copy_model_state(engine.model), engine.masks, {}
         if level.learned:
             weights, masks = supermasks.plain(weights), supermasks.masks(engine.model)
             scores = supermasks.scores(engine.model)
-        tensors = state.prefixed("model", weights) | state.prefixed("mask", masks) | state.prefixed("score", scores)
+        tensors = (
+            state.add_prefix("model", weights) | state.add_prefix("mask", masks) | state.add_prefix("score", scores)
+        )
         self.levels.write(level.key, "end", tensors)
         if level.keeps_optimizer:
-            self.levels.write(level.key, "optimizer", state.of_optimizer(engine))
+            self.levels.write(level.key, "optimizer", state.copy_optimizer_state(engine))
         return self._record(layers)
 
     def _record(self, layers: dict[str, list[int]]) -> dict[str, Any]:
         record = {
             "format": FORMAT,
             "level": self.level.index,
-            "sparsity": masking.sparsity(layers),
+            "sparsity": masking.counted_sparsity(layers),
             "layers": layers,
             "epochs": self.records,
-            "environment": environment(self.lab.device),
+            "environment": environment(self.builder.device),
         }
         self.levels.finish(self.level.key, record)
         return record

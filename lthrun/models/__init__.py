@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lthrun.registry import Entry, Table
-from lthrun.rng import derive
+from lthrun.rng import derive_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,13 +33,6 @@ def from_torchvision(name: str, classes: int) -> nn.Module:
 
     model: nn.Module = get_model(name, weights=None, num_classes=classes)
     return model
-
-
-@MODELS.register("The ResNet-20 for CIFAR (He et al. 2016, section 4.2)")
-def resnet20(classes: int) -> nn.Module:
-    from lthrun.models.resnet20 import ResNet20
-
-    return ResNet20(classes)
 
 
 # A name stands here once tests/test_models.py has trained it on a batch at 64 pixels.
@@ -71,7 +64,14 @@ for _name, _about in TORCHVISION.items():
     MODELS.add(_name, f"torchvision's {_about}", _make, smallest=32 if _name.startswith(DEEP) else 16)
 
 
-def build(name: str, classes: int, seed: int, *draw: int) -> nn.Module:
+@MODELS.register("The ResNet-20 for CIFAR (He et al. 2016, section 4.2)")
+def resnet20(classes: int) -> nn.Module:
+    from lthrun.models.resnet20 import ResNet20
+
+    return ResNet20(classes)
+
+
+def build_model(name: str, classes: int, seed: int, *draw: int) -> nn.Module:
     """The model `name` on the CPU, freshly initialised from `seed`; the global random state is left as it was.
 
     Another `draw` of the same seed gives other weights.
@@ -79,6 +79,6 @@ def build(name: str, classes: int, seed: int, *draw: int) -> nn.Module:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "init", *draw))
+        torch.manual_seed(derive_seed(seed, "init", *draw))
         model: nn.Module = MODELS[name](classes)
         return model

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lthrun.errors import printable
+from lthrun.errors import escape_unprintable
 from lthrun.report.figure_style import Plot
 from lthrun.report.records import Records
 
@@ -70,7 +70,7 @@ def shown(value: Any) -> Any:
     """A text with what would reverse or hide what follows it escaped; the template's own and line breaks stay."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return "".join(c if c in KEPT else printable(c) for c in value)
+    return "".join(c if c in KEPT else escape_unprintable(c) for c in value)
 
 
 def tied(text: str) -> str:

@@ -118,8 +118,8 @@ def learning_curves(summary: dict[str, Any], metrics: Sequence[dict[str, Any]]) 
     rows = [row for arm in summary["arms"] for row in curve(arm, here, summary["epoch_steps"])]
     untrained = {record["arm"] for record in here if record["train_loss"] is None}
     most = 1.25 * summary["epochs"]
-    cut = sorted({row["arm"] for row in rows if row["epochs"] > most})
-    further = f" {', '.join(cut)} trained on beyond the frame; the CSV has it all." if cut else ""
+    shorten = sorted({row["arm"] for row in rows if row["epochs"] > most})
+    further = f" {', '.join(shorten)} trained on beyond the frame; the CSV has it all." if shorten else ""
     at = "" if sparsity is None else f" at {percent(sparsity)}"
     return Plot(
         "learning-curves",

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from lthrun.errors import printable
+from lthrun.errors import escape_unprintable
 from lthrun.report.tables import clock, plain_table, plural, what
 from lthrun.report.wording import MEASURES, at, confidences, difference, epochs, missing, share
 
@@ -48,21 +48,21 @@ def verdict_panel(summary: dict[str, Any]) -> Panel:
     first, *others = summary["verdict"]["sentences"] or ["There is no verdict."]
     rows = Table.grid(padding=(0, 2))
     rows.add_column(overflow="fold")
-    rows.add_row(Text(printable(summary["question"]), "dim"))
-    rows.add_row(Text(printable(first), f"bold {STYLES.get(word, 'yellow')}"))
+    rows.add_row(Text(escape_unprintable(summary["question"]), "dim"))
+    rows.add_row(Text(escape_unprintable(first), f"bold {STYLES.get(word, 'yellow')}"))
     for sentence in others:
-        rows.add_row(Text(printable(sentence)))
+        rows.add_row(Text(escape_unprintable(sentence)))
     rows.add_row("")
     for note in summary["notes"]:
-        rows.add_row(Text(f"note: {printable(note)}", "dim"))
+        rows.add_row(Text(f"note: {escape_unprintable(note)}", "dim"))
     for row in summary["missing"]:
-        rows.add_row(Text(f"missing: {printable(missing(row))}", "yellow"))
+        rows.add_row(Text(f"missing: {escape_unprintable(missing(row))}", "yellow"))
     trained, taken = (summary["levels"][key] for key in ("trained", "taken_over"))
     rows.add_row(
         f"{plural(len(summary['seeds']), 'seed')}, {plural(trained, 'level')} trained and {taken} taken over, "
         f"{clock(summary['seconds'])} of training on {summary['device']} in {summary['precision']}"
     )
-    rows.add_row(Text(f"everything is in {printable(summary['run_dir'])}", overflow="fold"))
+    rows.add_row(Text(f"everything is in {escape_unprintable(summary['run_dir'])}", overflow="fold"))
     return Panel(rows, title=word or "no verdict", title_align="left", expand=False, padding=(1, 2))
 
 
@@ -81,7 +81,7 @@ def cells_table(summary: dict[str, Any]) -> Table:
     for cell in cells:
         found = cell["accuracy"]
         table.add_row(
-            Text(printable(cell["arm"]) if cell["arm"] != named else "", overflow="ellipsis"),
+            Text(escape_unprintable(cell["arm"]) if cell["arm"] != named else "", overflow="ellipsis"),
             at(cell["sparsity"]),
             share(found),
             str(cell["n"]),
@@ -137,7 +137,7 @@ def differences_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
         name = (row["arm"], row["against"])
         said = row["arm"] if len(against) == 1 else " − ".join(name)
         table.add_row(
-            Text(printable(said) if name != named else ""),
+            Text(escape_unprintable(said) if name != named else ""),
             at(row["sparsity"]),
             difference(row),
             str(row["n"]),
@@ -164,7 +164,7 @@ def reach_table(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_column(heading, justify="left" if heading == "arm" else "right", no_wrap=True)
     named = None
     for row in rows:
-        name = printable(row["arm"]) if row["arm"] != named else ""
+        name = escape_unprintable(row["arm"]) if row["arm"] != named else ""
         named = row["arm"]
         table.add_row(Text(name), at(row["sparsity"]), f"{row['reached']} of {row['of']}", epochs(row))
     return table
@@ -196,6 +196,6 @@ def studies_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
             str(len(summary["seeds"])),
             Text(", ".join(summary["arms"])),
             Text(summary["verdict"]["word"] or "none"),
-            Text(printable(summary["run_dir"].rpartition("/")[2])),
+            Text(escape_unprintable(summary["run_dir"].rpartition("/")[2])),
         )
     return table

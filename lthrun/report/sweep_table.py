@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from lthrun.errors import printable
+from lthrun.errors import escape_unprintable
 from lthrun.report.tables import clock, megabytes, plain_table, with_interval
 
 
@@ -26,11 +26,11 @@ def sweep_table(rows: Sequence[tuple[Mapping[str, Any], dict[str, Any]]]) -> Tab
     for place, summary in rows:
         found = summary.get("supermask") or summary
         table.add_row(
-            *(Text(printable(str(place[key]))) for key in keys),
+            *(Text(escape_unprintable(str(place[key]))) for key in keys),
             with_interval(found["accuracy"], found["accuracy_interval"]),
             f"{100 * found['balanced_accuracy']:.1f}",
             f"{summary['sparsity']:.2f}",
-            Text(printable(summary["run_dir"].rpartition("/")[2])),
+            Text(escape_unprintable(summary["run_dir"].rpartition("/")[2])),
         )
     return table
 
@@ -46,7 +46,7 @@ def shares_table(foreseen: Mapping[str, Any]) -> Table:
     for heading in ("levels", "to train", "taken over", "time", "disk"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in foreseen[f"{what}s"]:
-        name = Text(printable(row["name"]))
+        name = Text(escape_unprintable(row["name"]))
         if row.get("finished"):
             table.add_row(name, "", "", "finished", "", "")
         else:

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from lthrun.errors import printable
+from lthrun.errors import escape_unprintable
 from lthrun.report.wording import beside_chance, beside_majority
 
 
@@ -169,7 +169,7 @@ def runs_table(summaries: Sequence[dict[str, Any]], out: str) -> Table:
             str(summary["seed"]),
             f"{summary['sparsity']:.2f} %",
             with_interval(found["accuracy"], found["accuracy_interval"]),
-            Text(printable(summary["run_dir"].rpartition("/")[2])),
+            Text(escape_unprintable(summary["run_dir"].rpartition("/")[2])),
         )
     return table
 
@@ -253,7 +253,9 @@ def data_tables(found: dict[str, Any]) -> Iterable[Any]:
     for heading in ("all", "train", "valid"):
         table.add_column(heading, justify="right")
     for name in found["classes"]:
-        table.add_row(Text(printable(name)), *(f"{found[side][name]:,}" for side in ("classes", "train", "valid")))
+        table.add_row(
+            Text(escape_unprintable(name)), *(f"{found[side][name]:,}" for side in ("classes", "train", "valid"))
+        )
     table.add_row("images", *(f"{found[side]:,}" for side in ("images", "n_train", "n_valid")))
     table.add_row("majority rate", "", "", f"{100 * found['majority_rate']:.1f} %" if found["n_valid"] else "–")
     yield table
@@ -262,7 +264,7 @@ def data_tables(found: dict[str, Any]) -> Iterable[Any]:
     yield f"byte-identical: {copies} files in {groups}, each kept on one side of the split"
     yield f"unreadable: {len(found['unreadable'])}"
     for name, why in found["unreadable"].items():
-        yield Text(printable(f"  {name}: {why}"))
+        yield Text(escape_unprintable(f"  {name}: {why}"))
     yield Text(f"store: {megabytes(found['bytes'])} at {found['image_size']} px in {found['store']}", overflow="fold")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CriterionEntry(Entry):
-    """A criterion; `measured` ones score all tensors at once from a `Case`, the others each from its `Weights`."""
+    """A criterion: a `measured` one scores all tensors at once from a `ScoringContext`, another each from `Weights`."""
 
     measured: bool = False
 

@@ -51,7 +51,7 @@ GRANULARITIES.add("shared_horizontal_slice", "A row of the kernel, in all filter
 GRANULARITIES.add("layer", "The whole tensor; for context: global.", conv=(0, 1, 2, 3), linear=(0, 1), structured=True)
 
 
-def spanned(granularity: str, name: str, ndim: int) -> Dims:
+def group_dims(granularity: str, name: str, ndim: int) -> Dims:
     """The dimensions a group of the tensor `name` spans.
 
     Raises:
@@ -68,7 +68,7 @@ def spanned(granularity: str, name: str, ndim: int) -> Dims:
     return dims
 
 
-def n_of_m(granularity: str) -> tuple[int, int] | None:
+def parse_n_of_m(granularity: str) -> tuple[int, int] | None:
     """(2, 4) for `2:4`; None for the granularities with a name."""
     found = re.fullmatch(r"(\d{1,4}):(\d{1,4})", granularity)
     return (int(found[1]), int(found[2])) if found else None

@@ -11,13 +11,13 @@ from lthrun.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from lthrun.config.sections import Where
+    from lthrun.config.sections import LayerSelection
     from lthrun.sparsity.masks import Tensors
 
 SHORTCUTS = ("downsample", "shortcut")
 
 
-def prunable(model: nn.Module, where: Where) -> list[str]:
+def select_prunable(model: nn.Module, where: LayerSelection) -> list[str]:
     """Names of the tensors that are pruned, in the model's order: the weights of convolutions and linear layers
     that `where` asks for. Biases and batch norm never are.
 
@@ -64,7 +64,7 @@ def check_patterns(key: str, patterns: Iterable[str], names: Iterable[str]) -> N
             raise UserError(f"{key}: found {pattern}; no layer has such a name, they are {', '.join(known)}")
 
 
-def channel_masks(model: nn.Module, masks: Tensors) -> Tensors:
+def make_channel_masks(model: nn.Module, masks: Tensors) -> Tensors:
     """Masks of what goes with a pruned filter, or its channel would still put out a constant: its bias, and γ and β
     of a batch norm that directly follows.
 

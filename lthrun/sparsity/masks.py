@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from lthrun.errors import UserError
-from lthrun.sparsity.granularities import n_of_m, spanned
+from lthrun.sparsity.granularities import group_dims, parse_n_of_m
 
 Tensors = dict[str, Tensor]
 
 
-def make(
+def make_masks(
     scores: Mapping[str, Tensor],
     sparsity: float | Mapping[str, float],
     granularity: str = "weight",
@@ -46,9 +46,9 @@ def make(
         if score.isnan().any():
             raise UserError(f"{name}: its scores are not numbers (NaN), so it cannot be pruned")
     alive = previous or {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
-    pattern = n_of_m(granularity)
+    pattern = parse_n_of_m(granularity)
     if pattern:
-        return {name: in_blocks(name, scores[name], alive[name], targets[name], pattern[1]) for name in scores}
+        return {name: make_block_mask(name, scores[name], alive[name], targets[name], pattern[1]) for name in scores}
     masks: Tensors = {}
     for pool in [[name] for name in scores] if context == "local" else [list(scores)]:
         masks |= rank(pool, scores, alive, targets[pool[0]], granularity, round_to)
@@ -60,17 +60,17 @@ def make(
     return masks
 
 
-def check(name: str, shape: tuple[int, ...], sparsity: float, granularity: str, round_to: int) -> None:
-    """What `make` would refuse in a tensor ranked by itself, as far as it follows from the shape.
+def check_target(name: str, shape: tuple[int, ...], sparsity: float, granularity: str, round_to: int) -> None:
+    """What `make_masks` would refuse in a tensor ranked by itself, as far as it follows from the shape.
 
     Raises:
         UserError: the granularity is not defined for it, or it would lose all its weights.
     """
-    pattern = n_of_m(granularity)
+    pattern = parse_n_of_m(granularity)
     if pattern:
-        in_blocks(name, torch.zeros(1, shape[1]), torch.ones(1, shape[1], dtype=torch.bool), sparsity, pattern[1])
+        make_block_mask(name, torch.zeros(1, shape[1]), torch.ones(1, shape[1], dtype=torch.bool), sparsity, pattern[1])
         return
-    dims = spanned(granularity, name, len(shape))
+    dims = group_dims(granularity, name, len(shape))
     groups = math.prod(side for dim, side in enumerate(shape) if dim not in dims)
     if round_to == 1 and granularity != "layer" and round(sparsity / 100 * groups) >= groups:
         collapsed(name, groups, f"groups (granularity {granularity})", sparsity)
@@ -93,7 +93,7 @@ def rank(
 ) -> Tensors:
     """Masks of tensors that are ranked together. Groups that are pruned already come first, then by score,
     then by index."""
-    dims = {name: spanned(granularity, name, scores[name].ndim) for name in pool}
+    dims = {name: group_dims(granularity, name, scores[name].ndim) for name in pool}
     grouped = {n: scores[n].double().mean(dims[n], keepdim=True) if dims[n] else scores[n].double() for n in pool}
     living = {n: alive[n].any(dims[n], keepdim=True) if dims[n] else alive[n] for n in pool}
     counts = [grouped[n].numel() for n in pool]
@@ -101,7 +101,7 @@ def rank(
     order = torch.cat([grouped[n].flatten() for n in pool]).argsort(stable=True).cpu()
     order = order[torch.cat([living[n].flatten() for n in pool]).cpu()[order].argsort(stable=True)]
     keep = torch.ones(len(order), dtype=torch.bool)
-    keep[order[: nearest_count(sizes[order], sparsity)]] = False
+    keep[order[: count_nearest(sizes[order], sparsity)]] = False
     masks: Tensors = {}
     ends = torch.tensor(counts).cumsum(0).tolist()
     for name, count, end in zip(pool, counts, ends, strict=True):
@@ -123,7 +123,7 @@ def rounded(kept: int, count: int, multiple: int) -> int:
     return max(multiple, min(nearest, count - count % multiple))
 
 
-def in_blocks(name: str, score: Tensor, alive: Tensor, sparsity: float, block: int) -> Tensor:
+def make_block_mask(name: str, score: Tensor, alive: Tensor, sparsity: float, block: int) -> Tensor:
     """The mask that removes round(sparsity / 100 · block) of every `block` consecutive input channels."""
     if score.shape[1] % block:
         raise UserError(
@@ -139,7 +139,7 @@ def in_blocks(name: str, score: Tensor, alive: Tensor, sparsity: float, block: i
     return keep.view(last.shape).movedim(-1, 1).contiguous()
 
 
-def nearest_count(sizes: Tensor, sparsity: float) -> int:
+def count_nearest(sizes: Tensor, sparsity: float) -> int:
     """How many of the groups, taken in order, come nearest to `sparsity` percent of all weights; a tie
     goes to the even count, which makes it round(sparsity / 100 · n) where all groups are of one size."""
     if bool((sizes == sizes[0]).all()):
@@ -152,16 +152,16 @@ def nearest_count(sizes: Tensor, sparsity: float) -> int:
     return low if gap_low < gap_high or (gap_low == gap_high and low % 2 == 0) else high
 
 
-def drawn(masks: Mapping[str, Tensor], draw: torch.Generator, granularity: str = "weight") -> Tensors:
+def draw_random_masks(masks: Mapping[str, Tensor], draw: torch.Generator, granularity: str = "weight") -> Tensors:
     """Masks that keep as many groups of each tensor, at places drawn at random: the control of every mask."""
-    pattern = n_of_m(granularity)
+    pattern = parse_n_of_m(granularity)
     found: Tensors = {}
     for name, mask in masks.items():
         if pattern:
             noise = torch.rand(mask.shape, generator=draw)
-            found[name] = in_blocks(name, noise, torch.ones_like(mask), pruned({name: mask}), pattern[1])
+            found[name] = make_block_mask(name, noise, torch.ones_like(mask), masked_sparsity({name: mask}), pattern[1])
             continue
-        dims = spanned(granularity, name, mask.ndim)
+        dims = group_dims(granularity, name, mask.ndim)
         groups = mask.any(dims, keepdim=True) if dims else mask
         places = torch.randperm(groups.numel(), generator=draw)
         found[name] = groups.flatten()[places].view(groups.shape).expand(mask.shape).contiguous()
@@ -169,7 +169,7 @@ def drawn(masks: Mapping[str, Tensor], draw: torch.Generator, granularity: str =
 
 
 @torch.no_grad()
-def apply(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}) -> None:
+def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}) -> None:
     """Give the pruned weights the value they are held at, in place: +0, even where they were not finite, or
     their value in `frozen`."""
     for name, mask in masks.items():
@@ -180,7 +180,7 @@ def apply(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Ma
             weights[name].masked_fill_(pruned, 0.0)
 
 
-class Hold:
+class MaskHook:
     """Keeps pruned weights at zero, or at their value in `frozen`, after every step of `optimizer`, until `remove()`
     is called."""
 
@@ -191,7 +191,7 @@ class Hold:
         optimizer: torch.optim.Optimizer,
         frozen: Mapping[str, Tensor] = {},
     ):
-        apply(weights, masks, frozen)
+        apply_masks(weights, masks, frozen)
         self.weights = [weights[name] for name in masks]
         with torch.no_grad():
             self.kept = [torch.ones_like(weights[n]).mul_(mask.to(weights[n].device)) for n, mask in masks.items()]
@@ -212,14 +212,14 @@ class Hold:
         self._handle.remove()
 
 
-def pruned(masks: Mapping[str, Tensor]) -> float:
+def masked_sparsity(masks: Mapping[str, Tensor]) -> float:
     """Percent of the weights that the masks remove; biases and batch norm that go with pruned filters are not."""
     weights = [mask for mask in masks.values() if mask.ndim > 1]
-    return sparsity({str(i): [int((~mask).sum()), mask.numel()] for i, mask in enumerate(weights)})
+    return counted_sparsity({str(i): [int((~mask).sum()), mask.numel()] for i, mask in enumerate(weights)})
 
 
 @torch.no_grad()
-def zeros(
+def count_pruned(
     weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}
 ) -> dict[str, list[int]]:
     """Per tensor, how many weights are pruned and indeed at zero (or at their frozen value), and how many there are.
@@ -235,7 +235,7 @@ def zeros(
     return found
 
 
-def sparsity(counts: Mapping[str, Sequence[int]]) -> float:
-    """Percent of all the weights counted by `zeros` that are pruned."""
+def counted_sparsity(counts: Mapping[str, Sequence[int]]) -> float:
+    """Percent of all the weights counted by `count_pruned` that are pruned."""
     total = sum(n for _, n in counts.values())
     return 100 * sum(zero for zero, _ in counts.values()) / total if total else 0.0

@@ -22,7 +22,7 @@ TEMPERATURE = 200.0
 
 
 @dataclass(frozen=True)
-class Case:
+class ScoringContext:
     """A network at the moment it is pruned.
 
     Attributes:
@@ -50,7 +50,7 @@ class Case:
     uses=("batches",),
     measured=True,
 )
-def taylor(case: Case) -> Tensors:
+def taylor(case: ScoringContext) -> Tensors:
     return saliency(case, case.trained)
 
 
@@ -59,16 +59,16 @@ def taylor(case: Case) -> Tensors:
     uses=("batches",),
     measured=True,
 )
-def snip(case: Case) -> Tensors:
+def snip(case: ScoringContext) -> Tensors:
     return saliency(case, case.start)
 
 
-def saliency(case: Case, state: Tensors) -> Tensors:
+def saliency(case: ScoringContext, state: Tensors) -> Tensors:
     weights, gradients = mean_gradients(case, state)
     return {name: (w * g).abs().detach().cpu() for name, w, g in zip(case.names, weights, gradients, strict=True)}
 
 
-def mean_gradients(case: Case, state: Tensors) -> tuple[list[Tensor], list[Tensor]]:
+def mean_gradients(case: ScoringContext, state: Tensors) -> tuple[list[Tensor], list[Tensor]]:
     """The weights and ∂L/∂w, the mean over the batches, batch norm on batch statistics."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -90,7 +90,7 @@ def mean_gradients(case: Case, state: Tensors) -> tuple[list[Tensor], list[Tenso
     uses=("batches",),
     measured=True,
 )
-def grasp(case: Case) -> Tensors:
+def grasp(case: ScoringContext) -> Tensors:
     """H is the Hessian and g the gradient of the loss, logits divided by 200 as in the authors' code. They prune the
     highest −w₀ · (H·g), which are the lowest here. H·g is the gradient of gᵀ·stop(g).
     """
@@ -135,7 +135,7 @@ def twice_differentiable(model: nn.Module, size: int) -> bool:
     "|w₀ · ∂R/∂w₀| at initialisation, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).",
     measured=True,
 )
-def synflow(case: Case) -> Tensors:
+def synflow(case: ScoringContext) -> Tensors:
     """R is the sum of the outputs for an image of ones, all weights replaced by their magnitudes, in float64. Pass k
     prunes to 1 − (1 − s)^(k/100), so that scores are taken anew among the survivors: a single pass can empty a layer.
     """
@@ -162,7 +162,7 @@ def synflow(case: Case) -> Tensors:
     uses=("batches",),
     measured=True,
 )
-def wanda(case: Case) -> Tensors:
+def wanda(case: ScoringContext) -> Tensors:
     # Sun et al. compare weights within each output; here, as with every criterion, within the tensor or over all.
     import torch
     from torch import nn

@@ -23,7 +23,7 @@ SCHEDULES = Table("schedules", "pruning.schedule", ScheduleEntry)
 
 
 @dataclass(frozen=True)
-class Course:
+class ScheduleParams:
     """Where a schedule goes.
 
     Attributes:
@@ -38,8 +38,8 @@ class Course:
     sparsities: tuple[float, ...] = ()
 
 
-def between(course: Course, share: float) -> float:
-    return course.start + (course.end - course.start) * share
+def between(params: ScheduleParams, share: float) -> float:
+    return params.start + (params.end - params.start) * share
 
 
 def stage(progress: float, steps: int) -> int:
@@ -48,62 +48,62 @@ def stage(progress: float, steps: int) -> int:
 
 
 @SCHEDULES.register("All at once.", stepped=True)
-def one_shot(progress: float, course: Course) -> float:
-    return course.end if progress > 0 else course.start
+def one_shot(progress: float, params: ScheduleParams) -> float:
+    return params.end if progress > 0 else params.start
 
 
 @SCHEDULES.register("Equal steps: target · k / n (the tutorial's).", stepped=True)
-def iterative(progress: float, course: Course) -> float:
-    return course.start + (course.end - course.start) * stage(progress, course.steps) / course.steps
+def iterative(progress: float, params: ScheduleParams) -> float:
+    return params.start + (params.end - params.start) * stage(progress, params.steps) / params.steps
 
 
 @SCHEDULES.register(
     "The same share of what remains in each step (Frankle & Carbin 2019, section 2; 20 % there).", stepped=True
 )
-def geometric(progress: float, course: Course) -> float:
-    left = (100 - course.end) / (100 - course.start)
-    return 100 - (100 - course.start) * float(left ** (stage(progress, course.steps) / course.steps))
+def geometric(progress: float, params: ScheduleParams) -> float:
+    left = (100 - params.end) / (100 - params.start)
+    return 100 - (100 - params.start) * float(left ** (stage(progress, params.steps) / params.steps))
 
 
 @SCHEDULES.register("The percents of pruning.sparsities, one after the other.", stepped=True)
-def custom(progress: float, course: Course) -> float:
-    at = stage(progress, len(course.sparsities))
-    return course.sparsities[at - 1] if at else course.start
+def custom(progress: float, params: ScheduleParams) -> float:
+    at = stage(progress, len(params.sparsities))
+    return params.sparsities[at - 1] if at else params.start
 
 
 @SCHEDULES.register("Automated gradual pruning, cubic: fast at first (Zhu & Gupta 2018, eq. 1).")
-def agp(progress: float, course: Course) -> float:
-    return course.end + (course.start - course.end) * (1 - progress) ** 3
+def agp(progress: float, params: ScheduleParams) -> float:
+    return params.end + (params.start - params.end) * (1 - progress) ** 3
 
 
 @SCHEDULES.register("A logistic curve: slow, fast, slow (Hubens et al. 2022).")
-def one_cycle(progress: float, course: Course) -> float:
+def one_cycle(progress: float, params: ScheduleParams) -> float:
     """At progress 0 it is 0.25 % of the way, not 0."""
     a, b = 14.0, 6.0
-    return between(course, (1 + math.exp(b - a)) / (1 + math.exp(b - a * progress)))
+    return between(params, (1 + math.exp(b - a)) / (1 + math.exp(b - a * progress)))
 
 
 @SCHEDULES.register("Half a cosine: slow, fast, slow.")
-def cosine(progress: float, course: Course) -> float:
-    return between(course, (1 - math.cos(math.pi * progress)) / 2)
+def cosine(progress: float, params: ScheduleParams) -> float:
+    return between(params, (1 - math.cos(math.pi * progress)) / 2)
 
 
 @SCHEDULES.register("A straight line.")
-def linear(progress: float, course: Course) -> float:
-    return between(course, progress)
+def linear(progress: float, params: ScheduleParams) -> float:
+    return between(params, progress)
 
 
 @SCHEDULES.register("Dense, sparse, dense: up to the target at half time and back (Han et al. 2017).")
-def dsd(progress: float, course: Course) -> float:
-    return between(course, (1 - math.cos(2 * math.pi * progress)) / 2)
+def dsd(progress: float, params: ScheduleParams) -> float:
+    return between(params, (1 - math.cos(2 * math.pi * progress)) / 2)
 
 
-def prunings(name: str, course: Course) -> int:
+def prunings(name: str, params: ScheduleParams) -> int:
     """How many prunings there are."""
-    return {"one_shot": 1, "custom": len(course.sparsities)}.get(name, course.steps)
+    return {"one_shot": 1, "custom": len(params.sparsities)}.get(name, params.steps)
 
 
-def targets(name: str, course: Course) -> list[float]:
+def sparsity_targets(name: str, params: ScheduleParams) -> list[float]:
     """The sparsity in percent after each pruning, and first of all before the first, which is always 0."""
-    n = prunings(name, course)
-    return [0.0, *(SCHEDULES[name](k / n, course) for k in range(1, n + 1))]
+    n = prunings(name, params)
+    return [0.0, *(SCHEDULES[name](k / n, params) for k in range(1, n + 1))]

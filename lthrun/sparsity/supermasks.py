@@ -89,7 +89,9 @@ METHODS: dict[str, type[EdgePopup] | type[Bernoulli]] = {"edge-popup": EdgePopup
 
 
 @torch.no_grad()
-def draw_weights(model: nn.Module, names: Iterable[str], kind: str, share: float, draw: torch.Generator) -> None:
+def draw_supermask_weights(
+    model: nn.Module, names: Iterable[str], kind: str, share: float, draw: torch.Generator
+) -> None:
     """The weights of a supermask, in place: Kaiming normal, standard deviation σ = sqrt(2 / fan-in / share), or
     ± σ with random signs; `share` is the part that is kept (Ramanujan et al. 2020, sections 3 and 4.3)."""
     for name in names:
@@ -99,7 +101,7 @@ def draw_weights(model: nn.Module, names: Iterable[str], kind: str, share: float
         weight.copy_(sigma * (drawn.sign() if kind == "signed_constant" else drawn))
 
 
-def learnable(model: nn.Module, names: Iterable[str], method: str, sparsity: float, draw: torch.Generator) -> None:
+def make_learnable(model: nn.Module, names: Iterable[str], method: str, sparsity: float, draw: torch.Generator) -> None:
     """Freeze all parameters, batch norm's included, and give each named weight scores to train, in place."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lthrun.errors import UserError, cut
+from lthrun.errors import UserError, shorten
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
 
@@ -32,7 +32,7 @@ class Ticket:
     @property
     def sparsity(self) -> float:
         """Percent of the prunable weights that the mask removes."""
-        return masking.pruned(self.masks)
+        return masking.masked_sparsity(self.masks)
 
     @property
     def frozen(self) -> Tensors:
@@ -63,9 +63,9 @@ class Ticket:
         with torch.no_grad():
             for name, value in self.state.items():
                 own[name].copy_(value)
-        masking.apply(own, self.masks, self.frozen)
+        masking.apply_masks(own, self.masks, self.frozen)
 
-    def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> masking.Hold:
+    def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> masking.MaskHook:
         """Keep the pruned weights of `model` at zero from now on: after every step of `optimizer` they
         are zeroed again, so neither momentum nor weight decay revives them. `.remove()` ends it.
 
@@ -84,7 +84,7 @@ class Ticket:
         strange = [name for name in self.masks if id(weights[name]) not in held]
         if strange:
             raise UserError("this optimizer does not train these tensors of the model: " + ", ".join(strange))
-        return masking.Hold(weights, self.masks, optimizer, self.frozen)
+        return masking.MaskHook(weights, self.masks, optimizer, self.frozen)
 
     def to_tensors(self) -> Tensors:
         """The tensors of `ticket.safetensors`: `mask/NAME` (boolean) and `state/NAME`."""
@@ -103,12 +103,16 @@ class Ticket:
             raise UserError(f"{where}: not a ticket (it has no mask/… and state/… tensors)")
         strange = sorted(tensors.keys() - {f"mask/{name}" for name in masks} - {f"state/{name}" for name in state})
         if strange:
-            raise UserError(f"{where}: a ticket has mask/… and state/… tensors alone; found {cut(', '.join(strange))}")
+            raise UserError(
+                f"{where}: a ticket has mask/… and state/… tensors alone; found {shorten(', '.join(strange))}"
+            )
         if metadata.get("format") != FORMAT:
             raise UserError(f"{where}: ticket format {metadata.get('format')}; this lthrun reads format {FORMAT}")
         for name, mask in masks.items():
             if mask.dtype != torch.bool or name not in state or state[name].shape != mask.shape:
-                raise UserError(f"{where}: mask/{cut(name)} must be boolean and of the shape of state/{cut(name)}")
+                raise UserError(
+                    f"{where}: mask/{shorten(name)} must be boolean and of the shape of state/{shorten(name)}"
+                )
             if mask.numel() == 0 or mask.view(torch.uint8).max() > 1:
-                raise UserError(f"{where}: mask/{cut(name)} must hold zeros and ones, and at least one of them")
+                raise UserError(f"{where}: mask/{shorten(name)} must hold zeros and ones, and at least one of them")
         return cls(masks, state, dict(metadata))

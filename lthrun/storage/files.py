@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import filelock
 import platformdirs
 
-from lthrun.errors import UserError, cut
+from lthrun.errors import UserError, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +101,7 @@ def make_dir(path: Path) -> None:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file that appears at `path`, whole, when the block ends well; else nothing is left."""
     aside = aside_of(path)
     make_dir(path.parent)
@@ -112,7 +112,7 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         move(aside, path)
     except OSError as error:
-        name_file(error, path)
+        raise_with_filename(error, path)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -149,13 +149,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def name_file(error: OSError, path: Path) -> NoReturn:
+def raise_with_filename(error: OSError, path: Path) -> NoReturn:
     """Raise the error again with the file's name: that of a failed write knows none."""
     raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path | None]:
+def atomic_folder(path: Path) -> Iterator[Path | None]:
     """A folder to fill that appears at `path`, whole, when the block ends well; None where `path` exists."""
     if path.exists():
         yield None
@@ -174,7 +174,7 @@ def new_folder(path: Path) -> Iterator[Path | None]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    with written_aside(path) as file:
+    with atomic_file(path) as file:
         file.write(data)
 
 
@@ -218,7 +218,7 @@ def append_json_line(path: Path, value: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        name_file(error, path)
+        raise_with_filename(error, path)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -228,26 +228,26 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     data = save(dict(tensors), dict(metadata))
     length = 8 + int.from_bytes(data[:8], "little")
     header, content = json.loads(data[8:length]), memoryview(data)[length:]
-    seen = begun(header)
+    seen = header_hasher(header)
     seen.update(content)
     header.setdefault("__metadata__", {})[DIGEST] = seen.hexdigest()
     # The library writes metadata in random order: sort the header (8 bytes of length, JSON padded to 8).
     text = json.dumps(header, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
-    with written_aside(path) as file:
+    with atomic_file(path) as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         file.write(content)
 
 
-def begun(header: dict[str, Any]) -> hashlib.blake2b:
+def header_hasher(header: dict[str, Any]) -> hashlib.blake2b:
     """The digest of a safetensors file up to its tensors; the digest itself is not part of it."""
     metadata = {key: value for key, value in header.get("__metadata__", {}).items() if key != DIGEST}
     text = json.dumps({**header, "__metadata__": metadata}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16)
 
 
-def intact(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether a safetensors file is one, and its digest that of its content; older files have no digest."""
     from safetensors import SafetensorError, safe_open
 
@@ -261,7 +261,7 @@ def intact(path: Path) -> bool:
         promised = header.get("__metadata__", {}).get(DIGEST)
         if promised is None:
             return True
-        seen = begun(header)
+        seen = header_hasher(header)
         while part := file.read(1 << 20):
             seen.update(part)
     return bool(seen.hexdigest() == promised)
@@ -280,7 +280,7 @@ def read_tensors(path: Path, check: bool = True) -> tuple[dict[str, Tensor], dic
             raise OSError("a directory, a pipe or a device")
         path.open("rb").close()  # says why, where the library says that there is no such file
         with safe_open(path, framework="pt") as file:
-            if check and not intact(path):
+            if check and not is_intact(path):
                 raise UserError(f"{path}: damaged; its content is not what was written")
             metadata = file.metadata() or {}
             metadata.pop(DIGEST, None)
@@ -288,7 +288,7 @@ def read_tensors(path: Path, check: bool = True) -> tuple[dict[str, Tensor], dic
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: not a readable safetensors file: {cut(str(error))}") from None
+        raise UserError(f"{path}: not a readable safetensors file: {shorten(str(error))}") from None
 
 
 def sizes(folder: Path) -> dict[str, int]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from lthrun.errors import UserError
 from lthrun.storage.files import (
     clear_asides,
-    intact,
+    is_intact,
     lock,
     move,
     read_json,
@@ -66,7 +66,7 @@ class LevelStore:
         record, folder = self.record(key), self.root / key
         if not folder.exists():
             return None
-        if record is None or not all(intact(folder / name) for name in record["files"]):
+        if record is None or not all(is_intact(folder / name) for name in record["files"]):
             damaged(self._set_aside(folder, key))
             return None
         self._checked |= {folder / name for name in record["files"]}

@@ -89,11 +89,11 @@ class RunDir:
 
 
 # What a summary must hold to be one: that of a run, and that of a study (a comparison of many).
-TOLD = {
+REQUIRED_OF_RUN = {
     "experiment", "differs", "seed", "majority_rate", "accuracy", "accuracy_interval", "sparsity", "epochs", "levels",
     "files",
 }  # fmt: skip
-TOLD_OF_STUDY = {
+REQUIRED_OF_STUDY = {
     "experiment", "differs", "seeds", "arms", "about", "sparsities", "margin", "question", "verdict", "notes",
     "comparisons", "reach", "cells", "layers", "overlap", "missing", "majority_rate", "epoch_steps", "epochs",
 }  # fmt: skip
@@ -101,12 +101,12 @@ TOLD_OF_STUDY = {
 
 def read_summary(run_dir: Path) -> dict[str, Any] | None:
     """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
-    return summary_with(TOLD, run_dir)
+    return summary_with(REQUIRED_OF_RUN, run_dir)
 
 
 def read_study(run_dir: Path) -> dict[str, Any] | None:
     """The same of a study's directory."""
-    return summary_with(TOLD_OF_STUDY, run_dir)
+    return summary_with(REQUIRED_OF_STUDY, run_dir)
 
 
 def summary_with(told: set[str], run_dir: Path) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ WORKSPACE, WORKSPACES = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 
 
 @contextmanager
-def switches(device: torch.device, deterministic: bool) -> Iterator[None]:
+def backend_flags(device: torch.device, deterministic: bool) -> Iterator[None]:
     """The switches of a run on `device`.
 
     Raises:

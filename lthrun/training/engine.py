@@ -20,9 +20,9 @@ from lthrun.sparsity import masks as masking
 from lthrun.sparsity.masks import Tensors
 from lthrun.training import convolution
 from lthrun.training import cuda_graphs as graphs
-from lthrun.training.heap import keep_freed
+from lthrun.training.heap import disable_heap_trimming
 from lthrun.training.memory_layout import layout
-from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate, work_on_vectors
+from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_rate, use_flat_parameters
 
 Batch = tuple[Tensor, Tensor]
 
@@ -56,14 +56,16 @@ class Engine:
         uncaptured: Callable[..., None] = lambda **_: None,
     ):
         if device.type == "cpu":
-            keep_freed()
+            disable_heap_trimming()
         self.layout = layout(device, precision)
         self.model = model.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.device, self.precision, self.masks, self.frozen = device, precision, dict(masks), dict(frozen)
         if products := convolution.products(device, precision):
             convolution.use_products(self.model, products)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
-        self._stand_ins: Mapping[Tensor, Tensor] = work_on_vectors(self.optimizer) if device.type == "cpu" else {}
+        self._flat_parameters: Mapping[Tensor, Tensor] = (
+            use_flat_parameters(self.optimizer) if device.type == "cpu" else {}
+        )
         self._hold = self._held()
         self.loss = torch.zeros((), device=device)
         self.finite = torch.zeros((), dtype=torch.int64, device=device)
@@ -77,13 +79,13 @@ class Engine:
         # Most engines that judge a supermask do so once: recording would take longer than it saves.
         self._judgements = graphs.Captured(recorder, "validation", 1, uncaptured)
 
-    def _held(self) -> masking.Hold | None:
+    def _held(self) -> masking.MaskHook | None:
         weights = dict(self.model.named_parameters())
-        return masking.Hold(weights, self.masks, self.optimizer, self.frozen) if self.masks else None
+        return masking.MaskHook(weights, self.masks, self.optimizer, self.frozen) if self.masks else None
 
-    def stand_in(self, parameter: Tensor) -> Tensor:
+    def flat_parameter(self, parameter: Tensor) -> Tensor:
         """What the optimizer has of a parameter: itself, or a vector in its stead."""
-        return self._stand_ins.get(parameter, parameter)
+        return self._flat_parameters.get(parameter, parameter)
 
     def prune(self, masks: Tensors) -> None:
         """Go on under other masks; weights that come back come back from zero."""
@@ -152,7 +154,7 @@ class Engine:
 
 
 @torch.no_grad()
-def recalibrate(engine: Engine, batches: Iterable[Batch]) -> None:
+def recalibrate_batch_norm(engine: Engine, batches: Iterable[Batch]) -> None:
     """Estimate batch norm's running statistics anew: the cumulative average over one pass of `batches`."""
     model = engine.model
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

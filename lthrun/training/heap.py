@@ -14,7 +14,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_ON_HEAP = 32 * 2**20  # the most that mallopt(3) promises to take on 64 bits
 
 
-def keep_freed() -> None:
+def disable_heap_trimming() -> None:
     """From now on blocks of up to 32 MiB come from the heap, and the heap never shrinks.
 
     It holds for the process and cannot be put back. Other C libraries than glibc have no such switch.

@@ -45,7 +45,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Span:
+class TrainingSpan:
     """What is trained: from step `first` up to step `end` of the clock, in an `order` of the images.
 
     It is validated `every` so many steps and at the end, on `images` of the validation images if not on all.
@@ -61,7 +61,7 @@ class Span:
 def epochs(
     engine: Engine,
     batches: Batches,
-    span: Span,
+    span: TrainingSpan,
     start: int,
     rate: Callable[[int], float],
     measure: Callable[[], Counts],
@@ -91,13 +91,13 @@ def epochs(
         engine.model.train()
         for step in range(start, stop):
             before_step(step)
-            engine.step(batches.training(step, span.order), rate(step))
+            engine.step(batches.training_batch(step, span.order), rate(step))
             if span.every and ((step + 1 - span.first) % span.every == 0 or step + 1 == span.end):
                 seen.append(look(engine, batches, step + 1, span.images))
             on_step(level_epoch, step + 1 - opened, stop - opened, time.perf_counter() - began, seen)
         train_loss = engine.take_loss() / (stop - opened)
         trained = time.perf_counter()
-        found = engine.evaluate(batches.validation(), len(batches.valid_counts))
+        found = engine.evaluate(batches.validation_batches(), len(batches.valid_counts))
         if not math.isfinite(train_loss + found.loss):
             step = began_at + int(engine.finite)
             used, path = rate(min(step, stop - 1)), last_good()
@@ -108,7 +108,7 @@ def epochs(
             )
         yield Record(
             level_epoch=level_epoch,
-            sparsity=masking.sparsity(measure()),
+            sparsity=masking.counted_sparsity(measure()),
             train_loss=train_loss,
             valid_loss=found.loss,
             accuracy=accuracy(found.correct, batches.valid_counts),
@@ -125,7 +125,7 @@ def epochs(
 
 def look(engine: Engine, batches: Batches, step: int, images: int | None) -> Look:
     """A validation within an epoch; training goes on afterwards."""
-    found = engine.evaluate(batches.validation(images), len(batches.valid_counts))
+    found = engine.evaluate(batches.validation_batches(images), len(batches.valid_counts))
     engine.model.train()
     seen = batches.n_valid if images is None else min(images, batches.n_valid)
     return {"step": step, "loss": found.loss, "accuracy": sum(found.correct) / seen}

@@ -50,7 +50,7 @@ def vector(tensor: Tensor) -> Tensor:
     return tensor.detach().as_strided((tensor.numel(),), (1,))
 
 
-def work_on_vectors(optimizer: Optimizer) -> dict[Tensor, Tensor]:
+def use_flat_parameters(optimizer: Optimizer) -> dict[Tensor, Tensor]:
     """Let the optimizer work on vectors in the stead of weights in channels-last layout, and on their gradients as
     these lie in memory; the vector of each such weight.
 
@@ -67,9 +67,9 @@ def work_on_vectors(optimizer: Optimizer) -> dict[Tensor, Tensor]:
                 found[weight] = group["params"][i] = vector(weight)
 
     def take_gradients(*_: Any) -> None:
-        for weight, stand_in in found.items():
+        for weight, flat_parameter in found.items():
             gradient, weight.grad = weight.grad, None
-            stand_in.grad = None if gradient is None else vector(gradient.contiguous(memory_format=layout))
+            flat_parameter.grad = None if gradient is None else vector(gradient.contiguous(memory_format=layout))
 
     optimizer.register_step_pre_hook(take_gradients)
     return found

@@ -15,57 +15,57 @@ from lthrun.sparsity.masks import Tensors
 from lthrun.training.engine import Engine
 
 
-def of_model(model: nn.Module) -> Tensors:
+def copy_model_state(model: nn.Module) -> Tensors:
     """Copies of all parameters and buffers, contiguous, on the CPU."""
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
 
 
 @torch.no_grad()
-def to_model(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put back what `of_model` took, whatever the device and layout."""
+def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put back what `copy_model_state` took, whatever the device and layout."""
     for name, tensor in model.state_dict().items():
         tensor.copy_(state[name])
 
 
-def of_optimizer(engine: Engine) -> Tensors:
+def copy_optimizer_state(engine: Engine) -> Tensors:
     """The optimizer's moments, in the shape of their parameter, and step counts as `PARAMETER/KEY`."""
     state: Mapping[Tensor, Mapping[str, Any]] = engine.optimizer.state
     return {
-        f"{name}/{key}": shaped(value, parameter).detach().cpu().contiguous().clone()
+        f"{name}/{key}": view_like(value, parameter).detach().cpu().contiguous().clone()
         for name, parameter in engine.model.named_parameters()
-        for key, value in state.get(engine.stand_in(parameter), {}).items()
+        for key, value in state.get(engine.flat_parameter(parameter), {}).items()
         if isinstance(value, Tensor)
     }
 
 
-def to_optimizer(engine: Engine, state: Mapping[str, Tensor]) -> None:
-    """Put back what `of_optimizer` took."""
+def load_optimizer_state(engine: Engine, state: Mapping[str, Tensor]) -> None:
+    """Put back what `copy_optimizer_state` took."""
     parameters = dict(engine.model.named_parameters())
     for path, value in state.items():
         name, _, key = path.rpartition("/")
         parameter = parameters[name]
-        stand_in = engine.stand_in(parameter)
-        own = engine.optimizer.state[stand_in]
+        flat_parameter = engine.flat_parameter(parameter)
+        own = engine.optimizer.state[flat_parameter]
         if key not in own:
-            own[key] = torch.zeros_like(stand_in) if value.ndim else torch.zeros((), device=engine.device)
-        shaped(own[key], parameter).copy_(value)
+            own[key] = torch.zeros_like(flat_parameter) if value.ndim else torch.zeros((), device=engine.device)
+        view_like(own[key], parameter).copy_(value)
 
 
-def shaped(value: Tensor, parameter: Tensor) -> Tensor:
+def view_like(value: Tensor, parameter: Tensor) -> Tensor:
     """A moment in the shape of its parameter, as whose elements its own lie in memory; a count as it is."""
     return value.as_strided(parameter.shape, parameter.stride()) if value.ndim else value
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    """The inverse of `prefixed`: the part of `tensors` under a prefix."""
+def select_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    """The inverse of `add_prefix`: the part of `tensors` under a prefix."""
     return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
 
 
-def initialised_batch_norm(model: nn.Module, state: Mapping[str, Tensor]) -> Tensors:
+def reset_batch_norm(model: nn.Module, state: Mapping[str, Tensor]) -> Tensors:
     """`state` with batch norm as initialised: γ = 1, β = 0, running mean 0 and variance 1."""
     fresh = dict(state)
     for name, module in model.named_modules():

@@ -114,7 +114,7 @@ def test_where_nothing_differs_the_primary_question_says_so_in_95_of_100_studies
         assert wins + loses == pytest.approx(0.05, abs=4 * 0.0049)
 
 
-def test_where_nothing_differs_any_of_four_secondary_ones_errs_in_at_most_5_of_100_studies():
+def test_where_nothing_differs_any_of_four_secondary_ones_errs_in_prune_rate_5_of_100_studies():
     """600 studies of four comparisons; the standard error of 5 % is 0.89 points."""
     draw = np.random.default_rng(2)
     studies = 600

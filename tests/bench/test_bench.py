@@ -18,7 +18,7 @@ import torch
 from lthrun.bench import contestants as entrants
 from lthrun.bench import step_profile as parts
 from lthrun.bench.rounds import WARM_UP_STEPS, WARM_UPS, Absent, Contestant, compete, skipped
-from lthrun.bench.setup import Arena, prepare
+from lthrun.bench.setup import Arena, prepare_bench
 from lthrun.bench.subprocess_contestants import elsewhere
 from lthrun.bench.summary import spread, summarise
 from lthrun.errors import UserError
@@ -88,10 +88,10 @@ def test_the_json_of_a_small_benchmark(lthrun: Callable, images: Path):
     assert found["fastest_precision"] == min(found["epochs"], key=found["epochs"].get)
 
 
-def test_a_turn_is_at_most_an_epoch(small: Callable):
+def test_a_turn_is_prune_rate_an_epoch(small: Callable):
     for asked, taken in ((99, 6), (None, 6), (1, 1)):
         with ExitStack() as closing:
-            assert prepare(small("baseline"), closing, quiet, asked).steps == taken
+            assert prepare_bench(small("baseline"), closing, quiet, asked).steps == taken
 
 
 def test_contestants_take_turns():
@@ -132,7 +132,7 @@ def test_a_floor_that_cannot_be_compiled_is_skipped(small: Callable, monkeypatch
 
     monkeypatch.setattr(torch, "compile", lambda model, mode: broken)
     with ExitStack() as closing:
-        arena = prepare(small("baseline"), closing, quiet, 1)
+        arena = prepare_bench(small("baseline"), closing, quiet, 1)
         stock = entrants.STOCK["channels_last, compiled"]
         floor = entrants.floor(arena, "floor", stock, "float32")
         compete([floor], rounds=1, steps=1, emit=quiet)
@@ -166,7 +166,7 @@ def test_contestants_live_in_a_process_of_their_own_that_ends_with_the_benchmark
     torch.set_num_threads(3)
     try:
         with ExitStack() as closing:
-            there, falling, _ = elsewhere(strangers)(prepare(small("baseline"), closing, quiet, 1))
+            there, falling, _ = elsewhere(strangers)(prepare_bench(small("baseline"), closing, quiet, 1))
             assert (there.name, there.precision) == ("stranger", "float32")
             assert there.validate() == 3
             pid = int(there.train(1))
@@ -180,7 +180,7 @@ def test_contestants_live_in_a_process_of_their_own_that_ends_with_the_benchmark
 
 def test_a_process_that_is_lost_ends_the_benchmark(small: Callable):
     with pytest.raises(UserError, match="the process of the contestants strangers was lost"), ExitStack() as closing:
-        *_, dying = elsewhere(strangers)(prepare(small("baseline"), closing, quiet, 1))
+        *_, dying = elsewhere(strangers)(prepare_bench(small("baseline"), closing, quiet, 1))
         dying.train(1)
 
 
@@ -247,12 +247,12 @@ def test_a_peer_that_does_not_come_is_skipped_with_the_reason(
 
 
 def test_there_may_be_no_such_interpreter_and_no_such_labels(small: Callable, images: Path):
-    arena = prepare(small("baseline"), ExitStack(), quiet, 1)
+    arena = prepare_bench(small("baseline"), ExitStack(), quiet, 1)
 
     def why(config: Any, python: Path) -> str | None:
         with ExitStack() as closing:
-            setting = replace(arena.setting, config=config)
-            (row,) = entrants.fasterai(replace(arena, setting=setting, peers=python, closing=closing))
+            context = replace(arena.context, config=config)
+            (row,) = entrants.fasterai(replace(arena, context=context, peers=python, closing=closing))
         return row.skipped
 
     assert why(small("baseline"), Path("nowhere/python")) == "--peers nowhere/python: No such file or directory"
@@ -290,15 +290,15 @@ def test_the_tables_of_a_profile(lthrun: Callable, images: Path):
 
 
 def test_a_step_taken_apart_computes_what_the_engine_computes(small: Callable):
-    arena = prepare(small("baseline"), ExitStack(), quiet, 4)
+    arena = prepare_bench(small("baseline"), ExitStack(), quiet, 4)
     taken = parts.Parts(arena)
     parts.taken_apart(taken, 4)
     model = arena.model()
-    masks = entrants.half(model, arena.setting)
-    engine = parts.Engine(model, arena.setting.config.training, arena.device, "float32", masks)
+    masks = entrants.half(model, arena.context)
+    engine = parts.Engine(model, arena.context.config.training, arena.device, "float32", masks)
     engine.model.train()
     for step in range(4):
-        engine.step(arena.batches.training(step))
+        engine.step(arena.batches.training_batch(step))
     for name, weight in engine.model.state_dict().items():
         assert torch.equal(weight, taken.engine.model.state_dict()[name]), name
     assert engine.take_loss() == float(taken.total)

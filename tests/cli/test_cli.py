@@ -25,7 +25,7 @@ def left_behind(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
 
 
-def cut(folder: Path, source: Path) -> Path:
+def shorten(folder: Path, source: Path) -> Path:
     """A folder of truncated JPEGs alone."""
     (folder / "images").mkdir(parents=True)
     for path in (source / "images").iterdir():
@@ -79,7 +79,7 @@ def test_bad_input_is_one_line_and_status_2_and_nothing_is_created(
     places = {"MISSPELT": aside / "misspelt.yaml", "EMPTY": aside / "empty", "IMAGES": images}
     arguments, message = BAD[case]
     if "CUT" in arguments:
-        places["CUT"] = cut(aside / "cut", images)
+        places["CUT"] = shorten(aside / "cut", images)
     stores = {p for p in cache.rglob("*") if p.is_file() and p.suffix}
     outcome = lthrun(*(places.get(argument, argument) for argument in arguments))
     assert outcome.status == 2

@@ -232,11 +232,11 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("setting", WRONG)
-def test_a_wrong_setting_is_named_with_what_would_be_right(setting):
+@pytest.mark.parametrize("context", WRONG)
+def test_a_wrong_setting_is_named_with_what_would_be_right(context):
     with pytest.raises(UserError) as error:
-        load_config(None, "ticket", [setting])
-    assert WRONG[setting] in str(error.value)
+        load_config(None, "ticket", [context])
+    assert WRONG[context] in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -244,7 +244,7 @@ WRONG_ELSEWHERE = {
     ("compare", "compare.seeds=0"): "compare.seeds: found 0; must be greater than or equal to 1",
     ("compare", "compare.arms=[best]"): "compare.arms: found ['best']; there is no arm best; must be among dense",
     ("compare", "compare.sparsities=[0.5]"): "compare.sparsities.0: found 0.5; sparsity is in percent, so write 50",
-    ("compare", "compare.at_most=100"): "compare.at_most: found 100; must be less than 100",
+    ("compare", "compare.prune_rate=100"): "compare.prune_rate: found 100; must be less than 100",
     ("compare", "compare.rewind=soon"): "compare.rewind: found 'soon'; must be like 0ep, 1ep or 200it",
     ("compare", "compare.margin=-1"): "compare.margin: found -1; must be greater than or equal to 0",
     ("prune", "pruning.begin=100"): "pruning.begin: found 100; must be less than 100",
@@ -265,15 +265,15 @@ WRONG_ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize(("experiment", "setting"), WRONG_ELSEWHERE)
-def test_a_wrong_setting_of_another_experiment_is_named_too(experiment, setting):
+@pytest.mark.parametrize(("experiment", "context"), WRONG_ELSEWHERE)
+def test_a_wrong_setting_of_another_experiment_is_named_too(experiment, context):
     with pytest.raises(UserError) as error:
-        load_config(None, experiment, [setting])
-    assert WRONG_ELSEWHERE[experiment, setting] in str(error.value)
+        load_config(None, experiment, [context])
+    assert WRONG_ELSEWHERE[experiment, context] in str(error.value)
 
 
 def test_every_key_has_a_wrong_case():
-    keys = {setting.partition("=")[0] for setting in [*WRONG, *(setting for _, setting in WRONG_ELSEWHERE)]}
+    keys = {context.partition("=")[0] for context in [*WRONG, *(context for _, context in WRONG_ELSEWHERE)]}
     paths = {path for kind in CONFIGS.values() for path in key_paths(kind)}
     assert {path for path in paths if not any(other.startswith(f"{path}.") for other in paths)} <= keys
 

@@ -17,7 +17,7 @@ from lthrun.config.loading import load_config
 from lthrun.config.sections import Data
 from lthrun.data import cifar, folder, pets, store
 from lthrun.errors import MissingData, UserError
-from lthrun.experiments.context import bring
+from lthrun.experiments.context import prepare
 
 COLOUR = (200, 100, 50)
 GREY = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
@@ -187,7 +187,7 @@ def test_classes_that_one_side_lacks_are_named_but_not_all(images: Path):
     options = {"data.dir": str(images), "data.labels": "breed", "data.validation": 80.0}
     config = load_config(None, "baseline", options=options)
     with pytest.raises(UserError, match=r"there is no \w+ and no \w+ and no \w+ \(and \d+ more classes\) among the 12"):
-        bring(config, lambda *_, **__: None)
+        prepare(config, lambda *_, **__: None)
 
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -267,12 +267,12 @@ def test_cifar10_that_is_not_there(copy: Path, tmp_path: Path):
 
 
 def test_levels_of_a_set_with_its_own_split_do_not_depend_on_the_split_keys(copy: Path):
-    def ground(**options: object) -> dict[str, object]:
+    def conditions(**options: object) -> dict[str, object]:
         given = {"data.dataset": "cifar10", "data.dir": str(copy), "data.image_size": 32, "training.batch_size": 8}
-        return bring(load_config(None, "baseline", options=given | options), lambda *_, **__: None).ground.data
+        return prepare(load_config(None, "baseline", options=given | options), lambda *_, **__: None).conditions.data
 
-    assert ground() == ground(**{"data.validation": 50.0, "data.split_seed": 1})
-    assert set(ground()) == {"images", "held_out"}
+    assert conditions() == conditions(**{"data.validation": 50.0, "data.split_seed": 1})
+    assert set(conditions()) == {"images", "held_out"}
 
 
 @pytest.mark.usefixtures("tiny_model")

@@ -161,7 +161,7 @@ class Internet:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.files: dict[str, bytes] = {}
-        self.cut: int | None = None
+        self.shorten: int | None = None
         self.asked: list[str] = []
         monkeypatch.setattr(torchvision_utils, "_get_redirect_url", lambda url, max_hops=3: url)
         monkeypatch.setattr(torchvision_utils, "_urlretrieve", self.fetch)
@@ -169,7 +169,7 @@ class Internet:
 
     def fetch(self, url: str, filename: str, chunk_size: int = 0) -> None:
         self.asked.append(url)
-        Path(filename).write_bytes(self.files[url][: self.cut])
+        Path(filename).write_bytes(self.files[url][: self.shorten])
 
     def offer(self, name: str, members: dict[str, bytes]) -> tuple[str, str]:
         """An archive of these files; its URL and MD5 sum."""
@@ -201,12 +201,12 @@ def offered(internet: Internet, monkeypatch: pytest.MonkeyPatch, images: Path) -
 
 
 def test_a_download_that_was_cut_short_starts_over(offered: Internet):
-    offered.cut = 1000
+    offered.shorten = 1000
     with pytest.raises(UserError, match="the download of Oxford-IIIT Pet failed .*corrupted.*; try again"):
         pets.download()
     with pytest.raises(UserError, match="is not on this machine"):
         pets.images(Data())
-    offered.cut = None
+    offered.shorten = None
     pets.download()
     assert len(pets.images(Data()).paths) == 60
     asked = len(offered.asked)

@@ -200,7 +200,7 @@ def test_training_crops_are_windows_of_their_image_along_the_longer_side(folder:
     found, made = batches(folder)
     seen: Counter[int] = Counter()
     for step in range(60):
-        pictures, labels = made.training(step)
+        pictures, labels = made.training_batch(step)
         assert pictures.shape == (3, 3, 16, 16) and pictures.is_contiguous(memory_format=torch.channels_last)
         for picture, label in zip(pictures, labels, strict=True):
             crop = (picture * 255).round().byte().permute(1, 2, 0).numpy()
@@ -228,19 +228,19 @@ def test_an_epoch_shows_no_image_twice_and_drops_the_last_incomplete_batch(folde
 def test_batches_are_a_function_of_seed_and_step_alone(folder: Path):
     (_, first), (_, second), (_, other) = batches(folder), batches(folder), batches(folder, seed=1)
     torch.manual_seed(123)
-    forwards = [first.training(step) for step in range(8)]
+    forwards = [first.training_batch(step) for step in range(8)]
     torch.rand(5)
-    backwards = [second.training(step) for step in reversed(range(8))][::-1]
+    backwards = [second.training_batch(step) for step in reversed(range(8))][::-1]
     for (a, b), (c, d) in zip(forwards, backwards, strict=True):
         assert torch.equal(a, c) and torch.equal(b, d)
-    assert any(not torch.equal(first.training(s)[0], other.training(s)[0]) for s in range(8))
-    assert not torch.equal(first.training(0)[0], first.training(2)[0]), "epochs differ"
+    assert any(not torch.equal(first.training_batch(s)[0], other.training_batch(s)[0]) for s in range(8))
+    assert not torch.equal(first.training_batch(0)[0], first.training_batch(2)[0]), "epochs differ"
 
 
 def test_validation_crops_the_centre_of_every_image_once(folder: Path):
     found, made = batches(folder)
     for split, wanted in (("valid", [7, 8]), ("train", list(range(7)))):
-        shown = list(made.centre(split, 3))
+        shown = list(made.center_crops(split, 3))
         pictures, labels = torch.cat([p for p, _ in shown]), torch.cat([n for _, n in shown])
         assert labels.tolist() == [found.labels[i] for i in wanted]
         for picture, i in zip(pictures, wanted, strict=True):
@@ -248,12 +248,14 @@ def test_validation_crops_the_centre_of_every_image_once(folder: Path):
             y, x = (round((side - 16) / 2 + 1e-9) for side in image.shape[:2])
             crop = (picture * 255).round().byte().permute(1, 2, 0).numpy()
             assert np.array_equal(crop, image[y : y + 16, x : x + 16])
-    assert [len(labels) for _, labels in made.centre("train", 3)] == [3, 2, 2], "no batch of one image for batch norm"
+    assert [len(labels) for _, labels in made.center_crops("train", 3)] == [3, 2, 2], (
+        "no batch of one image for batch norm"
+    )
 
 
 def test_values_are_scaled_to_one(folder: Path):
     _, made = batches(folder)
-    pictures, _ = made.training(0)
+    pictures, _ = made.training_batch(0)
     assert pictures.dtype == torch.float32 and pictures.min() >= 0 and 0.9 < pictures.max() <= 1
 
 

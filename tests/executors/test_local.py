@@ -23,17 +23,17 @@ from hypothesis import strategies as st
 
 from lthrun.config.loading import load_config
 from lthrun.errors import UserError
-from lthrun.executors import ENGINES, Board
-from lthrun.executors.on_ray import Hand, finish, room, versions
+from lthrun.executors import EXECUTORS, TaskQueue
+from lthrun.executors.on_ray import RayWorker, finish, room, versions
 from lthrun.executors.task_queue import RETRIES
-from lthrun.experiments.context import bring
-from lthrun.experiments.tasks import Job, Task, graph
-from lthrun.levels.plan import Ground, Level
+from lthrun.experiments.context import prepare
+from lthrun.experiments.tasks import RunOptions, Task, graph
+from lthrun.levels.plan import Conditions, Level
 from lthrun.storage.level_store import LevelStore
 from tests.conftest import SMALL, digest
 
 CONFIG = load_config(None, "baseline")
-GROUND = Ground({}, 1, "cpu", "float32")
+CONDITIONS = Conditions({}, 1, "cpu", "float32")
 
 
 def silent(*_: Any, **__: Any) -> None:
@@ -42,7 +42,7 @@ def silent(*_: Any, **__: Any) -> None:
 
 def task(key: str, parent: Task | None = None, origin: Task | None = None) -> Task:
     level = Level(0, 0.0, 0, 1, 1, key, parent and parent.level, origin and origin.level)
-    return Task(CONFIG, level, key, GROUND)
+    return Task(CONFIG, level, key, CONDITIONS)
 
 
 @st.composite
@@ -69,13 +69,13 @@ def test_no_task_comes_before_its_needs_and_a_failure_takes_along_exactly_those_
     tasks: list[Task], data: st.DataObject
 ):
     told: Counter[tuple[str, str]] = Counter()
-    board = Board(tasks, lambda kind, task, **_: told.update([(kind, task.key)]))
+    queue = TaskQueue(tasks, lambda kind, task, **_: told.update([(kind, task.key)]))
     bad = data.draw(st.sets(st.sampled_from([one.key for one in tasks])))
     under_way: list[Task] = []
     done: set[str] = set()
     tried: Counter[str] = Counter()
-    while board.open:
-        taken = board.take()
+    while queue.open:
+        taken = queue.take()
         if taken is not None:
             assert set(taken.needs) <= done and taken.key not in done
             tried[taken.key] += 1
@@ -84,29 +84,29 @@ def test_no_task_comes_before_its_needs_and_a_failure_takes_along_exactly_those_
         if taken is None or data.draw(st.booleans()):
             ended = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
             if tried[ended.key] <= RETRIES and data.draw(st.booleans()):
-                board.lost(ended)
+                queue.lost(ended)
             elif ended.key in bad:
-                board.failed(ended, ValueError("bad"))
+                queue.failed(ended, ValueError("bad"))
             else:
                 done.add(ended.key)
-                board.done(ended, {})
-    assert not under_way and board.take() is None
+                queue.done(ended, {})
+    assert not under_way and queue.take() is None
     reached = bad - descendants(tasks, bad)
-    assert set(board.failures) == reached | descendants(tasks, reached)
-    assert done == {one.key for one in tasks} - set(board.failures)
+    assert set(queue.failures) == reached | descendants(tasks, reached)
+    assert done == {one.key for one in tasks} - set(queue.failures)
     # Each is told once, whatever was lost on the way.
-    expected = {("task", key) for key in done} | {("task_failed", key) for key in board.failures}
+    expected = {("task", key) for key in done} | {("task_failed", key) for key in queue.failures}
     assert told == Counter(expected)
 
 
 def test_a_task_that_loses_its_worker_again_and_again_fails_and_says_so():
     first = task("a")
-    board = Board([first, task("b", first)], silent)
+    queue = TaskQueue([first, task("b", first)], silent)
     for _ in range(RETRIES + 1):
-        assert board.take() == first and board.take() is None
-        board.lost(first)
-    assert not board.open
-    assert "killed again and again" in board.failures["a"] and "it needs a, which failed" in board.failures["b"]
+        assert queue.take() == first and queue.take() is None
+        queue.lost(first)
+    assert not queue.open
+    assert "killed again and again" in queue.failures["a"] and "it needs a, which failed" in queue.failures["b"]
 
 
 def test_a_graph_has_what_is_needed_once_and_first():
@@ -121,8 +121,8 @@ REAL = {"model.name": "resnet20", "pruning.steps": 1, "training.epochs": 1}
 @pytest.fixture
 def three(small: Callable) -> list[Task]:
     """Two tickets of two levels each, with level 0 in common: worker processes know no patched models."""
-    settings = [bring(small("ticket", **REAL, **{"pruning.sparsity": s}), silent) for s in (50, 80)]
-    return graph(Task(s.resolved, level, f"level {level.index}", s.ground) for s in settings for level in s.levels)
+    settings = [prepare(small("ticket", **REAL, **{"pruning.sparsity": s}), silent) for s in (50, 80)]
+    return graph(Task(s.resolved, level, f"level {level.index}", s.conditions) for s in settings for level in s.levels)
 
 
 def trained(out: Path) -> dict[str, str]:
@@ -140,7 +140,7 @@ def one_thread() -> Iterator[None]:
 
 def failing(one: Task) -> Task:
     """The same task, which its worker refuses, since it was named on other ground."""
-    return replace(one, ground=replace(one.ground, epoch_steps=1))
+    return replace(one, conditions=replace(one.conditions, epoch_steps=1))
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -153,9 +153,9 @@ def test_several_at_once_come_to_the_same_and_a_failing_task_stops_no_other(
     def tell(kind: str, task: Task, found: Any = None, **_: Any) -> None:
         told.append((kind, task.key, bool(found and found["reused"])))
 
-    assert ENGINES["local"](three, Job(tmp_path / "one"), 1, silent, silent) == {}
+    assert EXECUTORS["local"](three, RunOptions(tmp_path / "one"), 1, silent, silent) == {}
     dense, first, second = three
-    failures = ENGINES["local"]([dense, failing(first), second], Job(tmp_path / "two"), 2, tell, silent)
+    failures = EXECUTORS["local"]([dense, failing(first), second], RunOptions(tmp_path / "two"), 2, tell, silent)
     assert failures.keys() == {first.key} and "has other images, or another device" in failures[first.key]
     one, two = trained(tmp_path / "one"), trained(tmp_path / "two")
     assert one.keys() == {t.key for t in three} and two == {k: v for k, v in one.items() if k != first.key}
@@ -166,12 +166,12 @@ def test_several_at_once_come_to_the_same_and_a_failing_task_stops_no_other(
 
 def test_a_task_does_not_train_anew_what_it_needs(three: list[Task], tmp_path: Path, small: Callable):
     """Levels of `--fresh` are trained anew once, not by everyone that goes back to them."""
-    rewound = bring(small("ticket", **REAL | {"training.epochs": 2, "rewind.to": "1ep"}), silent)
-    tasks = graph(Task(rewound.resolved, level, "", rewound.ground) for level in rewound.levels)
+    rewound = prepare(small("ticket", **REAL | {"training.epochs": 2, "rewind.to": "1ep"}), silent)
+    tasks = graph(Task(rewound.resolved, level, "", rewound.conditions) for level in rewound.levels)
     assert tasks[1].level.origin == tasks[0].level
     when = []
     for one in (tasks, tasks[1:]):
-        assert ENGINES["local"](one, Job(tmp_path, fresh=True), 1, silent, silent) == {}
+        assert EXECUTORS["local"](one, RunOptions(tmp_path, fresh=True), 1, silent, silent) == {}
         when.append([(tmp_path / "levels" / t.key / "level.json").stat().st_mtime_ns for t in tasks])
     assert when[0][0] == when[1][0] and when[0][1] < when[1][1]
 
@@ -299,22 +299,22 @@ class Scripted:
 
 def test_workers_that_are_lost_are_replaced_and_their_tasks_done_by_others():
     tasks = [task("a"), task("b"), task("c", task("a"))]
-    board, deaths = Board(tasks, silent), iter([RuntimeError("died"), RuntimeError("died")])
-    finish(board, 2, lambda: Scripted("", lambda one: next(deaths, {}) if one.key == "a" else {}))
-    assert not board.open and board.failures == {}
+    queue, deaths = TaskQueue(tasks, silent), iter([RuntimeError("died"), RuntimeError("died")])
+    finish(queue, 2, lambda: Scripted("", lambda one: next(deaths, {}) if one.key == "a" else {}))
+    assert not queue.open and queue.failures == {}
 
 
 def test_a_worker_that_cannot_do_the_work_ends_it_with_its_reason():
     with pytest.raises(UserError, match="node7 does not see it"):
-        finish(Board([task("a")], silent), 1, lambda: Scripted("--out x: node7 does not see it"))
+        finish(TaskQueue([task("a")], silent), 1, lambda: Scripted("--out x: node7 does not see it"))
     hired: list[Scripted] = []
 
-    def hire() -> Scripted:
+    def start_worker() -> Scripted:
         hired.append(Scripted(RuntimeError("no module named lthrun")))
         return hired[-1]
 
     with pytest.raises(UserError, match="end before they have begun: RuntimeError: no module named lthrun"):
-        finish(Board([task("a")], silent), 1, hire)
+        finish(TaskQueue([task("a")], silent), 1, start_worker)
     assert len(hired) == RETRIES + 1
 
 
@@ -332,10 +332,10 @@ def test_few_workers_have_a_gpu_each_and_more_share_one_up_to_four():
 def test_a_worker_says_why_its_machine_will_not_do(tmp_path: Path):
     seen = tmp_path / "seen"
     seen.touch()
-    job = Job(tmp_path)
-    assert Hand(job, seen, 1, versions()).begin() == ""
-    assert "does not see it" in Hand(job, tmp_path / "elsewhere", 1, versions()).begin()
-    assert "'torch': '1.0'" in Hand(job, seen, 1, versions() | {"torch": "1.0"}).begin()
+    options = RunOptions(tmp_path)
+    assert RayWorker(options, seen, 1, versions()).begin() == ""
+    assert "does not see it" in RayWorker(options, tmp_path / "elsewhere", 1, versions()).begin()
+    assert "'torch': '1.0'" in RayWorker(options, seen, 1, versions() | {"torch": "1.0"}).begin()
 
 
 def test_without_ray_its_engine_says_how_to_get_it(
@@ -354,7 +354,7 @@ def test_a_cluster_that_is_not_there_is_refused_at_once(monkeypatch: pytest.Monk
         address = f"127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UserError, match=f"RAY_ADDRESS: nobody answers at {address}: Connection refused"):
-        ENGINES["ray"]([task("a")], Job(tmp_path), 1, silent, silent)
+        EXECUTORS["ray"]([task("a")], RunOptions(tmp_path), 1, silent, silent)
 
 
 def test_an_unknown_engine_is_refused(lthrun: Callable):
@@ -365,10 +365,10 @@ def test_an_unknown_engine_is_refused(lthrun: Callable):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_ends_a_graph_at_once(code: int):
     """The others would fail as well, after hours of training."""
-    board = Board([task("a"), task("b")], silent)
+    queue = TaskQueue([task("a"), task("b")], silent)
     with pytest.raises(OSError, match="x"):
-        board.failed(board.take(), OSError(code, "x", "levels/a"))  # type: ignore[arg-type]
-    assert not board.failures
-    board = Board([task("a"), task("b")], silent)
-    board.failed(board.take(), OSError(errno.EIO, "broken", "levels/a"))  # type: ignore[arg-type]
-    assert board.failures == {"a": "levels/a: broken"} and board.take() is not None
+        queue.failed(queue.take(), OSError(code, "x", "levels/a"))  # type: ignore[arg-type]
+    assert not queue.failures
+    queue = TaskQueue([task("a"), task("b")], silent)
+    queue.failed(queue.take(), OSError(errno.EIO, "broken", "levels/a"))  # type: ignore[arg-type]
+    assert queue.failures == {"a": "levels/a: broken"} and queue.take() is not None

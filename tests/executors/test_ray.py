@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from lthrun.config.loading import load_config
-from lthrun.executors import ENGINES
-from lthrun.experiments.context import bring
-from lthrun.experiments.tasks import Job, Task, graph
+from lthrun.executors import EXECUTORS
+from lthrun.experiments.context import prepare
+from lthrun.experiments.tasks import RunOptions, Task, graph
 from tests.conftest import SMALL, digest
 from tests.executors.test_local import alive, below, kill_one, silent, start, study
 from tests.experiments.test_experiments import OWN, TIMES
 
 pytestmark = pytest.mark.ray
 ARMS = "dense,ticket,ticket-rewind,random-mask"
-STUDY = [*f"compare --epochs 4 --seeds 2 --arms {ARMS} --sparsities 50".split(), "--set", "compare.at_most=50"]
+STUDY = [*f"compare --epochs 4 --seeds 2 --arms {ARMS} --sparsities 50".split(), "--set", "compare.prune_rate=50"]
 STUDY += ["--checkpoint-every", "2"]
 
 
@@ -93,11 +93,13 @@ def test_a_failing_task_is_told_and_stops_no_other(
 ):
     monkeypatch.setenv("RAY_ADDRESS", machines.address)
     options = SMALL | {"data.dir": str(images), "model.name": "resnet20", "training.epochs": 1, "device": "cpu"}
-    settings = [bring(load_config(None, "ticket", options={**options, "seed": seed}), silent) for seed in (0, 1)]
-    tasks = graph(Task(s.resolved, level, f"level {level.index}", s.ground) for s in settings for level in s.levels[:2])
-    wrong = replace(tasks[0], ground=replace(tasks[0].ground, epoch_steps=1))
+    settings = [prepare(load_config(None, "ticket", options={**options, "seed": seed}), silent) for seed in (0, 1)]
+    tasks = graph(
+        Task(s.resolved, level, f"level {level.index}", s.conditions) for s in settings for level in s.levels[:2]
+    )
+    wrong = replace(tasks[0], conditions=replace(tasks[0].conditions, epoch_steps=1))
     terminate = signal.getsignal(signal.SIGTERM)
-    failures = ENGINES["ray"]([wrong, *tasks[1:]], Job(tmp_path), 1, silent, silent)
+    failures = EXECUTORS["ray"]([wrong, *tasks[1:]], RunOptions(tmp_path), 1, silent, silent)
     assert failures.keys() == {tasks[0].key, tasks[1].key}
     assert "has other images" in failures[tasks[0].key] and "which failed" in failures[tasks[1].key]
     assert {path.parent.name for path in tmp_path.glob("levels/*/level.json")} == {task.key for task in tasks[2:]}

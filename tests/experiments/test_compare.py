@@ -21,15 +21,15 @@ from lthrun.errors import UserError
 from lthrun.experiments import run
 from lthrun.experiments.arms import ARMS, pieces
 from lthrun.experiments.tasks import Task, graph
-from lthrun.levels.plan import Ground
+from lthrun.levels.plan import Conditions
 from lthrun.levels.trainer import Trainer
 
-GROUND = Ground({"images": "x"}, 92, "cpu", "float32")
+CONDITIONS = Conditions({"images": "x"}, 92, "cpu", "float32")
 SPARSITIES = st.lists(st.floats(1, 99), min_size=1, max_size=4, unique=True).map(sorted).map(tuple)
 TINY = {
     "compare.seeds": 3,
     "compare.sparsities": [40.0, 60.0],
-    "compare.at_most": 40.0,
+    "compare.prune_rate": 40.0,
     "training.evaluate_every": 3,
     "training.evaluate_images": None,
 }
@@ -40,12 +40,14 @@ def study(**settings: Any) -> Compare:
 
 
 @given(SPARSITIES, st.floats(5, 90))
-def test_a_ladder_meets_each_sparsity_and_prunes_at_most_its_share_of_what_remains(sparsities: Any, at_most: float):
-    found = ladder(sparsities, at_most)
+def test_a_ladder_meets_each_sparsity_and_prunes_prune_rate_its_share_of_what_remains(
+    sparsities: Any, prune_rate: float
+):
+    found = ladder(sparsities, prune_rate)
     assert set(sparsities) <= set(found) and found[-1] == sparsities[-1]
     assert found == sorted(set(found))
     for before, after in zip([0.0, *found], found, strict=False):
-        assert (after - before) / (100 - before) <= at_most / 100 + 1e-9
+        assert (after - before) / (100 - before) <= prune_rate / 100 + 1e-9
 
 
 def test_frankles_ladder():
@@ -56,8 +58,8 @@ def test_frankles_ladder():
 
 def test_each_level_of_a_study_is_one_task_after_what_it_needs():
     config = study()
-    made = pieces(config, GROUND)
-    todo = graph(Task(p.config, p.level, "", GROUND) for found in made.values() for p in found)
+    made = pieces(config, CONDITIONS)
+    todo = graph(Task(p.config, p.level, "", CONDITIONS) for found in made.values() for p in found)
     keys = [task.key for task in todo]
     assert len(set(keys)) == len(keys)
     for place, task in enumerate(todo):
@@ -68,7 +70,7 @@ def test_each_level_of_a_study_is_one_task_after_what_it_needs():
 
 
 def test_arms_of_one_seed_share_level_0_and_their_chains():
-    made = pieces(study(), GROUND)
+    made = pieces(study(), CONDITIONS)
     (dense,) = made["dense", 0]
     by_arm = {arm: {p.sparsity: p.level for p in made[arm, 0]} for arm in ALL if arm != "dense"}
     for arm in ("ticket", "ticket-rewind", "lr-rewind"):
@@ -218,10 +220,10 @@ def test_the_command_gives_a_verdict_or_says_why_there_is_none(lthrun: Callable,
         (["--set", "compare.rewind=5ep"], "compare.rewind: found 5ep; must lie before the end of level 0"),
         (["--set", "pruning.granularity=2:4"], "pruning.granularity: found 2:4; it has one sparsity only"),
         (["--set", "pruning.sparsity=50"], "pruning.sparsity: unknown key"),
-        (["--set", "compare.at_most=0.001", "--sparsities", "99"], "compare.at_most: found 0.001"),
+        (["--set", "compare.prune_rate=0.001", "--sparsities", "99"], "compare.prune_rate: found 0.001"),
         (
-            ["--sparsities", "1.5", "--set", "compare.at_most=1"],
-            "compare.at_most: found 1; the first level would prune 0.75 %",
+            ["--sparsities", "1.5", "--set", "compare.prune_rate=1"],
+            "compare.prune_rate: found 1; the first level would prune 0.75 %",
         ),
         (["--engine", "steam"], "--engine: found steam; must be one of local"),
         (["--seed", str(2**63 - 1)], "seed: found"),

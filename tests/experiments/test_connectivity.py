@@ -21,9 +21,9 @@ from lthrun.analysis.intervals import barrier, barrier_interval
 from lthrun.config.loading import load_config
 from lthrun.experiments import Result, run
 from lthrun.experiments.connectivity import Line, between
-from lthrun.experiments.context import Setting, bring
-from lthrun.levels.builder import Lab
-from lthrun.models import build
+from lthrun.experiments.context import RunContext, prepare
+from lthrun.levels.builder import LevelBuilder
+from lthrun.models import build_model
 from lthrun.report.connectivity_tables import curve
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.level_store import LevelStore
@@ -40,13 +40,13 @@ def quiet(*_: Any, **__: Any) -> None:
     pass
 
 
-def prepared(config: Any, out: Path) -> tuple[Setting, Lab]:
-    setting = bring(config, quiet)
-    return setting, Lab(setting, LevelStore(out), quiet)
+def prepared(config: Any, out: Path) -> tuple[RunContext, LevelBuilder]:
+    context = prepare(config, quiet)
+    return context, LevelBuilder(context, LevelStore(out), quiet)
 
 
 @pytest.fixture(scope="module")
-def found(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Result, Setting, Lab]]:
+def found(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Result, RunContext, LevelBuilder]]:
     """A finished run with the tiny model, which is `resnet18` as long as the tests that look at it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, ""))
@@ -55,30 +55,30 @@ def found(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         yield run(config, out), *prepared(config, out)
 
 
-def judged_by_hand(lab: Lab, weights: Tensors) -> tuple[float, float]:
+def judged_by_hand(builder: LevelBuilder, weights: Tensors) -> tuple[float, float]:
     """Error and loss; batch norm's statistics are plain means over the batches of centre crops."""
-    model = build("resnet18", 2, 0)
+    model = build_model("resnet18", 2, 0)
     model.load_state_dict(weights)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     seen: dict[nn.Module, list[torch.Tensor]] = {norm: [] for norm in norms}
     for norm in norms:
         norm.register_forward_pre_hook(lambda norm, inputs: seen[norm].append(inputs[0].transpose(0, 1).flatten(1)))
     with torch.no_grad():
-        for images, _ in lab.batches.centre("train", lab.batches.batch_size):
+        for images, _ in builder.batches.center_crops("train", builder.batches.batch_size):
             model.train()(images)
     for norm in norms:
         norm.running_mean = torch.stack([values.mean(1) for values in seen[norm]]).mean(0)
         norm.running_var = torch.stack([values.var(1) for values in seen[norm]]).mean(0)
-    images, labels = (torch.cat(parts) for parts in zip(*lab.batches.validation(), strict=True))
+    images, labels = (torch.cat(parts) for parts in zip(*builder.batches.validation_batches(), strict=True))
     with torch.no_grad():
         logits = model.eval()(images)
     wrong = (logits.argmax(1) != labels).float().mean()
     return float(wrong), float(nn.functional.cross_entropy(logits, labels))
 
 
-def test_the_path_leads_from_one_trained_network_to_the_other(found: tuple[Result, Setting, Lab]):
-    result, setting, lab = found
-    pairs = [(level.twin, level) for level in setting.levels if level.twin]
+def test_the_path_leads_from_one_trained_network_to_the_other(found: tuple[Result, RunContext, LevelBuilder]):
+    result, context, builder = found
+    pairs = [(level.twin, level) for level in context.levels if level.twin]
     paths = result.summary["connectivity"]
     assert [(p["rewind_point"], p["network"]) for p in paths] == [
         ("0ep", "dense"), ("0ep", "ticket"), ("1ep", "dense"), ("1ep", "ticket"),
@@ -86,7 +86,7 @@ def test_the_path_leads_from_one_trained_network_to_the_other(found: tuple[Resul
     for (one, other), path in zip(pairs, paths, strict=True):
         assert one is not None and path["alphas"] == [0, 0.25, 0.5, 0.75, 1]
         assert [end["key"] for end in path["ends"]] == [one.key, other.key]
-        ends = [lab.end(level)[0] for level in (one, other)]
+        ends = [builder.end(level)[0] for level in (one, other)]
         for alpha, error, loss in zip(path["alphas"], path["errors"], path["losses"], strict=True):
             mixed = {name: ends[0][name].clone() for name in ends[0]}
             for name in mixed:
@@ -94,7 +94,7 @@ def test_the_path_leads_from_one_trained_network_to_the_other(found: tuple[Resul
                     for place, value in enumerate(ends[1][name].flatten().tolist()):
                         flat = mixed[name].view(-1)
                         flat[place] = (1 - alpha) * float(flat[place]) + alpha * value
-            by_hand = judged_by_hand(lab, mixed)
+            by_hand = judged_by_hand(builder, mixed)
             assert (error, loss) == pytest.approx(by_hand, rel=1e-4)
         assert [1 - end["accuracy"] for end in path["ends"]] == pytest.approx([path["errors"][0], path["errors"][-1]])
         assert path["barrier"] == max(path["errors"]) - (path["errors"][0] + path["errors"][-1]) / 2
@@ -103,45 +103,49 @@ def test_the_path_leads_from_one_trained_network_to_the_other(found: tuple[Resul
         assert path["sparsity"] == (50 if path["network"] == "ticket" else 0)
 
 
-def test_both_trainings_share_start_mask_and_clock_and_differ_in_the_order(found: tuple[Result, Setting, Lab]):
-    _, setting, lab = found
-    for twin in setting.levels:
+def test_both_trainings_share_start_mask_and_clock_and_differ_in_the_order(
+    found: tuple[Result, RunContext, LevelBuilder],
+):
+    _, context, builder = found
+    for twin in context.levels:
         level = twin.twin
         if level is None:
             continue
-        masks = lab.mask(level)
-        assert same(lab.mask(twin), masks) and bool(masks) == bool(level.parent)
-        assert same(lab.start(twin, masks), lab.start(level, masks))
-        assert same(lab.end(twin)[1], lab.end(level)[1])
+        masks = builder.mask(level)
+        assert same(builder.mask(twin), masks) and bool(masks) == bool(level.parent)
+        assert same(builder.start(twin, masks), builder.start(level, masks))
+        assert same(builder.end(twin)[1], builder.end(level)[1])
         assert (twin.first, twin.steps, twin.order, level.order) == (level.first, level.steps, 1, 0)
-        ends = lab.end(level)[0], lab.end(twin)[0]
+        ends = builder.end(level)[0], builder.end(twin)[0]
         assert not same(*ends)
         for name, mask in masks.items():
             assert not between(*ends, 0.3)[name][~mask].any()
 
 
 def test_order_0_is_the_ticket_of_the_same_settings_and_level_0_is_trained_once(
-    found: tuple[Result, Setting, Lab], small: Callable
+    found: tuple[Result, RunContext, LevelBuilder], small: Callable
 ):
-    result, setting, _ = found
-    keys = [level.key for level in setting.levels]
+    result, context, _ = found
+    keys = [level.key for level in context.levels]
     assert len(set(keys)) == len(keys) == 1 + 2 + (1 + 2) * 2 + 1
     for point in ("0ep", "1ep"):
-        chain = bring(small("ticket", **{"rewind.to": point, "pruning.steps": 2}), quiet).levels
+        chain = prepare(small("ticket", **{"rewind.to": point, "pruning.steps": 2}), quiet).levels
         assert {level.key for level in chain} <= set(keys)
-    assert setting.levels[-1].key == chain[-1].key
+    assert context.levels[-1].key == chain[-1].key
     assert result.summary["rewind_point"] == "1ep" and result.summary["sparsity"] == 50
     assert (result.run_dir / "ticket.safetensors").exists()
 
 
-def test_the_dense_network_starts_from_the_rewind_point_as_the_ticket_does(found: tuple[Result, Setting, Lab]):
-    _, setting, lab = found
-    dense = next(level for level in setting.levels if level.origin and not level.parent)
-    steps = lab.batches.epoch_steps
+def test_the_dense_network_starts_from_the_rewind_point_as_the_ticket_does(
+    found: tuple[Result, RunContext, LevelBuilder],
+):
+    _, context, builder = found
+    dense = next(level for level in context.levels if level.origin and not level.parent)
+    steps = builder.batches.epoch_steps
     assert (dense.first, dense.end, dense.order, dense.is_dense) == (steps, 3 * steps, 0, False)
-    saved = state.under("model", lab.levels.read(setting.levels[0].key, "epoch-1"))
-    assert same(lab.start(dense, {}), saved)
-    assert "optimizer.safetensors" not in {path.name for path in (lab.levels.root / dense.key).iterdir()}
+    saved = state.select_prefix("model", builder.levels.read(context.levels[0].key, "epoch-1"))
+    assert same(builder.start(dense, {}), saved)
+    assert "optimizer.safetensors" not in {path.name for path in (builder.levels.root / dense.key).iterdir()}
 
 
 @given(st.lists(st.floats(-9, 9, width=32), min_size=3, max_size=3), st.floats(0, 1))
@@ -155,11 +159,11 @@ def test_between_is_the_weighted_mean_and_the_ends_to_the_bit(values: list[float
 
 
 def test_between_a_network_and_itself_there_is_no_barrier(small: Callable, tiny_model: None, tmp_path: Path):
-    setting, lab = prepared(small("connectivity", **POINTS), tmp_path)
-    level = setting.levels[0]
-    lab.obtain(level)
+    context, builder = prepared(small("connectivity", **POINTS), tmp_path)
+    level = context.levels[0]
+    builder.get_or_train(level)
     (tmp_path / "run").mkdir()
-    path = Line(lab, RunDir(tmp_path / "run"))(level, level, 0.0)
+    path = Line(builder, RunDir(tmp_path / "run"))(level, level, 0.0)
     assert len(set(path["errors"])) == len(set(path["losses"])) == 1
     assert path["barrier"] == 0 and path["interval"] == [0, 0] and path["stable"]
 

@@ -14,10 +14,10 @@ import torch
 
 import lthrun
 from lthrun.experiments import Result, run
-from lthrun.experiments.context import bring
-from lthrun.levels.builder import Lab
-from lthrun.levels.plan import Ground, chain
-from lthrun.models import build
+from lthrun.experiments.context import prepare
+from lthrun.levels.builder import LevelBuilder
+from lthrun.levels.plan import Conditions, chain
+from lthrun.models import build_model
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.files import read_json, read_tensors, write_json
 from lthrun.storage.level_store import LevelStore
@@ -40,8 +40,8 @@ def ignore(kind: str, **facts: Any) -> None:
     pass
 
 
-def lab(config: Any, out: Path) -> Lab:
-    return Lab(bring(config, ignore), LevelStore(out), ignore)
+def builder(config: Any, out: Path) -> LevelBuilder:
+    return LevelBuilder(prepare(config, ignore), LevelStore(out), ignore)
 
 
 def timeless(result: Result) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ def test_parameters_and_buffers_go_back_to_the_rewind_point_to_the_bit(small: Ca
     result = run(config, tmp_path)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
     if rewind == "0ep":
-        back = build("resnet18", 2, 0).state_dict()
+        back = build_model("resnet18", 2, 0).state_dict()
     elif rewind == "1ep":
         back, _ = level_state(tmp_path, result, 0, "epoch-1")
         one_epoch = run(small("baseline", **{"training.epochs": 1}), tmp_path / "other")
@@ -99,11 +99,11 @@ def test_parameters_and_buffers_go_back_to_the_rewind_point_to_the_bit(small: Ca
             torch.equal(value, back[name]) for name, value in level_state(tmp_path / "other", one_epoch, 0)[0].items()
         )
     else:
-        plain = Engine(build("resnet18", 2, 0), config.training, torch.device("cpu"), "float32", {})
+        plain = Engine(build_model("resnet18", 2, 0), config.training, torch.device("cpu"), "float32", {})
         plain.model.train()
-        batches = lab(config, tmp_path).batches
+        batches = builder(config, tmp_path).batches
         for step in range(3):
-            plain.step(batches.training(step))
+            plain.step(batches.training_batch(step))
         back = plain.model.state_dict()
     for name, value in back.items():
         kept = ticket.masks.get(name, torch.ones_like(value, dtype=torch.bool))
@@ -119,8 +119,8 @@ def test_a_level_is_the_training_of_its_start_state_on_the_batches_of_its_clock(
     config = small("ticket", **{"rewind.to": "1ep"})
     result = run(config, tmp_path)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
-    batches = lab(config, tmp_path).batches
-    model = build("resnet18", 2, 99).to(memory_format=LAYOUT)
+    batches = builder(config, tmp_path).batches
+    model = build_model("resnet18", 2, 99).to(memory_format=LAYOUT)
     ticket.apply(model)
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
@@ -131,7 +131,7 @@ def test_a_level_is_the_training_of_its_start_state_on_the_batches_of_its_clock(
     ticket.hold(model, optimizer)
     model.train()
     for step in range(batches.epoch_steps, 3 * batches.epoch_steps):
-        images, labels = batches.training(step)
+        images, labels = batches.training_batch(step)
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(images.contiguous(memory_format=LAYOUT)), labels).backward()
         optimizer.step()
@@ -179,10 +179,10 @@ def test_supermask_is_the_mask_on_untrained_weights(small: Callable, tmp_path: P
         how: run(small("supermask", **{"supermask.batch_norm": how}), tmp_path)
         for how in ("recalibrate", "initial", "trained")
     }
-    batches = lab(small("supermask"), tmp_path).batches
+    batches = builder(small("supermask"), tmp_path).batches
     for how, result in found.items():
         ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
-        model = build("resnet18", 2, 0)
+        model = build_model("resnet18", 2, 0)
         with torch.no_grad():
             for name, mask in ticket.masks.items():
                 model.get_parameter(name).mul_(mask)
@@ -194,12 +194,12 @@ def test_supermask_is_the_mask_on_untrained_weights(small: Callable, tmp_path: P
             if how == "recalibrate":
                 model[1].momentum = model[4].momentum = None
                 model.train()
-                for pictures, _ in batches.centre("train", 8):
+                for pictures, _ in batches.center_crops("train", 8):
                     model(pictures)
             model.eval()
             right = [
                 int((model(pictures).argmax(1) == labels)[labels == c].sum())
-                for pictures, labels in batches.centre("valid", 1000)
+                for pictures, labels in batches.center_crops("valid", 1000)
                 for c in (0, 1)
             ]
         counts = batches.valid_counts
@@ -342,7 +342,7 @@ def test_a_damaged_run_directory_is_made_whole_from_its_levels(small: Callable, 
     assert timeless(again) == timeless(first) and lthrun.load_ticket(first.run_dir / "ticket.safetensors")
 
 
-def test_a_level_killed_while_it_is_finished_loses_one_epoch_at_most(
+def test_a_level_killed_while_it_is_finished_loses_one_epoch_prune_rate(
     small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
@@ -413,8 +413,8 @@ def test_a_validation_loss_that_is_no_number_does_too(small: Callable, tmp_path:
 
 
 def test_majority_rate_is_that_of_the_validation_images(small: Callable, tmp_path: Path):
-    setting = bring(small("baseline"), ignore)
-    labels = [setting.store.labels[i] for i in setting.valid]
+    context = prepare(small("baseline"), ignore)
+    labels = [context.store.labels[i] for i in context.valid]
     summary = run(small("baseline"), tmp_path).summary
     assert summary["majority_rate"] == max(labels.count(0), labels.count(1)) / len(labels)
     assert (summary["n_train"], summary["n_valid"]) == (48, 12)
@@ -423,7 +423,10 @@ def test_majority_rate_is_that_of_the_validation_images(small: Callable, tmp_pat
 def test_remaining_trains_up_to_the_end_of_level_0(small: Callable, tmp_path: Path):
     config = small("ticket", **{"rewind.to": "8it", "rewind.train": "remaining", "pruning.steps": 1})
     assert [record["level"] for record in run(config, tmp_path).metrics] == [0, 0, 1]
-    assert [(level.first, level.end) for level in chain(config, Ground({}, 6, "cpu", "float32"))] == [(0, 12), (8, 12)]
+    assert [(level.first, level.end) for level in chain(config, Conditions({}, 6, "cpu", "float32"))] == [
+        (0, 12),
+        (8, 12),
+    ]
 
 
 def test_a_level_of_another_environment_is_reused_and_named(small: Callable, tmp_path: Path):

@@ -119,9 +119,9 @@ def test_one_bad_point_refuses_all_before_anything_is_trained(case: str, command
 def test_a_run_that_fails_is_named_and_the_others_are_finished(
     command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from lthrun.levels import builder as lab
+    from lthrun.levels import builder as builder
 
-    start = lab.Lab.start
+    start = builder.LevelBuilder.start
 
     def breaks(self: Any, level: Any, masks: Any) -> Any:
         if level.index == 1 and self.config.pruning.criterion == "random":
@@ -129,7 +129,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_finished(
         return start(self, level, masks)
 
     with monkeypatch.context() as patch:
-        patch.setattr(lab.Lab, "start", breaks)
+        patch.setattr(builder.LevelBuilder, "start", breaks)
         outcome = command("sweep", "ticket", *GRID[2:], "--grid", "seed=0")
     assert outcome.status == 2 and "ticket-s0-" in outcome.out
     last = outcome.err.splitlines()[-1]
@@ -162,7 +162,7 @@ ARMS = [
     "--sparsities",
     "50",
     "--set",
-    "compare.at_most=50",
+    "compare.prune_rate=50",
 ]
 
 

@@ -13,11 +13,11 @@ from torch import nn
 
 import lthrun
 from lthrun.experiments import Result, run
-from lthrun.models import build
+from lthrun.models import build_model
 from lthrun.sparsity.criteria import CRITERIA, CriterionEntry
-from lthrun.sparsity.layer_selection import channel_masks
+from lthrun.sparsity.layer_selection import make_channel_masks
 from lthrun.sparsity.masks import Tensors
-from lthrun.sparsity.measured_criteria import Case, taylor
+from lthrun.sparsity.measured_criteria import ScoringContext, taylor
 from lthrun.storage.files import read_tensors
 from lthrun.storage.level_store import LevelStore
 from lthrun.training.engine import Engine
@@ -83,17 +83,17 @@ def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
         "baseline", **{"training.optimizer": "sgd", "training.learning_rate": 0.05, "training.momentum": 0.8}
     )
     result = run(config, tmp_path)
-    from lthrun.experiments.context import bring
-    from lthrun.levels.builder import Lab
+    from lthrun.experiments.context import prepare
+    from lthrun.levels.builder import LevelBuilder
 
-    batches = Lab(bring(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
-    model = build("resnet18", 2, 0).to(memory_format=LAYOUT).train()
+    batches = LevelBuilder(prepare(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
+    model = build_model("resnet18", 2, 0).to(memory_format=LAYOUT).train()
     decayed, spared = ([p for p in model.parameters() if (p.ndim > 1) == big] for big in (True, False))
     optimizer = torch.optim.SGD(
         [{"params": decayed, "weight_decay": 0.01}, {"params": spared}], lr=0.05, momentum=0.8, fused=True
     )
     for step in range(12):
-        images, labels = batches.training(step)
+        images, labels = batches.training_batch(step)
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(images.contiguous(memory_format=LAYOUT)), labels).backward()
         optimizer.step()
@@ -105,7 +105,7 @@ def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
 def test_kept_weights_go_where_zhou_sends_them(small: Callable, tmp_path: Path, kept: str):
     result = run(small("ticket", **{"rewind.kept": kept, "pruning.steps": 1}), tmp_path)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
-    initial = build("resnet18", 2, 0).state_dict()
+    initial = build_model("resnet18", 2, 0).state_dict()
     for name in NAMES:
         value, mask, first = ticket.state[name], ticket.masks[name], initial[name]
         assert not value[~mask].any()
@@ -113,7 +113,7 @@ def test_kept_weights_go_where_zhou_sends_them(small: Callable, tmp_path: Path, 
             assert torch.equal(value[mask], first[mask])
         elif kept == "redraw":
             assert not (value[mask] == first[mask]).any() and torch.equal(
-                value[mask], build("resnet18", 2, 0, 1).state_dict()[name][mask]
+                value[mask], build_model("resnet18", 2, 0, 1).state_dict()[name][mask]
             )
         elif kept == "shuffle":
             assert not torch.equal(value[mask], first[mask])
@@ -128,7 +128,7 @@ def test_kept_weights_go_where_zhou_sends_them(small: Callable, tmp_path: Path, 
 
 def test_pruned_weights_can_stay_frozen_at_their_initial_value(small: Callable, tmp_path: Path):
     result = run(small("ticket", **{"rewind.pruned": "frozen"}), tmp_path)
-    initial = build("resnet18", 2, 0).state_dict()
+    initial = build_model("resnet18", 2, 0).state_dict()
     last = end(tmp_path, result, 3)
     for name in NAMES:
         mask = last[f"mask/{name}"]
@@ -136,7 +136,7 @@ def test_pruned_weights_can_stay_frozen_at_their_initial_value(small: Callable, 
         assert not torch.equal(last[f"model/{name}"][mask], initial[name][mask])
     assert result.summary["sparsity"] == pytest.approx(50)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
-    model = build("resnet18", 2, 5)
+    model = build_model("resnet18", 2, 5)
     ticket.apply(model)
     assert torch.equal(model.get_parameter(NAMES[0]), initial[NAMES[0]])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -157,7 +157,7 @@ def test_a_pruned_filter_takes_its_batch_norm_along(small: Callable, tmp_path: P
             assert torch.equal(last[f"mask/{norm}.{part}"], alive)
             assert not last[f"model/{norm}.{part}"][~alive].any() and last[f"model/{norm}.weight"][alive].all()
     assert result.summary["sparsity"] == pytest.approx(50), "batch norm is not counted"
-    model = build("resnet18", 2, 0)
+    model = build_model("resnet18", 2, 0)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
     ticket.apply(model)
     model.eval()
@@ -177,7 +177,9 @@ def test_a_pruned_filter_takes_its_bias_and_no_batch_norm_that_stands_before_it(
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.conv(self.norm(x))
 
-    assert list(channel_masks(Before(), {"conv.weight": torch.zeros(4, 3, 1, 1, dtype=torch.bool)})) == ["conv.bias"]
+    assert list(make_channel_masks(Before(), {"conv.weight": torch.zeros(4, 3, 1, 1, dtype=torch.bool)})) == [
+        "conv.bias"
+    ]
 
 
 def gradual(small: Callable, out: Path, **settings: Any) -> tuple[Result, list[dict[str, Any]]]:
@@ -262,7 +264,7 @@ def test_criteria_that_see_images_see_the_pruned_network(
 ):
     seen = []
 
-    def listen(case: Case) -> Tensors:
+    def listen(case: ScoringContext) -> Tensors:
         seen.append([int((case.trained[n][~case.masks[n]] != 0).sum()) for n in case.masks])
         return taylor(case)
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from lthrun.experiments import run
-from lthrun.experiments.context import Setting, bring
-from lthrun.levels.builder import Lab
+from lthrun.experiments.context import RunContext, prepare
+from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Level, control, reordered
-from lthrun.models import build
+from lthrun.models import build_model
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.level_store import LevelStore
 from lthrun.training import state
@@ -27,13 +27,13 @@ def quiet(*_: Any, **__: Any) -> None:
     pass
 
 
-def prepared(config: Any, out: Path) -> tuple[Setting, Lab]:
-    setting = bring(config, quiet)
-    return setting, Lab(setting, LevelStore(out), quiet)
+def prepared(config: Any, out: Path) -> tuple[RunContext, LevelBuilder]:
+    context = prepare(config, quiet)
+    return context, LevelBuilder(context, LevelStore(out), quiet)
 
 
-def trained(lab: Lab, levels: list[Level]) -> list[dict[str, Any]]:
-    return [lab.obtain(level) for level in levels]
+def trained(builder: LevelBuilder, levels: list[Level]) -> list[dict[str, Any]]:
+    return [builder.get_or_train(level) for level in levels]
 
 
 def same(one: Tensors, other: Tensors) -> bool:
@@ -42,23 +42,23 @@ def same(one: Tensors, other: Tensors) -> bool:
 
 def test_looks_see_the_model_of_their_step_and_change_nothing(small: Callable, tmp_path: Path):
     looked = small("ticket", **{"training.evaluate_every": 4, "training.evaluate_images": 7, "pruning.steps": 1})
-    setting, lab = prepared(looked, tmp_path / "a")
-    records = trained(lab, setting.levels)
+    context, builder = prepared(looked, tmp_path / "a")
+    records = trained(builder, context.levels)
     plain_setting, plain_lab = prepared(small("ticket", **{"pruning.steps": 1}), tmp_path / "b")
     plain = trained(plain_lab, plain_setting.levels)
-    for level, record, other, without in zip(setting.levels, records, plain_setting.levels, plain, strict=True):
+    for level, record, other, without in zip(context.levels, records, plain_setting.levels, plain, strict=True):
         assert level.key != other.key
-        assert same(lab.end(level)[0], plain_lab.end(other)[0])
+        assert same(builder.end(level)[0], plain_lab.end(other)[0])
         assert [e["valid_loss"] for e in record["epochs"]] == [e["valid_loss"] for e in without["epochs"]]
         assert [e["looks"] for e in without["epochs"]] == [[], []]
-    steps = lab.batches.epoch_steps
+    steps = builder.batches.epoch_steps
     assert [look["step"] for e in records[1]["epochs"] for look in e["looks"]] == list(range(4, 2 * steps + 1, 4))
-    engine = Engine(build("resnet18", 2, 0), looked.training, torch.device("cpu"), "float32", {})
-    images, labels = (torch.cat(parts) for parts in zip(*lab.batches.validation(), strict=True))
+    engine = Engine(build_model("resnet18", 2, 0), looked.training, torch.device("cpu"), "float32", {})
+    images, labels = (torch.cat(parts) for parts in zip(*builder.batches.validation_batches(), strict=True))
     chosen = [k * len(labels) // 7 for k in range(7)]
     for step in range(8):
         engine.model.train()
-        engine.step(lab.batches.training(step))
+        engine.step(builder.batches.training_batch(step))
     look = records[0]["epochs"][(8 - 1) // steps]["looks"][1 if steps >= 8 else 0]
     assert look["step"] == 8
     found = engine.evaluate([(images[chosen], labels[chosen])], 2)
@@ -88,59 +88,61 @@ def test_a_random_mask_keeps_as_many_weights_of_each_tensor_on_the_same_weights(
     small: Callable, tmp_path: Path, context: str
 ):
     config = small("ticket", **{"pruning.context": context, "pruning.steps": 2})
-    setting, lab = prepared(config, tmp_path)
-    last = setting.levels[-1]
-    twin = control(last, "random-mask", config, setting.ground)
-    trained(lab, [*setting.levels, twin])
-    own, drawn = lab.mask(last), lab.mask(twin)
+    context, builder = prepared(config, tmp_path)
+    last = context.levels[-1]
+    twin = control(last, "random-mask", config, context.conditions)
+    trained(builder, [*context.levels, twin])
+    own, drawn = builder.mask(last), builder.mask(twin)
     assert {n: int(m.sum()) for n, m in own.items()} == {n: int(m.sum()) for n, m in drawn.items()}
     assert any(not torch.equal(own[name], drawn[name]) for name in own)
-    assert same(lab.end(twin)[1], drawn), "the mask does not change in training"
-    start, initial = lab.start(twin, drawn), state.of_model(build("resnet18", 2, 0))
+    assert same(builder.end(twin)[1], drawn), "the mask does not change in training"
+    start, initial = builder.start(twin, drawn), state.copy_model_state(build_model("resnet18", 2, 0))
     assert all(torch.equal(start[n], initial[n] * drawn[n] if n in drawn else initial[n]) for n in initial)
-    assert not same(lab.end(twin)[0], lab.end(last)[0])
+    assert not same(builder.end(twin)[0], builder.end(last)[0])
 
 
 def test_random_init_is_the_tickets_mask_on_weights_of_another_draw(small: Callable, tmp_path: Path):
     config = small("ticket", **{"pruning.steps": 2})
-    setting, lab = prepared(config, tmp_path)
-    last = setting.levels[-1]
-    twin = control(last, "random-init", config, setting.ground)
-    trained(lab, [*setting.levels, twin])
-    masks = lab.mask(last)
-    assert same(lab.mask(twin), masks) and same(lab.end(twin)[1], masks)
-    start, drawn = lab.start(twin, masks), state.of_model(build("resnet18", 2, 0, 1))
+    context, builder = prepared(config, tmp_path)
+    last = context.levels[-1]
+    twin = control(last, "random-init", config, context.conditions)
+    trained(builder, [*context.levels, twin])
+    masks = builder.mask(last)
+    assert same(builder.mask(twin), masks) and same(builder.end(twin)[1], masks)
+    start, drawn = builder.start(twin, masks), state.copy_model_state(build_model("resnet18", 2, 0, 1))
     assert all(torch.equal(start[n], drawn[n] * masks[n] if n in masks else drawn[n]) for n in drawn)
 
 
 def test_an_untrained_level_is_the_supermask_of_the_ticket(small: Callable, tmp_path: Path):
     config = small("ticket", **{"pruning.steps": 2})
-    setting, lab = prepared(config, tmp_path)
-    made = [control(level, "untrained", config, setting.ground) for level in setting.levels[1:]]
-    records = trained(lab, [*setting.levels, *made])[-2:]
+    context, builder = prepared(config, tmp_path)
+    made = [control(level, "untrained", config, context.conditions) for level in context.levels[1:]]
+    records = trained(builder, [*context.levels, *made])[-2:]
     judged = run(small("supermask", **{"pruning.steps": 2}), tmp_path).summary["supermask"]["levels"]
     assert [r["epochs"][-1]["accuracy"] for r in records] == [j["accuracy"] for j in judged]
     assert [r["sparsity"] for r in records] == [j["sparsity"] for j in judged]
     assert all(r["epochs"][0]["train_loss"] is None for r in records)
-    assert lab.obtain(made[0])["reused"]
+    assert builder.get_or_train(made[0])["reused"]
 
 
 def test_another_order_is_the_same_images_at_other_steps(small: Callable, tmp_path: Path):
     config = small("baseline")
-    setting, lab = prepared(config, tmp_path)
-    other = reordered(setting.levels[0], 1, config, setting.ground)
-    assert other.key != setting.levels[0].key and not other.is_dense
-    batches = lab.batches
-    orders = [torch.cat([batches.training(step, order)[1] for step in range(batches.epoch_steps)]) for order in (0, 1)]
+    context, builder = prepared(config, tmp_path)
+    other = reordered(context.levels[0], 1, config, context.conditions)
+    assert other.key != context.levels[0].key and not other.is_dense
+    batches = builder.batches
+    orders = [
+        torch.cat([batches.training_batch(step, order)[1] for step in range(batches.epoch_steps)]) for order in (0, 1)
+    ]
     assert not torch.equal(*orders)
-    assert torch.equal(batches.training(3, 1)[0], batches.training(3, 1)[0])
-    trained(lab, [setting.levels[0], other])
-    assert not same(lab.end(other)[0], lab.end(setting.levels[0])[0])
+    assert torch.equal(batches.training_batch(3, 1)[0], batches.training_batch(3, 1)[0])
+    trained(builder, [context.levels[0], other])
+    assert not same(builder.end(other)[0], builder.end(context.levels[0])[0])
 
 
 def test_every_control_has_a_name_of_its_own(small: Callable, tmp_path: Path):
     config = small("ticket")
-    setting, _ = prepared(config, tmp_path)
-    last = setting.levels[-1]
-    twins = [control(last, kind, config, setting.ground) for kind in ("random-mask", "random-init", "untrained")]
-    assert len({level.key for level in [last, *twins, reordered(last, 1, config, setting.ground)]}) == 5
+    context, _ = prepared(config, tmp_path)
+    last = context.levels[-1]
+    twins = [control(last, kind, config, context.conditions) for kind in ("random-mask", "random-init", "untrained")]
+    assert len({level.key for level in [last, *twins, reordered(last, 1, config, context.conditions)]}) == 5

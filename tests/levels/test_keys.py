@@ -12,13 +12,13 @@ from torch import nn
 from lthrun.cli.names import TABLES as LISTED
 from lthrun.config.loading import load_config
 from lthrun.levels.environment import environment_differences
-from lthrun.levels.plan import Ground, chain
+from lthrun.levels.plan import Conditions, chain
 from lthrun.registry import TABLES, Entry
 from lthrun.training.learning_rates import LEARNING_RATES
 from lthrun.training.optimizers import OPTIMIZERS
 
 assert LISTED  # imports every table
-GROUND = Ground({"images": "x"}, 92, "cpu", "float32")
+CONDITIONS = Conditions({"images": "x"}, 92, "cpu", "float32")
 # Values of every setting that an entry may use, by its key.
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "training.betas": st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)).map(list),
@@ -41,7 +41,7 @@ CASES = [
 
 
 def keys(**settings: Any) -> list[str]:
-    return [level.key for level in chain(load_config(None, "ticket", options=settings), GROUND)]  # type: ignore[arg-type]
+    return [level.key for level in chain(load_config(None, "ticket", options=settings), CONDITIONS)]  # type: ignore[arg-type]
 
 
 def test_every_setting_that_an_entry_uses_has_values_here():

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from lthrun.config.loading import load_config
-from lthrun.levels.plan import Ground, Level, chain, dense, replays
+from lthrun.levels.plan import Conditions, Level, chain, dense, replays
 
-GROUND = Ground({"images": "x"}, 92, "cpu", "float32")
+CONDITIONS = Conditions({"images": "x"}, 92, "cpu", "float32")
 
 
-def levels(ground: Ground = GROUND, **settings: Any) -> list[Level]:
-    return chain(load_config(None, "ticket", options=settings), ground)  # type: ignore[arg-type]
+def levels(conditions: Conditions = CONDITIONS, **settings: Any) -> list[Level]:
+    return chain(load_config(None, "ticket", options=settings), conditions)  # type: ignore[arg-type]
 
 
 def test_the_default_ticket_is_four_levels_of_five_epochs():
@@ -35,7 +35,7 @@ def test_under_fasterai_the_clock_goes_on():
 
 
 def test_level_0_is_the_baseline_whatever_comes_after():
-    baseline = dense(load_config(None, "baseline"), GROUND).key
+    baseline = dense(load_config(None, "baseline"), CONDITIONS).key
     for settings in (
         {},
         {"rewind.to": "1ep"},
@@ -85,15 +85,15 @@ def test_how_it_is_pruned_and_rewound_is_in_the_names_from_level_1(key: str):
 
 
 @pytest.mark.parametrize(
-    "ground",
+    "conditions",
     [
-        Ground({"images": "y"}, 92, "cpu", "float32"),
-        Ground({"images": "x"}, 92, "cuda", "float32"),
-        Ground({"images": "x"}, 92, "cpu", "bfloat16"),
+        Conditions({"images": "y"}, 92, "cpu", "float32"),
+        Conditions({"images": "x"}, 92, "cuda", "float32"),
+        Conditions({"images": "x"}, 92, "cpu", "bfloat16"),
     ],
 )
-def test_images_device_and_precision_are_in_every_name(ground: Ground):
-    assert not {level.key for level in levels()} & {level.key for level in levels(ground)}
+def test_images_device_and_precision_are_in_every_name(conditions: Conditions):
+    assert not {level.key for level in levels()} & {level.key for level in levels(conditions)}
 
 
 def test_where_data_and_results_lie_is_in_no_name():

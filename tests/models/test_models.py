@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from lthrun.config.loading import load_config
-from lthrun.config.sections import Where
+from lthrun.config.sections import LayerSelection
 from lthrun.errors import UserError
-from lthrun.models import MODELS, build
-from lthrun.sparsity.layer_selection import prunable
+from lthrun.models import MODELS, build_model
+from lthrun.sparsity.layer_selection import select_prunable
 
 # With 1,000 classes, from torchvision's own pages.
 PUBLISHED = {
@@ -49,7 +49,7 @@ def test_each_model_has_its_line_its_classes_and_something_to_prune(name: str):
     with torch.device("meta"):
         model = MODELS[name](5)
     assert [m for m in model.modules() if isinstance(m, nn.Linear)][-1].out_features == 5
-    assert prunable(model, Where())
+    assert select_prunable(model, LayerSelection())
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -79,15 +79,15 @@ def test_images_too_small_for_a_model_are_refused(name: str):
 
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v3_small", "efficientnet_b0", "densenet121"])
 def test_the_seed_alone_decides_the_initial_weights(name: str):
-    first = build(name, 3, 0).state_dict()
+    first = build_model(name, 3, 0).state_dict()
     torch.rand(7)
-    second, other = build(name, 3, 0).state_dict(), build(name, 3, 1).state_dict()
+    second, other = build_model(name, 3, 0).state_dict(), build_model(name, 3, 1).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
 def test_resnet20_is_that_of_the_paper():
-    model = build("resnet20", 10, 0)
+    model = build_model("resnet20", 10, 0)
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert sum(p.numel() for p in model.parameters()) == 269_722, "0.27 M in the paper's table 6"
     assert len(convolutions) + 1 == 20
@@ -97,7 +97,7 @@ def test_resnet20_is_that_of_the_paper():
 
 
 def test_resnet20_shortcuts_take_every_second_pixel_and_pad_with_zeros():
-    model = build("resnet20", 10, 0).eval()
+    model = build_model("resnet20", 10, 0).eval()
     block = model.get_submodule("blocks.3")
     nn.init.zeros_(block.get_parameter("conv2.weight"))  # nothing is left but the shortcut
     x = torch.rand(1, 16, 9, 9)
@@ -118,5 +118,5 @@ def test_each_model_is_pruned_and_rewound_through_the_command_line(name: str, lt
     assert outcome.status == 0, outcome.err
     summary = json.loads(outcome.out)
     for layer, (removed, total) in summary["levels"][1]["layers"].items():
-        filters = build(name, 2, 0).get_parameter(layer).shape[0] if removed * 2 != total else 2
+        filters = build_model(name, 2, 0).get_parameter(layer).shape[0] if removed * 2 != total else 2
         assert removed == round(filters / 2) * (total // filters), layer

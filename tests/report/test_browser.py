@@ -108,10 +108,10 @@ def test_it_renders_fits_and_keeps_to_itself(
     assert all(page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)"))
     assert page.locator("figure img").count() == 5 and page.locator("table").count() >= 6
     for shown in (seen.pixels(), seen.pixels(page.locator("figure img").nth(1))):
-        ground = shown[2, -3].mean()
-        assert ground > 240 if scheme == "light" else ground < 40
-        assert abs(shown.mean(axis=2) - ground).max() > 140, "there is something on the ground, and it can be seen"
-        assert 0.005 < (abs(shown.mean(axis=2) - ground) > 60).mean() < 0.6
+        conditions = shown[2, -3].mean()
+        assert conditions > 240 if scheme == "light" else conditions < 40
+        assert abs(shown.mean(axis=2) - conditions).max() > 140, "there is something on the ground, and it can be seen"
+        assert 0.005 < (abs(shown.mean(axis=2) - conditions) > 60).mean() < 0.6
     assert seen.said == [] and outside(seen, pages[which]) == []
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from lthrun.sparsity import masks
 from lthrun.sparsity.criteria import CRITERIA, Weights
-from lthrun.sparsity.measured_criteria import PASSES, Case
+from lthrun.sparsity.measured_criteria import PASSES, ScoringContext
 
 FORMULAS = {
     "large_final": lambda w, w0, wl: np.abs(w),
@@ -79,7 +79,7 @@ def holding(state: dict[str, Tensor]) -> nn.Module:
     return model
 
 
-def case(sparsity: float = 60.0, previous: dict[str, Tensor] | None = None, context: str = "global") -> Case:
+def case(sparsity: float = 60.0, previous: dict[str, Tensor] | None = None, context: str = "global") -> ScoringContext:
     start = net().state_dict()
     draw = torch.Generator().manual_seed(9)
     trained = {
@@ -88,10 +88,10 @@ def case(sparsity: float = 60.0, previous: dict[str, Tensor] | None = None, cont
     trained["1.running_var"] = trained["1.running_var"].abs()
     masking = previous or {}
     for state in (start, trained):
-        masks.apply(state, masking)
-    return Case(
+        masks.apply_masks(state, masking)
+    return ScoringContext(
         NAMES, trained, start, masking, sparsity, holding, batches,
-        lambda scores, percent, before: masks.make(scores, percent, "weight", context, before),
+        lambda scores, percent, before: masks.make_masks(scores, percent, "weight", context, before),
     )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def test_a_single_synflow_pass_is_the_flow_of_magnitudes_through_each_weight():
         model.float().load_state_dict(values)
         return model
 
-    here = Case(
+    here = ScoringContext(
         list(state), state, state, {}, 10.0, hold, lambda: [(torch.rand(1, 3, 1, 1), torch.zeros(1))],
         lambda scores, percent, before: {n: torch.ones_like(s, dtype=torch.bool) for n, s in scores.items()},
     )  # fmt: skip
@@ -203,7 +203,7 @@ def test_wanda_of_a_linear_layer_that_sees_pictures():
     """ConvNeXt's linear layers see [batch, height, width, features]."""
     model = nn.Sequential(nn.Linear(3, 2, bias=False))
     images = torch.rand(4, 5, 6, 3)
-    here = Case(
+    here = ScoringContext(
         ["0.weight"], model.state_dict(), {}, {}, 50.0, lambda state: model, lambda: [(images, images)], lambda *_: {}
     )  # fmt: skip
     expected = model[0].weight.abs() * images.reshape(-1, 3).square().sum(0).sqrt()

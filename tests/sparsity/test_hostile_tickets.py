@@ -182,12 +182,12 @@ def loads_or_refuses(load: Any, path: Path) -> None:
 
 @FUZZ
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6), st.integers(0, 400))
-def test_mutated_tickets(tmp_path: Path, changes: list[tuple[int, int]], cut: int):
+def test_mutated_tickets(tmp_path: Path, changes: list[tuple[int, int]], shorten: int):
     content = bytearray(ticket_file(GOOD))
     for place, value in changes:
         content[place % len(content)] = value
     file = tmp_path / "t.safetensors"
-    for whole in (content, content[:cut]):
+    for whole in (content, content[:shorten]):
         file.write_bytes(whole)
         loads_or_refuses(lthrun.load_ticket, file)
 
@@ -250,10 +250,10 @@ def test_configs_of_any_tree(tmp_path: Path, experiment: str, tree: dict[str, An
 
 @FUZZ
 @given(st.sampled_from(["baseline", "ticket", "prune", "supermask", "connectivity"]), SECTIONS, st.text(max_size=30))
-def test_options_of_any_kind(experiment: str, tree: dict[str, Any], setting: str):
+def test_options_of_any_kind(experiment: str, tree: dict[str, Any], context: str):
     from lthrun.config.loading import load_config
 
-    for sets, options in (((setting, f"training.epochs={setting}"), {}), ((), tree)):
+    for sets, options in (((context, f"training.epochs={context}"), {}), ((), tree)):
         try:
             load_config(None, experiment, sets, options)
         except lthrun.UserError as error:

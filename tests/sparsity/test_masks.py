@@ -25,10 +25,10 @@ def scores_of(shape: tuple[int, ...], seed: int, levels: int = 10**6) -> torch.T
 
 def groups(mask: torch.Tensor, granularity: str) -> np.ndarray:
     """Per group the set of values its members have, found by walking over all weights."""
-    spanned = GRANULARITIES[granularity].conv
+    group_dims = GRANULARITIES[granularity].conv
     found: dict[tuple[int, ...], set[bool]] = {}
     for place in np.ndindex(*mask.shape):
-        key = tuple(0 if dim in spanned else i for dim, i in enumerate(place))
+        key = tuple(0 if dim in group_dims else i for dim, i in enumerate(place))
         found.setdefault(key, set()).add(bool(mask[place]))
     assert all(len(values) == 1 for values in found.values()), "a group was torn apart"
     return np.array([values.pop() for values in found.values()])
@@ -41,9 +41,9 @@ def test_local_count_is_the_rounded_share_of_the_groups(shape, sparsity, granula
     removed = round(sparsity / 100 * n)
     if removed == n:
         with pytest.raises(UserError, match="layer collapse, a would lose all its"):
-            masks.make(scores, sparsity, granularity)
+            masks.make_masks(scores, sparsity, granularity)
     else:
-        keep = groups(masks.make(scores, sparsity, granularity)["a"], granularity)
+        keep = groups(masks.make_masks(scores, sparsity, granularity)["a"], granularity)
         assert (len(keep), int((~keep).sum())) == (n, removed)
 
 
@@ -59,11 +59,11 @@ def test_global_weights_are_the_lowest_of_all_with_ties_by_index(all_shapes, spa
         for i, name in enumerate(scores)
     }
     if all(mask.any() for mask in expected.values()):
-        made = masks.make(scores, sparsity, context="global")
+        made = masks.make_masks(scores, sparsity, context="global")
         assert all(torch.equal(made[name], expected[name]) for name in scores)
     else:
         with pytest.raises(UserError):
-            masks.make(scores, sparsity, context="global")
+            masks.make_masks(scores, sparsity, context="global")
 
 
 def test_global_groups_are_weighted_by_size():
@@ -72,20 +72,20 @@ def test_global_groups_are_weighted_by_size():
         "a": torch.tensor([1.0, 2.0, 9.0, 9.0]).view(4, 1, 1, 1),
         "b": torch.tensor([3.0, 8.0]).view(2, 1, 1, 1).expand(2, 1, 3, 3).contiguous(),
     }
-    made = masks.make(scores, 50, "kernel", "global")
+    made = masks.make_masks(scores, 50, "kernel", "global")
     assert made["a"].flatten().tolist() == [False, False, True, True]
     assert made["b"].flatten(1).any(1).tolist() == [False, True]
 
 
 def test_local_ranks_each_tensor_by_itself():
     scores = {"low": torch.arange(4.0).view(4, 1, 1, 1), "high": torch.arange(4.0).view(4, 1, 1, 1) + 100}
-    assert [int(m.sum()) for m in masks.make(scores, 50).values()] == [2, 2]
+    assert [int(m.sum()) for m in masks.make_masks(scores, 50).values()] == [2, 2]
     with pytest.raises(UserError, match="layer collapse, low would lose all its 4 weights"):
-        masks.make(scores, 50, context="global")
+        masks.make_masks(scores, 50, context="global")
 
 
 def test_equal_scores_go_by_index():
-    assert masks.make({"a": torch.zeros(6, 1, 1, 1)}, 50)["a"].flatten().tolist() == [False] * 3 + [True] * 3
+    assert masks.make_masks({"a": torch.zeros(6, 1, 1, 1)}, 50)["a"].flatten().tolist() == [False] * 3 + [True] * 3
 
 
 @given(shapes, st.integers(1, 9), st.floats(1, 90), st.integers(0, 99), st.sampled_from(CONV))
@@ -93,7 +93,7 @@ def test_masks_are_nested_from_level_to_level(shape, steps, sparsity, seed, gran
     previous = None
     for level, target in enumerate(sparsity * k / steps for k in range(steps + 1)):
         try:
-            made = masks.make({"a": scores_of(shape, seed + level)}, target, granularity, previous=previous)
+            made = masks.make_masks({"a": scores_of(shape, seed + level)}, target, granularity, previous=previous)
         except UserError:
             return
         if previous is not None:
@@ -102,10 +102,10 @@ def test_masks_are_nested_from_level_to_level(shape, steps, sparsity, seed, gran
 
 
 def test_an_unnested_mask_would_bring_weights_back():
-    first = masks.make({"a": torch.tensor([0.0, 1, 2, 3]).view(4, 1, 1, 1)}, 50)
+    first = masks.make_masks({"a": torch.tensor([0.0, 1, 2, 3]).view(4, 1, 1, 1)}, 50)
     later = {"a": torch.tensor([9.0, 8, 1, 0]).view(4, 1, 1, 1)}
-    assert masks.make(later, 50)["a"].flatten().tolist() == [True, True, False, False]
-    assert torch.equal(masks.make(later, 50, previous=first)["a"], first["a"])
+    assert masks.make_masks(later, 50)["a"].flatten().tolist() == [True, True, False, False]
+    assert torch.equal(masks.make_masks(later, 50, previous=first)["a"], first["a"])
 
 
 @given(st.lists(shapes, min_size=1, max_size=4), percents, st.integers(0, 99), st.sampled_from(CONV))
@@ -113,7 +113,7 @@ def test_global_groups_are_the_lowest_of_all_by_mean_score(all_shapes, sparsity,
     """The kept groups all score at least as high as the pruned ones, and the weights pruned are nearest to the target."""
     scores = {f"t{i}": scores_of(shape, seed + i) for i, shape in enumerate(all_shapes)}
     try:
-        made = masks.make(scores, sparsity, granularity, "global")
+        made = masks.make_masks(scores, sparsity, granularity, "global")
     except UserError:
         return
     dims = GRANULARITIES[granularity].conv
@@ -134,7 +134,7 @@ def test_global_groups_are_the_lowest_of_all_by_mean_score(all_shapes, sparsity,
 def test_rounding_keeps_a_multiple_and_the_best(shape, sparsity, multiple, seed):
     scores = {"a": scores_of(shape, seed)}
     n, wanted = scores["a"].numel(), scores["a"].numel() - round(sparsity / 100 * scores["a"].numel())
-    kept = int(masks.make(scores, sparsity, round_to=multiple)["a"].sum()) if multiple > 1 else wanted
+    kept = int(masks.make_masks(scores, sparsity, round_to=multiple)["a"].sum()) if multiple > 1 else wanted
     if multiple == 1:
         return
     if n < multiple or wanted == n:
@@ -142,17 +142,17 @@ def test_rounding_keeps_a_multiple_and_the_best(shape, sparsity, multiple, seed)
     else:
         allowed = range(multiple, n + 1, multiple)
         assert kept in allowed and abs(kept - wanted) == min(abs(k - wanted) for k in allowed)
-        mask = masks.make(scores, sparsity, round_to=multiple)["a"]
+        mask = masks.make_masks(scores, sparsity, round_to=multiple)["a"]
         assert kept == n or scores["a"][~mask].max() <= scores["a"][mask].min()
 
 
 def test_rounding_never_leaks_between_layers():
     """The same global ranking, rounded in one layer more than in another: each is the nearest multiple of its own count."""
     scores = {"a": torch.arange(20.0).view(20, 1, 1, 1), "b": torch.arange(30.0).view(30, 1, 1, 1) + 0.5}
-    plain = masks.make(scores, 30, context="global")
+    plain = masks.make_masks(scores, 30, context="global")
     counts = {name: int(mask.sum()) for name, mask in plain.items()}
     assert counts == {"a": 12, "b": 23}  # by hand: the 15 lowest of 0, 0.5, 1, 1.5 … 7 are 8 of a and 7 of b
-    made = masks.make(scores, 30, context="global", round_to=8)
+    made = masks.make_masks(scores, 30, context="global", round_to=8)
     assert {name: int(mask.sum()) for name, mask in made.items()} == {"a": 16, "b": 24}
 
 
@@ -166,41 +166,41 @@ def test_rounding_never_leaks_between_layers():
 def test_n_of_m_keeps_the_n_best_of_every_m_input_channels(out, blocks, side, pattern, seed):
     n, m = pattern
     score = scores_of((out, blocks * m, side, side), seed)
-    mask = masks.make({"a": score}, 100 * (m - n) / m, f"{n}:{m}")["a"]
+    mask = masks.make_masks({"a": score}, 100 * (m - n) / m, f"{n}:{m}")["a"]
     for o, b, y, x in np.ndindex(out, blocks, side, side):
         block, keep = score[o, b * m : (b + 1) * m, y, x], mask[o, b * m : (b + 1) * m, y, x]
         assert int(keep.sum()) == n and block[keep].min() >= block[~keep].max()
 
 
 def test_n_of_m_of_a_linear_layer_and_of_one_that_does_not_divide():
-    mask = masks.make({"fc": torch.tensor([[1.0, 4, 3, 2, 9, 8, 7, 6]])}, 50, "2:4")["fc"]
+    mask = masks.make_masks({"fc": torch.tensor([[1.0, 4, 3, 2, 9, 8, 7, 6]])}, 50, "2:4")["fc"]
     assert mask.tolist() == [[False, True, True, False, True, True, False, False]]
     with pytest.raises(UserError, match=r"conv1.weight has 3 input channels, which is no multiple of 4"):
-        masks.make({"conv1.weight": torch.ones(2, 3, 1, 1)}, 50, "2:4")
+        masks.make_masks({"conv1.weight": torch.ones(2, 3, 1, 1)}, 50, "2:4")
 
 
 @pytest.mark.parametrize(("granularity", "pruned"), [("row", [[0, 0], [1, 1]]), ("column", [[0, 1], [0, 1]])])
 def test_rows_and_columns_of_a_linear_layer(granularity, pruned):
     """A row is what makes one output, a column what one input goes to."""
     score = torch.tensor([[0.0, 3.0], [2.0, 9.0]])  # means of rows 1.5 and 5.5, of columns 1 and 6
-    assert masks.make({"fc": score}, 50, granularity)["fc"].int().tolist() == pruned
+    assert masks.make_masks({"fc": score}, 50, granularity)["fc"].int().tolist() == pruned
 
 
 def test_a_linear_layer_has_no_kernels():
     with pytest.raises(UserError, match=r"found kernel; fc.weight is of a linear layer, which has weight, row, column"):
-        masks.make({"fc.weight": torch.ones(4, 4)}, 50, "kernel")
+        masks.make_masks({"fc.weight": torch.ones(4, 4)}, 50, "kernel")
 
 
 def test_layers_are_pruned_whole_where_that_was_asked_for():
     scores = {name: torch.full((2, 2, 1, 1), value) for name, value in (("a", 3.0), ("b", 1.0), ("c", 2.0))}
-    made = masks.make(scores, 40, "layer", "global")
+    made = masks.make_masks(scores, 40, "layer", "global")
     assert {name: bool(mask.any()) for name, mask in made.items()} == {"a": True, "b": False, "c": True}
     with pytest.raises(UserError, match="all layers would be pruned"):
-        masks.make({"a": scores["a"]}, 90, "layer", "global")
+        masks.make_masks({"a": scores["a"]}, 90, "layer", "global")
 
 
 def test_layers_may_have_targets_of_their_own():
-    made = masks.make(
+    made = masks.make_masks(
         {"a": torch.arange(10.0).view(10, 1, 1, 1), "b": torch.arange(10.0).view(10, 1, 1, 1)}, {"a": 20, "b": 70}
     )
     assert [int((~mask).sum()) for mask in made.values()] == [2, 7]
@@ -209,8 +209,8 @@ def test_layers_may_have_targets_of_their_own():
 @given(shapes, st.integers(0, 99), st.sampled_from(CONV), st.sampled_from(["local", "global"]))
 def test_where_sparsity_falls_weights_come_back_and_none_is_lost(shape, seed, granularity, context):
     try:
-        dense = masks.make({"a": scores_of(shape, seed)}, 80, granularity, context)
-        again = masks.make({"a": scores_of(shape, seed + 1)}, 30, granularity, context, dense)
+        dense = masks.make_masks({"a": scores_of(shape, seed)}, 80, granularity, context)
+        again = masks.make_masks({"a": scores_of(shape, seed + 1)}, 30, granularity, context, dense)
     except UserError:
         return
     assert not (dense["a"] & ~again["a"]).any(), "what was kept stays"
@@ -222,26 +222,26 @@ def test_where_sparsity_falls_weights_come_back_and_none_is_lost(shape, seed, gr
 def test_the_highest_of_the_pruned_come_back_first():
     scores = {"a": torch.tensor([1.0, 2, 3, 4, 5, 6, 7, 8]).view(8, 1, 1, 1)}
     sparse = {"a": torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]).bool().view(8, 1, 1, 1)}
-    assert masks.make(scores, 25, previous=sparse)["a"].flatten().int().tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert masks.make_masks(scores, 25, previous=sparse)["a"].flatten().int().tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, torch.inf, -torch.inf])
 def test_scores_that_are_all_the_same_go_by_index(value):
-    mask = masks.make({"a": torch.full((4, 2, 1, 1), value)}, 50)["a"]
+    mask = masks.make_masks({"a": torch.full((4, 2, 1, 1), value)}, 50)["a"]
     assert mask.flatten().int().tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 @given(shapes, st.integers(0, 99))
 def test_a_random_mask_keeps_as_many_in_each_layer(shape, seed):
     mask = {"a": scores_of(shape, seed) > 0}
-    drawn = masks.drawn(mask, torch.Generator().manual_seed(seed))
+    drawn = masks.draw_random_masks(mask, torch.Generator().manual_seed(seed))
     assert drawn["a"].shape == mask["a"].shape and int(drawn["a"].sum()) == int(mask["a"].sum())
 
 
 @given(st.sampled_from([*CONV, "2:4"]), st.integers(0, 99))
 def test_a_random_mask_of_groups_is_one_of_groups(granularity, seed):
-    made = masks.make({"a": scores_of((6, 4, 3, 3), seed)}, 50, granularity)
-    drawn = masks.drawn(made, torch.Generator().manual_seed(seed), granularity)["a"]
+    made = masks.make_masks({"a": scores_of((6, 4, 3, 3), seed)}, 50, granularity)
+    drawn = masks.draw_random_masks(made, torch.Generator().manual_seed(seed), granularity)["a"]
     assert int(drawn.sum()) == int(made["a"].sum())
     if granularity == "2:4":
         assert (drawn.sum(1) == 2).all()
@@ -251,7 +251,7 @@ def test_a_random_mask_of_groups_is_one_of_groups(granularity, seed):
 
 def test_nan_names_the_layer():
     with pytest.raises(UserError, match="layer3.weight: its scores are not numbers"):
-        masks.make({"layer3.weight": torch.tensor([0.0, torch.nan]).view(2, 1, 1, 1)}, 50)
+        masks.make_masks({"layer3.weight": torch.tensor([0.0, torch.nan]).view(2, 1, 1, 1)}, 50)
 
 
 @settings(deadline=None)
@@ -268,14 +268,14 @@ def test_held_weights_stay_zero_whatever_momentum_says(sparsity, name, seed):
         optimizer.zero_grad()
         model(torch.randn(2, 3, 5, 5)).square().mean().backward()
         optimizer.step()
-    made = masks.make({"weight": model.weight.detach().abs()}, sparsity)
-    hold = masks.Hold({"weight": model.weight}, made, optimizer)
+    made = masks.make_masks({"weight": model.weight.detach().abs()}, sparsity)
+    hold = masks.MaskHook({"weight": model.weight}, made, optimizer)
     for _ in range(4):
         assert not model.weight[~made["weight"]].any()
         optimizer.zero_grad()
         model(torch.randn(2, 3, 5, 5)).square().mean().backward()
         optimizer.step()
-    assert masks.zeros({"weight": model.weight}, made)["weight"] == [round(sparsity / 100 * 108), 108]
+    assert masks.count_pruned({"weight": model.weight}, made)["weight"] == [round(sparsity / 100 * 108), 108]
     hold.remove()
     optimizer.step()
     assert model.weight[~made["weight"]].any() or not (~made["weight"]).any(), "after remove() they are free"
@@ -283,8 +283,8 @@ def test_held_weights_stay_zero_whatever_momentum_says(sparsity, name, seed):
 
 def test_sparsity_is_counted_on_the_weights_not_on_the_mask():
     mask = {"a": torch.tensor([True, False, False, False])}
-    assert masks.zeros({"a": torch.tensor([0.0, 0.0, 5.0, 0.0])}, mask) == {"a": [2, 4]}
-    assert masks.sparsity({"a": [2, 4], "b": [0, 4]}) == 25.0
+    assert masks.count_pruned({"a": torch.tensor([0.0, 0.0, 5.0, 0.0])}, mask) == {"a": [2, 4]}
+    assert masks.counted_sparsity({"a": [2, 4], "b": [0, 4]}) == 25.0
 
 
 def test_frozen_weights_stay_at_their_value():
@@ -292,11 +292,11 @@ def test_frozen_weights_stay_at_their_value():
     weight = torch.nn.Parameter(torch.randn(4, 3, 3, 3))
     initial, mask = weight.detach().clone(), {"weight": torch.rand(4, 3, 3, 3) > 0.5}
     optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, weight_decay=0.1)
-    masks.Hold({"weight": weight}, mask, optimizer, {"weight": initial})
+    masks.MaskHook({"weight": weight}, mask, optimizer, {"weight": initial})
     for _ in range(5):
         weight.grad = torch.randn_like(weight)
         optimizer.step()
     gone = ~mask["weight"]
     assert torch.equal(weight[gone], initial[gone]) and not torch.equal(weight[~gone], initial[~gone])
-    counted = masks.zeros({"weight": weight}, mask, {"weight": initial})
+    counted = masks.count_pruned({"weight": weight}, mask, {"weight": initial})
     assert counted == {"weight": [int(gone.sum()), 108]}

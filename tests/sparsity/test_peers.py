@@ -26,9 +26,9 @@ from lthrun.errors import UserError
 from lthrun.sparsity import masks
 from lthrun.sparsity.criteria import CRITERIA, Weights
 from lthrun.sparsity.granularities import GRANULARITIES
-from lthrun.sparsity.layer_selection import channel_masks
-from lthrun.sparsity.measured_criteria import Case
-from lthrun.sparsity.schedules import SCHEDULES, Course
+from lthrun.sparsity.layer_selection import make_channel_masks
+from lthrun.sparsity.measured_criteria import ScoringContext
+from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams
 
 pytest.importorskip("fasterai")
 fasterai = pytest.importorskip("fasterai.sparse.all")
@@ -70,11 +70,11 @@ FORMULAS: dict[str, Callable[[float, float, float], float]] = {
 THEIR_NAMES = {n: n for n in ("one_shot", "iterative", "agp", "one_cycle", "dsd")} | {"cosine": "cos", "linear": "lin"}
 
 
-def members(shape: Sequence[int], spanned: Sequence[int]) -> list[list[int]]:
+def members(shape: Sequence[int], group_dims: Sequence[int]) -> list[list[int]]:
     """The flat indices of each group's members, groups in the order of their first members."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for flat, place in enumerate(itertools.product(*map(range, shape))):
-        groups.setdefault(tuple(0 if d in spanned else i for d, i in enumerate(place)), []).append(flat)
+        groups.setdefault(tuple(0 if d in group_dims else i for d, i in enumerate(place)), []).append(flat)
     return list(groups.values())
 
 
@@ -212,10 +212,10 @@ def compare(theirs: Tensors, ours: Tensors, brute: Tensors, *rule: Any) -> None:
     shifted by each tensor's minimum."""
     right = brute_masks(brute, *rule)
     if all(mask.any() for mask in right.values()):
-        assert differing(masks.make(ours, *rule), right) == 0
+        assert differing(masks.make_masks(ours, *rule), right) == 0
     else:
         with pytest.raises(UserError, match="layer collapse"):
-            masks.make(ours, *rule)
+            masks.make_masks(ours, *rule)
     if rule[2] == "global":
         right = brute_masks({name: score - score.min().clamp(max=0) for name, score in brute.items()}, *rule)
     if all(mask.any() for mask in right.values()):
@@ -283,7 +283,7 @@ def test_resnet18(context: str, kept_in_addition: int) -> None:
     scores = {name: m.weight.detach().abs() for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     fasterai.Sparsifier(model, "weight", context, fasterai.large_final).sparsify_model(0.5)
     theirs = {name: model.get_submodule(name)._mask.bool() for name in scores}
-    made = masks.make(scores, 50.0, context=context)
+    made = masks.make_masks(scores, 50.0, context=context)
     assert removed(made) == 5_583_456
     assert removed(theirs) == 5_583_456 - kept_in_addition
     assert not any((made[name] & ~theirs[name]).any() for name in made)
@@ -295,7 +295,7 @@ def test_same_mask_where_each_layer_has_its_sparsity(granularity: str) -> None:
     targets = dict(zip(start, (20.0, 50.0, 75.0), strict=True))
     ours, brute = scored("large_final", trained, start)
     theirs = Peer(start, "large_final", granularity, "local").train_to(trained).prune(targets)
-    made = masks.make(ours, targets, granularity)
+    made = masks.make_masks(ours, targets, granularity)
     for name, sparsity in targets.items():
         assert differing({name: made[name]}, brute_masks({name: brute[name]}, sparsity, granularity)) == 0
         same_but_for_the_threshold({name: theirs[name]}, {name: made[name]}, sparsity, granularity, "local")
@@ -317,7 +317,7 @@ def test_same_mask_two_of_four(criterion: str) -> None:
     ours, brute = scored(criterion, trained, start)
     right = {name: two_of_four(score) for name, score in brute.items()}
     theirs = Peer(start, criterion, "weight", "local", nm=True).train_to(trained).prune(50.0)
-    assert differing(masks.make(ours, 50.0, "2:4"), right) == differing(theirs, right) == 0
+    assert differing(masks.make_masks(ours, 50.0, "2:4"), right) == differing(theirs, right) == 0
 
 
 def test_two_of_four_that_fasterai_leaves_out() -> None:
@@ -327,7 +327,7 @@ def test_two_of_four_that_fasterai_leaves_out() -> None:
     _, linear = draw([(10, 24)], seed=0)
     for weights in (odd, equal, linear):
         ours, brute = scored("large_final", weights, weights)
-        made = masks.make(ours, 50.0, "2:4")
+        made = masks.make_masks(ours, 50.0, "2:4")
         assert torch.equal(made["0.weight"], two_of_four(brute["0.weight"])) and percent(made) == [50.0]
     for weights in (odd, equal):
         assert removed(Peer(weights, "large_final", "weight", "local", nm=True).prune(50.0)) == 0
@@ -344,7 +344,9 @@ def measured(criterion: str, batches: list[tuple[Tensor, Tensor]]) -> Tensors:
     """lthrun's scores of `net()`."""
     state = {name: tensor.detach() for name, tensor in net().named_parameters()}
     names = [name for name in state if name.endswith("weight")]
-    return CRITERIA[criterion](Case(names, state, state, {}, 50.0, lambda _: net(), lambda: batches, masks.make))
+    return CRITERIA[criterion](
+        ScoringContext(names, state, state, {}, 50.0, lambda _: net(), lambda: batches, masks.make_masks)
+    )
 
 
 BATCHES = [(torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(n)), torch.arange(n) % 5) for n in (8, 5)]
@@ -386,7 +388,7 @@ def test_counts(sizes: list[int], sparsity: float, theirs: int, ours: int) -> No
     """50 % of ten layers of 40 weights; and 29 % of 100, where 0.29 · 100 is 28.999… and cut off."""
     start, trained = draw([(4, size // 4) for size in sizes], seed=0)
     assert removed(Peer(start, "large_final", "weight", "local").train_to(trained).prune(sparsity)) == theirs
-    assert removed(masks.make(scored("large_final", trained, start)[0], sparsity)) == ours
+    assert removed(masks.make_masks(scored("large_final", trained, start)[0], sparsity)) == ours
 
 
 @pytest.mark.parametrize("criterion", ["large_final", "movement", "squared_final"])
@@ -398,7 +400,7 @@ def test_equal_scores_all_stay(criterion: str) -> None:
     ours, brute = scored(criterion, start, start)
     for sparsity in SPARSITIES:
         assert removed(Peer(start, criterion, "weight", "local").prune(sparsity)) == 0
-        made = masks.make(ours, sparsity)
+        made = masks.make_masks(ours, sparsity)
         assert removed(made) == round(sparsity / 100 * 288)
         assert differing(made, brute_masks(brute, sparsity)) == 0
 
@@ -418,7 +420,7 @@ def test_global_negative_scores(criterion: str, theirs_percent: list[float], our
     start, trained = draw([(16, 8, 3, 3)] * 2, seed=0)
     theirs = Peer(start, criterion, "weight", "global").train_to(trained).prune(50.0)
     ours, brute = scored(criterion, trained, start)
-    made = masks.make(ours, 50.0, context="global")
+    made = masks.make_masks(ours, 50.0, context="global")
     assert (percent(theirs), percent(made)) == (theirs_percent, ours_percent)
     compare(theirs, ours, brute, 50.0, "weight", "global")
 
@@ -434,7 +436,7 @@ def test_global_random_is_not_random(seed: int) -> None:
     assert removed(theirs) != 50_049
     generator = torch.Generator().manual_seed(seed)
     scores = {name: CRITERIA["random"](Weights(w, w, w, generator)) for name, w in start.items()}
-    made = masks.make(scores, 50.0, context="global")
+    made = masks.make_masks(scores, 50.0, context="global")
     assert abs(percent(made)[0] - 50) < 20  # four standard deviations
     assert removed(made) == 50_050
 
@@ -450,7 +452,7 @@ def test_global_groups_of_different_sizes(sparsity: float, theirs_percent: float
         weights["0.weight"] *= 1.8
     theirs = Peer(start, "large_final", "filter", "global").train_to(trained).prune(sparsity)
     ours, brute = scored("large_final", trained, start)
-    made = masks.make(ours, sparsity, "filter", "global")
+    made = masks.make_masks(ours, sparsity, "filter", "global")
     same_but_for_the_threshold(theirs, brute_masks(brute, sparsity, "filter", "global"), sparsity, "filter", "global")
     total = sum(mask.numel() for mask in made.values())
     assert round(100 * removed(theirs) / total, 1) == theirs_percent
@@ -468,7 +470,7 @@ def test_global_never_empties_a_layer() -> None:
     # 288 · 0.6 = 172.8: 171 were to go, of which one stays
     assert {name: int(mask.sum()) for name, mask in theirs.items()} == {"0.weight": 1, "1.weight": 117}
     with pytest.raises(UserError, match=r"layer collapse, 0\.weight would lose all its 144 weights"):
-        masks.make(scored("large_final", start, start)[0], 60.0, context="global")
+        masks.make_masks(scored("large_final", start, start)[0], 60.0, context="global")
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -480,10 +482,10 @@ def test_a_whole_layer_never_goes(kind: str) -> None:
         assert removed(Peer(start, "large_final", "layer", context).prune(sparsity)) == 0
         right = brute_masks(brute, sparsity, "layer", context)
         if any(mask.any() for mask in right.values()):
-            assert differing(masks.make(ours, sparsity, "layer", context), right) == 0
+            assert differing(masks.make_masks(ours, sparsity, "layer", context), right) == 0
         else:
             with pytest.raises(UserError, match="all layers would be pruned"):
-                masks.make(ours, sparsity, "layer", context)
+                masks.make_masks(ours, sparsity, "layer", context)
 
 
 @pytest.mark.parametrize(("stay", "theirs_stay", "ours_stay"), [(8, 16, 8), (12, 16, 16), (10, 16, 8), (1, 8, 8)])
@@ -493,7 +495,7 @@ def test_round_to(stay: int, theirs_stay: int, ours_stay: int) -> None:
     ours, brute = scored("large_final", trained, start)
     sparsity = 100 * (24 - stay) / 24
     theirs = Peer(start, "large_final", "filter", "local").train_to(trained).prune(sparsity, round_to=8)
-    made = masks.make(ours, sparsity, "filter", round_to=8)
+    made = masks.make_masks(ours, sparsity, "filter", round_to=8)
     assert differing(theirs, brute_masks(brute, 100 * (24 - theirs_stay) / 24, "filter")) == 0
     assert differing(made, brute_masks(brute, 100 * (24 - ours_stay) / 24, "filter")) == 0
 
@@ -505,7 +507,7 @@ def test_round_to_of_one_layer_leaks_into_the_next() -> None:
     start["0.weight"] *= 10
     ours, brute = scored("large_final", start, start)
     theirs = Peer(start, "large_final", "filter", "global").prune(30.0, round_to=4)
-    made = masks.make(ours, 30.0, "filter", "global", round_to=4)
+    made = masks.make_masks(ours, 30.0, "filter", "global", round_to=4)
     assert differing(made, brute_masks(brute, 30.0, "filter", "global")) == 0
     assert (removed(theirs, "filter"), removed(made, "filter")) == (28, 12)  # 70 %, and 30 %
 
@@ -518,8 +520,8 @@ def test_round_to_fails_in_fasterai() -> None:
         Peer(start, "large_final", "weight", "local").prune(50.0, round_to=8)
     with pytest.raises(RuntimeError, match="out of range"):
         Peer(start, "large_final", "filter", "local").prune(5.0, round_to=8)
-    assert removed(masks.make(ours, 50.0, round_to=8)) == 360 - 184  # 180 lies between 176 and 184
-    assert removed(masks.make(ours, 5.0, "filter", round_to=8)) == 0
+    assert removed(masks.make_masks(ours, 50.0, round_to=8)) == 360 - 184  # 180 lies between 176 and 184
+    assert removed(masks.make_masks(ours, 5.0, "filter", round_to=8)) == 0
 
 
 class Behind(nn.Sequential):
@@ -541,7 +543,7 @@ def test_filters_take_bias_and_batch_norm_with_them(kind: type[nn.Sequential]) -
     assert int(kept.sum()) == 5
     assert all(torch.equal(tensor.bool(), kept) for tensor in (layer.bias, norm.weight, norm.bias))
     assert "_mask" not in dict(norm.named_buffers())
-    made = channel_masks(model, {"0.weight": layer._mask.bool().expand_as(layer.weight)})
+    made = make_channel_masks(model, {"0.weight": layer._mask.bool().expand_as(layer.weight)})
     assert [*made] == (["0.bias"] if kind is Behind else ["0.bias", "1.weight", "1.bias"])
     assert all(torch.equal(mask, kept) for mask in made.values())
 
@@ -562,7 +564,7 @@ def test_same_schedule(name: str, start: float, end: float) -> None:
     theirs = getattr(fasterai_schedules, THEIR_NAMES[name])
     schedule = fasterai_schedules.Schedule(theirs.sched_func, start_pct=0.25)
     for index in range(name == "one_shot", 1001):
-        ours = SCHEDULES[name](index / 1000, Course(start, end))
+        ours = SCHEDULES[name](index / 1000, ScheduleParams(start, end))
         assert ours == pytest.approx(theirs.sched_func(start, end, index / 1000), abs=1e-9)
         through = schedule.progress(0.25 + 0.75 * index / 1000)
         assert ours == pytest.approx(start + (end - start) * through, abs=1e-9)
@@ -571,7 +573,7 @@ def test_same_schedule(name: str, start: float, end: float) -> None:
 def test_iterative_overshoots_in_floating_point() -> None:
     """The 7th of 25 equal steps: 7/25 · 25 is 7.000000000000001, and its ceiling 8."""
     assert fasterai_schedules.sched_iterative(0.0, 50.0, 7 / 25, 25) == pytest.approx(16.0)
-    assert SCHEDULES["iterative"](7 / 25, Course(0.0, 50.0, steps=25)) == pytest.approx(14.0)
+    assert SCHEDULES["iterative"](7 / 25, ScheduleParams(0.0, 50.0, steps=25)) == pytest.approx(14.0)
 
 
 def test_dense_sparse_dense_flickers() -> None:
@@ -584,12 +586,12 @@ def test_dense_sparse_dense_flickers() -> None:
     generator = torch.Generator().manual_seed(0)
     wished, theirs = [], []
     for step in range(11, 21):
-        sparsity = SCHEDULES["dsd"](step / 20, Course(0.0, 50.0))
+        sparsity = SCHEDULES["dsd"](step / 20, ScheduleParams(0.0, 50.0))
         wished.append(round(sparsity, 1))
         theirs += percent(peer.prune(50 * fasterai_schedules.sched_dsd(0.0, 1.0, step / 20)))
         moved = {name: w + torch.randn(w.shape, generator=generator) * 0.01 for name, w in peer.held().items()}
         ours, brute = scored("large_final", peer.train_to(moved).held(), start)
-        made = masks.make(ours, sparsity, previous=previous)
+        made = masks.make_masks(ours, sparsity, previous=previous)
         assert differing(made, brute_masks(brute, sparsity, alive=previous)) == 0
         assert removed(made) == round(sparsity / 100 * 1152)
         assert not (previous["0.weight"] & ~made["0.weight"]).any(), "taken while the sparsity falls"

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lthrun.config.sections import Training
-from lthrun.sparsity.schedules import SCHEDULES, Course, prunings, targets
+from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams, prunings, sparsity_targets
 from lthrun.training.learning_rates import LEARNING_RATES, rate
 
 courses = st.builds(
-    Course,
+    ScheduleParams,
     start=st.floats(0, 40),
     end=st.floats(40, 99),
     steps=st.integers(1, 40),
@@ -23,23 +23,25 @@ courses = st.builds(
 
 
 def test_the_tutorials_levels():
-    assert targets("iterative", Course()) == pytest.approx([0, 16.6666667, 33.3333333, 50])
+    assert sparsity_targets("iterative", ScheduleParams()) == pytest.approx([0, 16.6666667, 33.3333333, 50])
 
 
 @given(st.floats(0, 99), st.integers(1, 1000))
 def test_iterative_is_target_times_k_over_steps(sparsity, steps):
     """Also at 7 / 25, where ceil(7 / 25 * 25) is 8 in floating point."""
-    assert targets("iterative", Course(0, sparsity, steps)) == pytest.approx(
+    assert sparsity_targets("iterative", ScheduleParams(0, sparsity, steps)) == pytest.approx(
         [sparsity * k / steps for k in range(steps + 1)]
     )
 
 
 def test_geometric_is_frankles_fifth_of_what_remains():
-    assert targets("geometric", Course(0, 100 * (1 - 0.8**4), 4)) == pytest.approx([0, 20, 36, 48.8, 59.04])
+    assert sparsity_targets("geometric", ScheduleParams(0, 100 * (1 - 0.8**4), 4)) == pytest.approx(
+        [0, 20, 36, 48.8, 59.04]
+    )
 
 
 def test_custom_is_the_list():
-    assert targets("custom", Course(sparsities=(20, 36, 50))) == [0, 20, 36, 50]
+    assert sparsity_targets("custom", ScheduleParams(sparsities=(20, 36, 50))) == [0, 20, 36, 50]
 
 
 @pytest.mark.parametrize(
@@ -53,39 +55,39 @@ def test_custom_is_the_list():
     ],
 )  # fmt: skip
 def test_smooth_schedules_at_known_points(name, progress, expected):
-    assert SCHEDULES[name](progress, Course(0, 80, 3)) == pytest.approx(expected)
+    assert SCHEDULES[name](progress, ScheduleParams(0, 80, 3)) == pytest.approx(expected)
 
 
 @given(st.sampled_from(sorted(SCHEDULES)), courses, st.floats(0, 1))
-def test_every_schedule_stays_between_its_ends(name, course, progress):
-    values = course.sparsities if name == "custom" else (course.start, course.end)
-    low, high = min(course.start, *values), max(course.start, *values)
-    assert low - 1e-9 <= SCHEDULES[name](progress, course) <= high + 1e-9
+def test_every_schedule_stays_between_its_ends(name, params, progress):
+    values = params.sparsities if name == "custom" else (params.start, params.end)
+    low, high = min(params.start, *values), max(params.start, *values)
+    assert low - 1e-9 <= SCHEDULES[name](progress, params) <= high + 1e-9
 
 
 @given(st.sampled_from(sorted(set(SCHEDULES) - {"dsd", "custom"})), courses, st.floats(0, 1), st.floats(0, 1))
-def test_all_but_dense_sparse_dense_never_fall_and_end_at_the_target(name, course, one, other):
-    first, second = (SCHEDULES[name](progress, course) for progress in sorted((one, other)))
+def test_all_but_dense_sparse_dense_never_fall_and_end_at_the_target(name, params, one, other):
+    first, second = (SCHEDULES[name](progress, params) for progress in sorted((one, other)))
     assert first <= second + 1e-9
-    assert SCHEDULES[name](1.0, course) == pytest.approx(course.end)
+    assert SCHEDULES[name](1.0, params) == pytest.approx(params.end)
 
 
 @given(courses)
-def test_dense_sparse_dense_falls_back_to_where_it_began(course):
-    assert SCHEDULES["dsd"](1.0, course) == pytest.approx(course.start, abs=1e-9)
+def test_dense_sparse_dense_falls_back_to_where_it_began(params):
+    assert SCHEDULES["dsd"](1.0, params) == pytest.approx(params.start, abs=1e-9)
 
 
 @given(st.sampled_from(sorted(SCHEDULES)), courses)
-def test_there_are_as_many_prunings_as_said(name, course):
-    made = targets(name, course)
-    assert made[0] == 0 and len(made) == 1 + prunings(name, course)
+def test_there_are_as_many_prunings_as_said(name, params):
+    made = sparsity_targets(name, params)
+    assert made[0] == 0 and len(made) == 1 + prunings(name, params)
 
 
 @given(st.sampled_from([name for name, entry in SCHEDULES.items() if entry.stepped]), courses)
-def test_the_stepped_ones_change_at_whole_steps_only(name, course):
-    n = prunings(name, course)
+def test_the_stepped_ones_change_at_whole_steps_only(name, params):
+    n = prunings(name, params)
     for k in range(n):
-        values = {round(SCHEDULES[name]((k + part) / n, course), 6) for part in (0.3, 0.7, 1.0)}
+        values = {round(SCHEDULES[name]((k + part) / n, params), 6) for part in (0.3, 0.7, 1.0)}
         assert len(values) == 1
 
 

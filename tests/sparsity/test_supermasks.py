@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lthrun.experiments import run
-from lthrun.models import build
-from lthrun.rng import generator
+from lthrun.models import build_model
+from lthrun.rng import make_generator
 from lthrun.sparsity import supermasks
-from lthrun.sparsity.masks import make
+from lthrun.sparsity.masks import make_masks
 from lthrun.sparsity.supermasks import Bernoulli, EdgePopup, Straight
 from lthrun.storage.files import read_tensors
 from tests.conftest import LAYOUT
@@ -31,7 +31,7 @@ def test_edge_popup_keeps_the_largest_scores_by_magnitude(out, inputs, seed, lev
     kept = max(1, weight.numel() // 3)
     made = EdgePopup(weight, kept, torch.Generator().manual_seed(seed))
     made.scores.data = (made.scores.data * levels).round() / levels
-    by_sort = make({"w": made.scores.detach().abs()}, 100 * (1 - kept / weight.numel()))["w"]
+    by_sort = make_masks({"w": made.scores.detach().abs()}, 100 * (1 - kept / weight.numel()))["w"]
     assert torch.equal(made.mask(), by_sort)
     mask, size = made.mask(), made.scores.detach().abs()
     assert int(mask.sum()) == kept
@@ -69,7 +69,7 @@ def test_bernoulli_draws_in_every_pass_and_its_mask_is_the_likelier_half():
 @pytest.mark.parametrize(("kind", "share"), [("signed_constant", 0.5), ("kaiming_normal", 0.3)])
 def test_weights_have_the_deviation_of_the_paper(kind, share):
     model = nn.Sequential(nn.Conv2d(16, 64, 3, bias=False))
-    supermasks.draw_weights(model, ["0.weight"], kind, share, torch.Generator().manual_seed(0))
+    supermasks.draw_supermask_weights(model, ["0.weight"], kind, share, torch.Generator().manual_seed(0))
     sigma = math.sqrt(2 / (16 * 9) / share)
     weight = model[0].weight.detach()
     assert weight.std(correction=0).item() == pytest.approx(sigma, rel=0.03)
@@ -88,10 +88,10 @@ def test_no_weight_moves_and_the_mask_is_what_it_says(small: Callable, tmp_path:
     result = run(small("supermask", **settings), tmp_path)
     found = result.summary["supermask"]
     assert found["weights_unchanged"] is True
-    initial = build("resnet18", 2, 0)
+    initial = build_model("resnet18", 2, 0)
     names = ["0.weight", "3.weight", *(["8.weight"] if classifier else [])]
     share = 0.5 if method == "edge-popup" else 1.0
-    supermasks.draw_weights(initial, names, "signed_constant", share, generator(0, "init", 1))
+    supermasks.draw_supermask_weights(initial, names, "signed_constant", share, make_generator(0, "init", 1))
     trained = read_tensors(result.run_dir / "model.safetensors")[0]
     for name, parameter in initial.named_parameters():
         assert torch.equal(trained[name], parameter), name
@@ -178,24 +178,24 @@ def test_what_was_judged_is_not_judged_again(small: Callable, tmp_path: Path):
 @pytestmark_runs
 def test_a_random_masks_judgement_is_that_of_a_plain_network(small: Callable, tmp_path: Path):
     """The dense control again by plain PyTorch: batch norm's statistics as cumulative averages of centre crops."""
-    from lthrun.experiments.context import bring
-    from lthrun.levels.builder import Lab
+    from lthrun.experiments.context import prepare
+    from lthrun.levels.builder import LevelBuilder
     from lthrun.storage.level_store import LevelStore
 
     config = small("supermask", **{"pruning.steps": 1})
     result = run(config, tmp_path)
-    batches = Lab(bring(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
-    model = build("resnet18", 2, 0).to(memory_format=LAYOUT)
+    batches = LevelBuilder(prepare(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
+    model = build_model("resnet18", 2, 0).to(memory_format=LAYOUT)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
     with torch.no_grad():
         model.train()
-        for images, _ in batches.centre("train", 8):
+        for images, _ in batches.center_crops("train", 8):
             model(images.contiguous(memory_format=LAYOUT))
         model.eval()
         right = sum(
             int((model(images.contiguous(memory_format=LAYOUT)).argmax(1) == labels).sum())
-            for images, labels in batches.validation()
+            for images, labels in batches.validation_batches()
         )
     assert result.summary["supermask"]["dense"]["accuracy"] == pytest.approx(right / 12)

@@ -163,9 +163,9 @@ def test_a_run_reads_each_level_for_its_digest_once(small: Callable, tmp_path: P
 
     run(small("ticket"), tmp_path)
     checked: list[Path] = []
-    intact = storage.intact
+    is_intact = storage.is_intact
     for module in (storage, levelstore):
-        monkeypatch.setattr(module, "intact", lambda path: (checked.append(path), intact(path))[1])
+        monkeypatch.setattr(module, "is_intact", lambda path: (checked.append(path), is_intact(path))[1])
     run(small("supermask"), tmp_path)
     assert len(checked) == len(set(checked)) > 0
 
@@ -174,13 +174,13 @@ def spoilt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """From step `at` on, the images are no numbers."""
     from lthrun.data.batches import Batches
 
-    training = Batches.training
+    training = Batches.training_batch
 
     def spoil(self: Batches, step: int, order: int = 0) -> Any:
         images, labels = training(self, step, order)
         return (images * float("nan") if step >= at else images), labels
 
-    monkeypatch.setattr(Batches, "training", spoil)
+    monkeypatch.setattr(Batches, "training_batch", spoil)
 
 
 @pytest.mark.parametrize(

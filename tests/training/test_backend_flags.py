@@ -13,13 +13,13 @@ import pytest
 import torch
 
 import lthrun as package
-from lthrun.bench.setup import prepare
+from lthrun.bench.setup import prepare_bench
 from lthrun.experiments import run
-from lthrun.experiments.context import bring, find_precision
-from lthrun.experiments.tasks import Job, Task, Worker
-from lthrun.levels.plan import Ground, dense
+from lthrun.experiments.context import find_precision, prepare
+from lthrun.experiments.tasks import RunOptions, Task, Worker
+from lthrun.levels.plan import Conditions, dense
 from lthrun.training import backend_flags as module
-from lthrun.training.backend_flags import WORKSPACE, switches
+from lthrun.training.backend_flags import WORKSPACE, backend_flags
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
@@ -54,7 +54,7 @@ def test_float32_is_float32_and_the_fastest_kernels_may_be_tried(warns: int):
     torch.set_deterministic_debug_mode(warns)
     before = seen()
     try:
-        with switches(CUDA, False):
+        with backend_flags(CUDA, False):
             assert seen() == before | {"benchmark": True, "convolutions": "ieee", "products": "ieee"}
         assert seen() == before and WORKSPACE not in os.environ
     finally:
@@ -65,7 +65,7 @@ def test_deterministic_allows_deterministic_kernels_only():
     torch.set_deterministic_debug_mode("warn")
     before = seen()
     try:
-        with switches(CUDA, True):
+        with backend_flags(CUDA, True):
             assert seen() == {
                 "benchmark": False,
                 "deterministic": True,
@@ -83,12 +83,12 @@ def test_deterministic_allows_deterministic_kernels_only():
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_on_the_cpu_nothing_is_touched(deterministic: bool):
     before = seen()
-    with switches(CPU, deterministic):
+    with backend_flags(CPU, deterministic):
         assert seen() == before and WORKSPACE not in os.environ
 
 
 def test_they_are_put_back_after_an_error():
-    with pytest.raises(KeyboardInterrupt), switches(CUDA, True):
+    with pytest.raises(KeyboardInterrupt), backend_flags(CUDA, True):
         raise KeyboardInterrupt
 
 
@@ -97,22 +97,22 @@ def test_an_operation_without_a_deterministic_kernel_names_the_key():
         pytest.raises(
             package.UserError, match=r"^deterministic: found true; put_ has no deterministic kernel on cuda:0"
         ),
-        switches(CUDA, True),
+        backend_flags(CUDA, True),
     ):
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))
-    with pytest.raises(RuntimeError, match="something else"), switches(CUDA, True):
+    with pytest.raises(RuntimeError, match="something else"), backend_flags(CUDA, True):
         raise RuntimeError("something else")
 
 
 def test_cuda_that_is_in_use_without_the_workspace_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     with pytest.raises(package.UserError, match=r"deterministic: .*CUBLAS_WORKSPACE_CONFIG=:4096:8: set it before"):
-        switches(CUDA, True).__enter__()
+        backend_flags(CUDA, True).__enter__()
     for fit in module.WORKSPACES:
         monkeypatch.setenv(WORKSPACE, fit)
-        with switches(CUDA, True):
+        with backend_flags(CUDA, True):
             assert os.environ[WORKSPACE] == fit
-    with switches(CUDA, False):
+    with backend_flags(CUDA, False):
         pass
 
 
@@ -127,7 +127,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
         yield
 
     for place in ("lthrun.training.backend_flags", "lthrun.bench.setup", "lthrun.experiments.dry_run"):
-        monkeypatch.setattr(f"{place}.switches", watched)
+        monkeypatch.setattr(f"{place}.backend_flags", watched)
     return found
 
 
@@ -139,18 +139,18 @@ def test_runs_forecasts_and_benchmarks_set_them(small: Callable, tmp_path: Path,
     forecast(config, tmp_path, False, ignore)
     run(config, tmp_path)
     with ExitStack() as closing:
-        prepare(config, closing, ignore, 1)
+        prepare_bench(config, closing, ignore, 1)
     assert entered == 3 * [("cpu", True)]
-    setting = bring(config, ignore)
-    Worker(Job(tmp_path))(
-        Task(setting.resolved, setting.levels[0], "a level of a study, in a process of its own", setting.ground)
+    context = prepare(config, ignore)
+    Worker(RunOptions(tmp_path))(
+        Task(context.resolved, context.levels[0], "a level of a study, in a process of its own", context.conditions)
     )
     assert entered == 4 * [("cpu", True)]
 
 
 @pytest.mark.usefixtures("tiny_model")
 def test_on_the_cpu_a_run_is_the_same_run_with_it(small: Callable, lthrun: Callable, images: Path, tmp_path: Path):
-    with_it, without = bring(small("ticket", deterministic=True), ignore), bring(small("ticket"), ignore)
+    with_it, without = prepare(small("ticket", deterministic=True), ignore), prepare(small("ticket"), ignore)
     assert with_it.run_name == without.run_name
     assert [level.key for level in with_it.levels] == [level.key for level in without.levels]
     sizes = ("--set", "data.image_size=16", "--set", "training.batch_size=8", "--epochs", 1)
@@ -162,9 +162,9 @@ def test_on_the_cpu_a_run_is_the_same_run_with_it(small: Callable, lthrun: Calla
 
 def test_on_cuda_levels_have_a_name_of_their_own_with_it_and_the_old_one_without(small: Callable):
     config = small("baseline")
-    ground = Ground({}, 6, "cuda", "bfloat16")
-    names = [dense(config, replace(ground, deterministic=on)).key for on in (False, True)]
-    assert names[0] == dense(config, ground).key != names[1]
+    conditions = Conditions({}, 6, "cuda", "bfloat16")
+    names = [dense(config, replace(conditions, deterministic=on)).key for on in (False, True)]
+    assert names[0] == dense(config, conditions).key != names[1]
 
 
 @pytest.mark.parametrize("has_it", [False, True])

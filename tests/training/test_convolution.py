@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lthrun.config.sections import Training
-from lthrun.models import build
+from lthrun.models import build_model
 from lthrun.training import convolution
 from lthrun.training.convolution import PRODUCTS
 from lthrun.training.engine import Engine
@@ -64,7 +64,7 @@ def test_the_gradients_of_resnet18_are_as_near_to_float32s_as_torchs(
 
     def gradient(precision: str, cpu: dict[str, bool]) -> Tensor:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu, raising=False)
-        engine = Engine(build("resnet18", 2, 0), Training(), CPU, precision, {})
+        engine = Engine(build_model("resnet18", 2, 0), Training(), CPU, precision, {})
         replaced = [name for name, module in engine.model.named_modules() if "_conv_forward" in module.__dict__]
         assert len(replaced) == (20 if cpu else 0)
         engine.model.train()
@@ -110,7 +110,7 @@ def test_float32_and_processors_without_bfloat16_keep_torchs(monkeypatch: pytest
     assert not convolution.products(torch.device("cuda"), "bfloat16")
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     assert not convolution.products(CPU, "bfloat16")
-    engine = Engine(build("resnet18", 2, 0), Training(), CPU, "bfloat16", {})
+    engine = Engine(build_model("resnet18", 2, 0), Training(), CPU, "bfloat16", {})
     assert not any("_conv_forward" in module.__dict__ for module in engine.model.modules())
 
 

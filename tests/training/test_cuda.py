@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 from lthrun import models
-from lthrun.config.sections import Training, Where
+from lthrun.config.sections import LayerSelection, Training
 from lthrun.data.batches import Batches
 from lthrun.experiments import run
-from lthrun.experiments.context import bring
-from lthrun.models import build
+from lthrun.experiments.context import prepare
+from lthrun.models import build_model
 from lthrun.sparsity import masks as masking
-from lthrun.sparsity.layer_selection import prunable
+from lthrun.sparsity.layer_selection import select_prunable
 from lthrun.training import cuda_graphs as graphs
 from lthrun.training import state
-from lthrun.training.backend_flags import WORKSPACE, WORKSPACES, switches
+from lthrun.training.backend_flags import WORKSPACE, WORKSPACES, backend_flags
 from lthrun.training.engine import Engine
 from tests.conftest import tiny
 from tests.storage.test_reliability import broken_off, same
@@ -35,11 +35,13 @@ if torch.cuda.is_available():  # before the first test that uses the GPU
 
 
 def halved(net: nn.Module) -> masking.Tensors:
-    return masking.make({name: net.get_parameter(name).detach().abs() for name in prunable(net, Where())}, 50.0)
+    return masking.make_masks(
+        {name: net.get_parameter(name).detach().abs() for name in select_prunable(net, LayerSelection())}, 50.0
+    )
 
 
 def engine(settings: str, precision: str, **more: Any) -> Engine:
-    net = build("resnet18", 2, 0)
+    net = build_model("resnet18", 2, 0)
     return Engine(net, SETTINGS[settings], CUDA, precision, halved(net), **more)
 
 
@@ -55,13 +57,13 @@ def steps(made: Engine) -> Engine:
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_recorded_steps_are_plain_steps_to_the_bit_where_kernels_are_deterministic(settings: str, precision: str):
     said: list[dict[str, str]] = []
-    with switches(CUDA, True):
+    with backend_flags(CUDA, True):
         recorded = steps(engine(settings, precision, uncaptured=lambda **facts: said.append(facts)))
         plain = engine(settings, precision)
         plain._steps._recorder = None
         steps(plain)
     assert not said
-    one, two = state.of_model(recorded.model), state.of_model(plain.model)
+    one, two = state.copy_model_state(recorded.model), state.copy_model_state(plain.model)
     assert all(torch.equal(one[name], two[name]) for name in one)
     for name, mask in recorded.masks.items():
         assert not one[name][~mask].any()
@@ -72,28 +74,28 @@ def test_recorded_steps_on_the_gpu_are_those_of_the_cpu():
     torch.manual_seed(0)
     nets = [tiny(2), tiny(2)]
     nets[1].load_state_dict(nets[0].state_dict())
-    with switches(CUDA, False):
+    with backend_flags(CUDA, False):
         on_gpu = steps(Engine(nets[0], SETTINGS["sgd"], CUDA, "float32", {}))
     on_cpu = trained(Engine(nets[1], SETTINGS["sgd"], torch.device("cpu"), "float32", {}), [r / 10 for r in RATES])
-    one, two = state.of_model(on_gpu.model), state.of_model(on_cpu.model)
+    one, two = state.copy_model_state(on_gpu.model), state.copy_model_state(on_cpu.model)
     assert all(torch.allclose(one[name].float(), two[name].float(), atol=1e-3) for name in one)
 
 
 def test_within_an_epoch_nothing_is_read_from_the_gpu(small: Callable):
-    setting = bring(small("baseline", device="cuda"), lambda *_, **__: None)
-    batches = Batches(setting.store, setting.train, setting.valid, 8, 0, CUDA)
-    net = build("resnet18", 2, 0)
+    context = prepare(small("baseline", device="cuda"), lambda *_, **__: None)
+    batches = Batches(context.store, context.train, context.valid, 8, 0, CUDA)
+    net = build_model("resnet18", 2, 0)
     made = Engine(net, Training(), CUDA, "bfloat16", halved(net))
     made.model.train()
     for step in range(6):
-        made.step(batches.training(step), 1e-3)
+        made.step(batches.training_batch(step), 1e-3)
     for _ in range(2):
-        made.evaluate(batches.validation(), 2)
+        made.evaluate(batches.validation_batches(), 2)
     made.model.train()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in range(6, 12):
-            made.step(batches.training(step), 1e-3)
+            made.step(batches.training_batch(step), 1e-3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

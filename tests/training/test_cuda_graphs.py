@@ -96,7 +96,7 @@ def test_a_step_is_that_of_the_loop_that_everybody_writes_to_the_bit(
     masks = some_masks() if masked else {}
     engine = trained(Engine(model(), SETTINGS[settings], CPU, "float32", masks), RATES)
     net, total = by_hand(SETTINGS[settings], masks, RATES, layout)
-    assert all_equal(state.of_model(engine.model).values(), state.of_model(net).values())
+    assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(net).values())
     assert engine.take_loss() == total and int(engine.finite) == len(RATES)
 
 
@@ -107,7 +107,7 @@ def test_recorded_steps_are_plain_steps_to_the_bit_at_every_rate(tape: Tape, set
     engine = trained(Engine(model(), SETTINGS[settings], CPU, "float32", masks), RATES)
     net, total = by_hand(SETTINGS[settings], masks, [single(rate) for rate in RATES])
     assert tape.counted() == {"warm up": 3, "record": 1, "replay": len(RATES) - 3}
-    assert all_equal(state.of_model(engine.model).values(), state.of_model(net).values())
+    assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(net).values())
     assert engine.take_loss() == total and int(engine.finite) == len(RATES)
 
 
@@ -121,8 +121,8 @@ def test_warming_up_and_recording_take_no_step_and_draw_nothing(tape: Tape, step
         engine.step(one, rate)
     assert torch.equal(before, torch.get_rng_state())
     net, _ = by_hand(SETTINGS["adamw"], some_masks(), [single(rate) for rate in RATES[:steps]])
-    assert all_equal(state.of_model(engine.model).values(), state.of_model(net).values())
-    counts = [value for name, value in state.of_optimizer(engine).items() if name.endswith("/step")]
+    assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(net).values())
+    counts = [value for name, value in state.copy_optimizer_state(engine).items() if name.endswith("/step")]
     assert counts and all(float(count) == steps for count in counts)
 
 
@@ -148,7 +148,7 @@ def test_validation_is_recorded_once_for_each_shape(tape: Tape):
     now = engine.evaluate(parts, 2)
     assert tape.counted() == {"warm up": 5, "record": 2, "replay": 6}
     plain = Engine(model(), Training(), CPU, "float32", {})
-    state.to_model(plain.model, state.of_model(engine.model))
+    state.load_model_state(plain.model, state.copy_model_state(engine.model))
     plain._judgements = graphs.Captured(None, "validation", 1, lambda **_: None)
     assert plain.evaluate(parts, 2) == now != first
     for _ in range(3):  # a shape that comes later is warmed up as well
@@ -162,15 +162,15 @@ def test_state_goes_between_recorded_and_plain_engines(tape: Tape, monkeypatch: 
     other = trained(Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks()), RATES[:6])
     monkeypatch.setattr(graphs, "recorder", lambda device: None)
     plain = trained(Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks()), [single(r) for r in RATES])
-    one, two = state.of_optimizer(recorded), state.of_optimizer(plain)
+    one, two = state.copy_optimizer_state(recorded), state.copy_optimizer_state(plain)
     assert list(one) == list(two) and all_equal(one.values(), two.values())
     assert [(t.dtype, t.shape) for t in one.values()] == [(t.dtype, t.shape) for t in two.values()]
     # Into one that has recorded already, too: its graph works on what is put back.
-    state.to_model(other.model, state.of_model(plain.model))
-    state.to_optimizer(other, two)
+    state.load_model_state(other.model, state.copy_model_state(plain.model))
+    state.load_optimizer_state(other, two)
     for engine in (other, plain):
         trained(engine, [single(r) for r in RATES[:2]])
-    assert all_equal(state.of_model(other.model).values(), state.of_model(plain.model).values())
+    assert all_equal(state.copy_model_state(other.model).values(), state.copy_model_state(plain.model).values())
 
 
 class Noisy(nn.Sequential):
@@ -182,7 +182,7 @@ def learned(method: str) -> Callable[[int], nn.Module]:
     def made(classes: int) -> nn.Module:
         net = tiny(classes)
         draw = torch.Generator().manual_seed(0)
-        supermasks.learnable(net, ["0.weight", "3.weight"], method, 50.0, draw)
+        supermasks.make_learnable(net, ["0.weight", "3.weight"], method, 50.0, draw)
         for made in supermasks.parametrizations(net).values():
             if method == "edge-popup":
                 made.scores.data.round_(decimals=1)  # so that some are equal
@@ -216,7 +216,7 @@ def test_what_draws_or_reads_is_not_recorded_and_trains_as_before(
     assert said == [{"what": "training", "why": why}] and tape.counted() == {"warm up": 3, "record": 0, "replay": 0}
     monkeypatch.setattr(graphs, "recorder", lambda device: None)
     plain = seeded(Engine(net(), SETTINGS["sgd"], CPU, "float32", {}))
-    assert all_equal(state.of_model(engine.model).values(), state.of_model(plain.model).values())
+    assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(plain.model).values())
 
 
 def test_where_recording_fails_it_goes_on_as_before_and_says_so_once(tape: Tape):
@@ -225,7 +225,7 @@ def test_where_recording_fails_it_goes_on_as_before_and_says_so_once(tape: Tape)
     engine = Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks(), uncaptured=lambda **f: said.append(f))
     trained(engine, RATES)
     net, total = by_hand(SETTINGS["adamw"], some_masks(), [single(rate) for rate in RATES])
-    assert all_equal(state.of_model(engine.model).values(), state.of_model(net).values())
+    assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(net).values())
     assert engine.take_loss() == total
     assert said == [{"what": "training", "why": "recording it failed (out of memory)"}]
     assert tape.counted() == {"warm up": 3, "record": 1, "replay": 0}
@@ -266,6 +266,6 @@ def test_the_screen_says_it_once_in_words(
 
 
 def test_masks_of_one_kept_weight_hold_in_a_recording(tape: Tape):
-    masks = masking.make({"0.weight": model()[0].weight.detach().abs()}, 99.0)
+    masks = masking.make_masks({"0.weight": model()[0].weight.detach().abs()}, 99.0)
     engine = trained(Engine(model(), SETTINGS["sgd"], CPU, "float32", masks), RATES)
     assert int((engine.model[0].weight != 0).sum()) == 1

@@ -12,12 +12,12 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
-from lthrun.config.sections import Training, Where
-from lthrun.models import build
+from lthrun.config.sections import LayerSelection, Training
+from lthrun.models import build_model
 from lthrun.sparsity import masks as masking
-from lthrun.sparsity.layer_selection import prunable
+from lthrun.sparsity.layer_selection import select_prunable
 from lthrun.training import state
-from lthrun.training.engine import Engine, recalibrate
+from lthrun.training.engine import Engine, recalibrate_batch_norm
 from tests.conftest import tiny
 
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def test_steps_agree_with_adamw_written_out(masked: bool):
     masks = some_masks() if masked else {}
     made = engine(masks)
     plain = model()
-    masking.apply(dict(plain.named_parameters()), masks)
+    masking.apply_masks(dict(plain.named_parameters()), masks)
     moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in plain.named_parameters()}
     made.model.train()
     for t in range(1, 7):
@@ -130,7 +130,7 @@ def test_accuracies_by_hand():
 def test_recalibrated_statistics_are_the_cumulative_average_over_the_batches():
     made = engine()
     momentum = made.model[1].momentum
-    recalibrate(made, [batch(1), batch(2), batch(3)])
+    recalibrate_batch_norm(made, [batch(1), batch(2), batch(3)])
     first = model()[0]
     with torch.no_grad():
         outputs = [first(batch(seed)[0]) for seed in (1, 2, 3)]
@@ -146,15 +146,15 @@ def test_state_goes_out_and_comes_back_to_the_bit():
     made.model.train()
     for t in range(3):
         made.step(batch(t))
-    state.to_model(other.model, state.of_model(made.model))
-    state.to_optimizer(other, state.of_optimizer(made))
+    state.load_model_state(other.model, state.copy_model_state(made.model))
+    state.load_optimizer_state(other, state.copy_optimizer_state(made))
     other.model.train()
     for t in range(3, 6):
         made.step(batch(t))
         other.step(batch(t))
     for one, two in (
-        (state.of_model(made.model), state.of_model(other.model)),
-        (state.of_optimizer(made), state.of_optimizer(other)),
+        (state.copy_model_state(made.model), state.copy_model_state(other.model)),
+        (state.copy_optimizer_state(made), state.copy_optimizer_state(other)),
     ):
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
@@ -180,7 +180,7 @@ def test_moments_are_those_of_their_weight_in_any_layout(
     made.optimizer.step()
     made.optimizer.zero_grad(set_to_none=True)
     assert all(p.grad is None for p in made.model.parameters())
-    found = state.of_optimizer(made)
+    found = state.copy_optimizer_state(made)
     for name, value in wanted.items():
         assert found[name].is_contiguous() and torch.allclose(found[name], value, rtol=1e-5), name
 
@@ -196,14 +196,14 @@ def test_the_state_of_one_layout_goes_on_in_another(
     for t in range(2):
         made.step(batch(t))
     other = in_layout(there, monkeypatch, optimizer)
-    state.to_model(other.model, state.of_model(made.model))
-    state.to_optimizer(other, state.of_optimizer(made))
+    state.load_model_state(other.model, state.copy_model_state(made.model))
+    state.load_optimizer_state(other, state.copy_optimizer_state(made))
     other.model.train()
     made.step(batch(2))
     other.step(batch(2))
     for one, two in (
-        (state.of_model(made.model), state.of_model(other.model)),
-        (state.of_optimizer(made), state.of_optimizer(other)),
+        (state.copy_model_state(made.model), state.copy_model_state(other.model)),
+        (state.copy_optimizer_state(made), state.copy_optimizer_state(other)),
     ):
         assert one.keys() == two.keys()
         for name, value in one.items():
@@ -224,7 +224,7 @@ def test_no_gradient_is_copied_for_the_optimizer(monkeypatch: pytest.MonkeyPatch
 
 def test_saved_state_does_not_follow_the_model():
     made = engine()
-    saved = state.of_model(made.model)
+    saved = state.copy_model_state(made.model)
     before = {name: value.clone() for name, value in saved.items()}
     made.model.train()
     made.step(batch(0))
@@ -235,7 +235,7 @@ def test_initialised_batch_norm():
     made = engine()
     made.model.train()
     made.step(batch(0))
-    fresh = state.initialised_batch_norm(made.model, state.of_model(made.model))
+    fresh = state.reset_batch_norm(made.model, state.copy_model_state(made.model))
     for i in (1, 4):
         assert (fresh[f"{i}.running_mean"] == 0).all() and (fresh[f"{i}.running_var"] == 1).all()
         assert (fresh[f"{i}.weight"] == 1).all() and (fresh[f"{i}.bias"] == 0).all()
@@ -255,18 +255,18 @@ def test_bfloat16_trains_with_float32_weights():
 
 
 def test_the_prunable_tensors_of_resnet18_are_its_twenty_convolutions():
-    built = build("resnet18", 2, 0)
-    names = prunable(built, Where())
+    built = build_model("resnet18", 2, 0)
+    names = select_prunable(built, LayerSelection())
     assert len(names) == 20 and sum(built.get_parameter(n).numel() for n in names) == 11_166_912
     assert "fc.weight" not in names and not any("bn" in n or "downsample.1" in n for n in names)
 
 
 def test_initialisation_is_of_the_seed_alone():
     torch.manual_seed(1)
-    first = build("resnet18", 2, 0)
+    first = build_model("resnet18", 2, 0)
     after = torch.rand(1)
     torch.manual_seed(2)
-    again, other = build("resnet18", 2, 0), build("resnet18", 2, 1)
+    again, other = build_model("resnet18", 2, 0), build_model("resnet18", 2, 1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.conv1.weight, other.conv1.weight)
     torch.manual_seed(1)
