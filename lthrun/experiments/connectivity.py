@@ -6,16 +6,49 @@ error nowhere rises on the straight line between their ends, the network is stab
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from lthrun.analysis.intervals import STABLE, barrier, barrier_interval, wilson
+from lthrun.experiments.summaries import RunSummary
 from lthrun.experiments.ticket import ticket
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Level
+from lthrun.records import Interval, Record
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.run_dir import RunDir
+
+
+class PathEnd(Record):
+    """One of the two trained networks."""
+
+    key: str
+    order: int
+    accuracy: float
+    accuracy_interval: Interval
+
+
+class PathResult(Record):
+    """Networks on the straight line between two trainings that differ in the order of the images alone."""
+
+    rewind_point: str
+    network: Literal["dense", "ticket"]
+    sparsity: float
+    alphas: list[float]
+    """Places on the line, from 0 (the first training) to 1."""
+    errors: list[float]
+    """Share of the validation images answered wrongly, 0 to 1, at each place."""
+    losses: list[float]
+    barrier: float
+    """The highest error minus the mean of the errors at the ends."""
+    interval: Interval
+    stable: bool
+    ends: list[PathEnd]
+
+
+class ConnectivitySummary(RunSummary):
+    connectivity: list[PathResult]
 
 
 def connectivity(builder: LevelBuilder, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:

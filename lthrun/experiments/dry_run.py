@@ -19,11 +19,44 @@ from lthrun.experiments.sweep import Run
 from lthrun.experiments.tasks import Task, home
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Level, replays
+from lthrun.records import Record
 from lthrun.storage.level_store import LevelStore
 from lthrun.storage.run_dir import RunDir
 from lthrun.training.backend_flags import backend_flags
 
 TRIAL_STEPS = 4
+
+
+class DryRunRow(Record):
+    """What a group of levels (one level of a run, an arm, a run of a sweep) adds to the groups before it."""
+
+    name: str
+    levels: int
+    to_train: int
+    reused: int
+    seconds: float
+    """Of training and of evaluations after it, one after the other."""
+    bytes: int
+    is_finished: bool = False
+
+
+class DryRun(Record):
+    """What an experiment would do; nothing is trained."""
+
+    experiment: str
+    run_dir: str
+    is_finished: bool
+    device: str
+    group: str
+    """What a row is: level, arm or run."""
+    rows: list[DryRunRow]
+    evaluated_networks: int
+    """Networks that are evaluated after the training."""
+    levels: int
+    to_train: int
+    reused: int
+    seconds: float
+    bytes: int
 
 
 def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, Any]:

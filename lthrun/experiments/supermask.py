@@ -13,9 +13,11 @@ import torch
 
 from lthrun.analysis.intervals import judge
 from lthrun.experiments.baseline import baseline
+from lthrun.experiments.summaries import RunSummary
 from lthrun.experiments.ticket import ticket
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Level
+from lthrun.records import Measured, Record
 from lthrun.rng import make_generator
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
@@ -24,6 +26,51 @@ from lthrun.storage.run_dir import RunDir
 from lthrun.training import state
 
 DRAWS = 20
+
+
+class Range(Record):
+    """Of several masks, 0 to 1."""
+
+    mean: float
+    lowest: float
+    highest: float
+
+
+class Spread(Record):
+    """The accuracies of `n` masks."""
+
+    n: int
+    accuracy: Range
+    balanced_accuracy: Range
+
+
+class SupermaskLevel(Measured):
+    """The mask of one level of the ticket."""
+
+    level: int
+    sparsity: float
+
+
+class SupermaskResult(Measured):
+    """A mask on weights that were never trained, beside what it has to beat."""
+
+    method: str
+    batch_norm: str
+    levels: list[SupermaskLevel] = []
+    """With method lth: the ticket's mask at every level, the last one included."""
+    weights_unchanged: bool | None = None
+    """Of a learned mask: whether all parameters are bit-identical to initialization after training."""
+    dense: Measured
+    """The untrained network without a mask."""
+    random: Spread
+    """Random masks of the same sparsity per layer."""
+    sampled: Spread | None = None
+    """Of method bernoulli: masks drawn with the learned probabilities."""
+    better_than_chance: bool
+
+
+class SupermaskSummary(RunSummary):
+    supermask: SupermaskResult
 
 
 def supermask(builder: LevelBuilder, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:

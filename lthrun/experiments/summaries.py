@@ -1,0 +1,101 @@
+"""summary.json as typed models. An experiment with more to report adds its part in its own file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from lthrun.analysis.study_records import Cell, Comparison, LayerSparsity, MaskOverlap, Reach, Verdict
+from lthrun.records import Interval, LayerCounts, Measured, Record
+
+
+class LevelSummary(Measured):
+    """One level of a run, as measured after its last epoch."""
+
+    level: int
+    key: str
+    reused: bool
+    sparsity: float
+    """Percent of the prunable weights that are zero, counted."""
+    epochs: int
+    first_epoch_accuracy: float
+    first_train_loss: float | None
+    best_accuracy: float
+    """Of all its epochs: selected on the validation set, so optimistic."""
+    seconds: float
+    layers: LayerCounts
+
+
+class Summary(Record):
+    """What a run and a study have in common."""
+
+    format: int
+    differs: dict[str, Any]
+    """What sets the config apart from the defaults of its experiment, by key."""
+    device: str
+    precision: str
+    n_train: int
+    n_valid: int
+    classes: list[str]
+    majority_rate: float
+    """Accuracy of always answering the most common class, 0 to 1."""
+    majority_interval: Interval
+    seconds: float
+    """Of training, over all levels."""
+    run_dir: str
+    files: dict[str, int]
+    """Bytes of each tensor file."""
+
+
+class RunSummary(Summary, Measured):
+    """A run. Accuracies are those after the last epoch of the last level."""
+
+    experiment: str
+    seed: int
+    rewind_point: str
+    protocol: str
+    sparsity: float
+    epochs: int
+    """Of all levels together."""
+    levels: list[LevelSummary]
+
+
+class MissingResult(Record):
+    """A result that a study does not have, and why."""
+
+    arm: str
+    seed: int
+    sparsity: float | None
+    reason: str
+
+
+class LevelCounts(Record):
+    trained: int
+    reused: int
+    failed: int
+
+
+class StudySummary(Summary):
+    """A study: the answer to its question, and what it rests on."""
+
+    experiment: Literal["compare"]
+    seeds: list[int]
+    arms: list[str]
+    about: dict[str, str]
+    """One line on each arm."""
+    sparsities: list[float]
+    margin: float
+    question: str
+    verdict: Verdict
+    comparisons: list[Comparison]
+    reach: list[Reach]
+    cells: list[Cell]
+    layers: list[LayerSparsity]
+    overlap: list[MaskOverlap]
+    notes: list[str]
+    missing: list[MissingResult]
+    epoch_steps: int
+    epochs: int
+    """Of each training."""
+    levels: LevelCounts
+    lines: int
+    """Of metrics.jsonl."""
