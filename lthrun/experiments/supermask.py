@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import Field
 
 from lthrun.analysis.intervals import judge
 from lthrun.experiments.baseline import baseline
@@ -56,7 +57,7 @@ class SupermaskResult(Measured):
 
     method: str
     batch_norm: str
-    levels: list[SupermaskLevel] = []
+    levels: list[SupermaskLevel] = Field([])
     """With method lth: the ticket's mask at every level, the last one included."""
     weights_unchanged: bool | None = None
     """Of a learned mask: whether all parameters are bit-identical to initialization after training."""
