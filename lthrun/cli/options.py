@@ -1,182 +1,141 @@
-"""The options that commands share, each written once. An option left out is None: the config decides.
-
-The experiments' options stand for config keys; `with_keys` makes a command's parameters of them, for Typer to read.
-"""
+"""Options. Those that stand for a config key derive from its field: type, default and help are written once."""
 
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 
 from lthrun.errors import UserError, shorten
 
-WHAT, HOW_PRUNED, WHERE, HOW = "What is run", "How it is pruned", "Where", "How it is shown"
+WHAT, HOW_PRUNED, WHERE, HOW_SHOWN = "What is run", "How it is pruned", "Where", "How it is shown"
+PANELS = {
+    "pruning": HOW_PRUNED, "rewind": HOW_PRUNED, "connectivity": HOW_PRUNED, "device": WHERE, "deterministic": WHERE,
+    "data": WHERE,
+}  # fmt: skip
+METAVARS = {"device": "auto|cpu|cuda:0|…", "data.dir": "DIR", "pruning.granularity": "NAME|N:M"}
+NAMES = {"data.dir": "data_dir", "model.name": "model"}  # where the last part of the key says too little
+COMMON = ("seed", "training.epochs", "model.name", "device", "deterministic", "data.dir", "data.skip_unreadable")
 
 
 @dataclass(frozen=True)
-class Keyed:
-    """An option that stands for a config key; `convert` makes the key's value of what was typed."""
+class KeyOption:
+    """An option that stands for a config key; `convert` turns what was typed into the key's value."""
 
     key: str
-    kind: Any
-    option: Any
+    name: str
+    type: Any
+    info: Any
     convert: Callable[[Any], Any] = lambda value: value
 
 
-def keyed(
-    key: str, kind: Any, help: str, default: str = "", panel: str = WHAT, metavar: str | None = None, **more: Any
-) -> Keyed:
-    return Keyed(
-        key,
-        kind,
-        typer.Option(help=help, show_default=default or False, rich_help_panel=panel, metavar=metavar),
-        **more,
+def key_option(config: type[BaseModel], key: str) -> KeyOption:
+    """The option of a key of a config class."""
+    field = find_field(config, key)
+    name = NAMES.get(key, key.rpartition(".")[2])
+    metavar = METAVARS.get(key)
+    kind, help = plain_type(field.annotation), " ".join((field.description or "").split())
+    panel, default = PANELS.get(key.partition(".")[0], WHAT), field.get_default()
+    if key == "rewind.to":  # --rewind-epoch K is the short form of rewind.to: Kep
+        info = typer.Option(help="The epoch that weights go back to; 0: initialization.", show_default="0",
+                            rich_help_panel=panel)  # fmt: skip
+        return KeyOption(key, "rewind_epoch", int, info, lambda epoch: f"{epoch}ep")
+    flag = f"--{name.replace('_', '-')}"
+    if kind is bool:
+        return KeyOption(key, name, bool, typer.Option(flag, help=help, show_default=False, rich_help_panel=panel))
+    is_list = kind is tuple
+    shown = ",".join(map(show, default)) if is_list else show(default)
+    info = typer.Option(
+        flag,
+        help=help,
+        show_default=shown or False,
+        rich_help_panel=panel,
+        metavar=metavar or ("A,B,…" if is_list else "NAME" if kind is str else None),
     )
+    if is_list:
+        return KeyOption(key, name, str, info, lambda text: parse_list(text, flag))
+    return KeyOption(key, name, kind, info)
 
 
-def pruned_by(key: str, kind: Any, help: str, default: str, metavar: str | None = None) -> Keyed:
-    return keyed(f"pruning.{key}", kind, help, default, HOW_PRUNED, metavar)
+def find_field(config: type[BaseModel], key: str) -> Any:
+    """The field at a dotted key path."""
+    *sections, last = key.split(".")
+    model: Any = config
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return model.model_fields[last]
 
 
-COMMON = {
-    "seed": keyed("seed", int, "Decides initialisation, data order, augmentation, random masks.", "0"),
-    "epochs": keyed("training.epochs", int, "Epochs of each level.", "5"),
-    "model": keyed("model.name", str, "Architecture: `lthrun list models`.", "resnet18", metavar="NAME"),
-}
-RUNNING = {
-    "device": keyed("device", str, "auto is cuda:0 if there is one.", "auto", WHERE, "auto|cpu|cuda:0|…"),
-    "deterministic": Keyed(
-        "deterministic",
-        bool,
-        typer.Option("--deterministic", help="On CUDA: the same bits every time; slower.", rich_help_panel=WHERE),
-    ),
-    "data_dir": keyed(
-        "data.dir",
-        str,
-        "An existing copy of the images; for Pets, the folder that holds images/.",
-        "",
-        WHERE,
-        "DIR",
-    ),
-    "skip_unreadable": Keyed(
-        "data.skip_unreadable",
-        bool,
-        typer.Option("--skip-unreadable", help="Leave out images that cannot be read.", rich_help_panel=WHERE),
-    ),
-}
-PRUNING = {
-    "sparsity": pruned_by("sparsity", float, "Percent of the prunable weights that are zero in the end.", "50"),
-    "steps": pruned_by("steps", int, "Number of prunings.", "3; of prune 10"),
-    "schedule": pruned_by(
-        "schedule", str, "How sparsity moves: `lthrun list schedules`.", "iterative; of prune agp", "NAME"
-    ),
-    "criterion": pruned_by("criterion", str, "Scores the weights: `lthrun list criteria`.", "large_final", "NAME"),
-    "granularity": pruned_by(
-        "granularity", str, "What is pruned as one: `lthrun list granularities`.", "weight", "NAME|N:M"
-    ),
-    "context": pruned_by(
-        "context", Literal["local", "global"], "Each tensor by itself, or all ranked together.", "local"
-    ),
-}
-REWINDING = {
-    "rewind_epoch": keyed(
-        "rewind.to",
-        int,
-        "Go back to the weights after this epoch; 0: initialisation.",
-        "0",
-        HOW_PRUNED,
-        convert=lambda epoch: f"{epoch}ep",
-    ),
-    "retrain": keyed(
-        "rewind.retrain",
-        Literal["weights", "lr", "finetune"],
-        "What goes back: weights and learning rate; the rate alone; neither.",
-        "weights",
-        HOW_PRUNED,
-    ),
-    "protocol": pruned_by("protocol", Literal["frankle", "fasterai"], "What happens between two levels.", "frankle"),
-}
-CONNECTING = {
-    "rewind_points": keyed(
-        "connectivity.rewind_points",
-        str,
-        "Where the two trainings start from, e.g. 0ep,200it,1ep.",
-        "0ep,1ep,2ep",
-        HOW_PRUNED,
-        "POINTS",
-        convert=lambda points: [point.strip() for point in points.split(",")],
-    ),
-}
-MASKING = {
-    "method": keyed(
-        "supermask.method",
-        Literal["lth", "edge-popup", "bernoulli"],
-        "The ticket's mask, or one that is learned.",
-        "lth",
-    ),
-    "batch_norm": keyed(
-        "supermask.batch_norm",
-        Literal["recalibrate", "initial", "trained"],
-        "Running statistics the mask is judged with.",
-        "recalibrate",
-    ),
-}
+def plain_type(annotation: Any) -> Any:
+    """The type of a field as Typer takes it: a Literal, a plain type, or `tuple` for a list."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (inner for inner in get_args(annotation) if inner is not type(None))
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return tuple if get_origin(annotation) is tuple else annotation
 
 
-def check_out(out: Path) -> None:
-    """Refuse an output root that is no directory and cannot become one."""
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not there.is_dir():
-        raise UserError(f"--out {out}: found a file{'' if there == out else f', {there}'}; must be a directory")
+def show(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def listed(convert: Callable[[str], Any], option: str, like: str) -> Callable[[str], list[Any]]:
-    """Makes a list of what was typed with commas."""
+def parse_list(text: str, flag: str) -> list[Any]:
+    """`50,80` as a list; its items are read as YAML."""
+    from lthrun.config.yaml_files import parse_yaml
 
-    def split(text: str) -> list[Any]:
-        try:
-            return [convert(part.strip()) for part in text.split(",")]
-        except ValueError:
-            raise UserError(f"{option}: found {shorten(repr(text))}; must be a list like {like}") from None
-
-    return split
+    values: list[Any] = parse_yaml(f"[{text}]", f"{flag} {shorten(text)}")
+    return values
 
 
-COMPARING = {
-    "seeds": keyed("compare.seeds", int, "How many seeds each arm is trained with.", "5"),
-    "arms": keyed(
-        "compare.arms", str, "What is compared: `lthrun list arms`.", "all", WHAT, "ARM,ARM,…",
-        convert=listed(str, "--arms", "dense,ticket"),
-    ),
-    "sparsities": keyed(
-        "compare.sparsities", str, "Percents at which it is compared; the verdict is about the first.",
-        "50,80,90,95,98", WHAT, "S,S,…", convert=listed(float, "--sparsities", "50,80,90"),
-    ),
-}  # fmt: skip
-ENGINE = {
-    "engine": typer.Option(help="Who trains the levels: `lthrun list engines`.", metavar="NAME", rich_help_panel=WHERE),
-    "jobs": typer.Option(
-        min=1,
-        help="Levels trained at once.",
-        show_default="1 on a CPU, 4 on a GPU; all places of a Ray cluster",
-        metavar="N",
-        rich_help_panel=WHERE,
-    ),
-}
-Engine = Annotated[str, ENGINE["engine"]]
-Jobs = Annotated[int | None, ENGINE["jobs"]]
+def with_key_options(
+    function: Callable[..., None], options: Sequence[KeyOption], without: Sequence[str] = ()
+) -> Callable[..., None]:
+    """`function` as Typer is to see it: `**typed` replaced by `options`, which come third, and without some of its
+    own."""
+    only = inspect.Parameter.KEYWORD_ONLY
+    own = [
+        parameter.replace(kind=only)
+        for parameter in inspect.signature(function, eval_str=True).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in without
+    ]
+    derived = [
+        inspect.Parameter(option.name, only, default=None, annotation=Annotated[option.type | None, option.info])
+        for option in options
+    ]
+    function.__signature__ = inspect.Signature([*own[:2], *derived, *own[2:]])  # type: ignore[attr-defined]
+    function.__annotations__ = {}
+    return function
 
 
-def check_engine(name: str) -> None:
+def by_key(options: Sequence[KeyOption], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed, by config key. An option left out is None: the config decides."""
+    return {o.key: o.convert(typed[o.name]) for o in options if typed[o.name] is not None}
+
+
+def check_out(out: Path) -> Path:
+    """The output root with ~ expanded; a file, or a folder in a file, is refused."""
+    try:
+        out = out.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"--out {out}: {error}") from None
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        where = "" if existing == out else f", {existing}"
+        raise UserError(f"--out {out}: found a file{where}; must be a directory")
+    return out
+
+
+def check_executor(name: str) -> None:
     from lthrun.executors import EXECUTORS
 
     if name not in EXECUTORS:
-        raise UserError(f"--engine: found {name}; must be one of {', '.join(EXECUTORS)}")
+        raise UserError(f"--executor: found {name}; must be one of {', '.join(EXECUTORS)}")
 
 
 ConfigFile = Annotated[
@@ -185,64 +144,47 @@ ConfigFile = Annotated[
 ]
 Sets = Annotated[
     list[str],
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Overrule a config key. Repeatable.", rich_help_panel=WHAT),
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a config key. Repeatable.", rich_help_panel=WHAT),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Train this run's levels anew.", rich_help_panel=WHAT)]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Retrain the levels of this run.", rich_help_panel=WHAT)]
 CheckpointEvery = Annotated[
     int | None,
     typer.Option(
-        min=1,
-        metavar="N",
-        help="Also write a checkpoint every N steps.",
-        show_default="each epoch",
+        min=1, metavar="N", help="Also write a checkpoint every N steps.", show_default="each epoch",
         rich_help_panel=WHERE,
     ),
-]
+]  # fmt: skip
 DryRun = Annotated[
     bool,
-    typer.Option(
-        "--dry-run",
-        help="Only say what would be trained or taken over, and what it costs.",
-        rich_help_panel=WHAT,
-    ),
+    typer.Option("--dry-run", help="Show what would be trained or reused, and its cost.", rich_help_panel=WHAT),
 ]
 Out = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Root of run directories and of the levels they share.", rich_help_panel=WHERE),
+    typer.Option(metavar="DIR", help="Root of run directories and cached levels.", rich_help_panel=WHERE),
 ]
+Executor = Annotated[
+    str,
+    typer.Option(help="What trains the levels: `lthrun list executors`.", metavar="NAME", rich_help_panel=WHERE),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Levels trained at once.", show_default="1 on a CPU, 4 on a GPU; all places of a Ray cluster",
+        metavar="N", rich_help_panel=WHERE,
+    ),
+]  # fmt: skip
 Json = Annotated[
     bool,
-    typer.Option("--json", help="The summary as JSON on stdout, all else on stderr.", rich_help_panel=HOW),
+    typer.Option("--json", help="The summary as JSON on stdout, all else on stderr.", rich_help_panel=HOW_SHOWN),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end.", rich_help_panel=HOW)]
-DataDir = Annotated[str | None, RUNNING["data_dir"].option]
-SkipUnreadable = Annotated[bool, RUNNING["skip_unreadable"].option]
-Experiment = Annotated[
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end.", rich_help_panel=HOW_SHOWN)]
+DataDir = Annotated[
+    str | None, typer.Option(metavar="DIR", help="An existing copy of the images.", rich_help_panel=WHERE)
+]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.", rich_help_panel=WHERE)
+]
+ExperimentName = Annotated[
     Literal["baseline", "ticket", "prune", "supermask", "compare", "connectivity"] | None,
-    typer.Argument(help="Whose defaults, where no config says so.", show_default="ticket"),
+    typer.Argument(help="The experiment, if no config names it.", show_default="ticket"),
 ]
-
-
-def with_keys(
-    function: Callable[..., None], keys: Mapping[str, Keyed], without: Sequence[str] = ()
-) -> Callable[..., None]:
-    """`function` as Typer is to see it: `**typed` replaced by the options of `keys`, which come third, and `without`
-    some of its own."""
-    only = inspect.Parameter.KEYWORD_ONLY
-    own = [
-        parameter.replace(kind=only)
-        for parameter in inspect.signature(function, eval_str=True).parameters.values()
-        if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in without
-    ]
-    options = [
-        inspect.Parameter(name, only, default=None, annotation=Annotated[k.kind | None, k.option])
-        for name, k in keys.items()
-    ]
-    function.__signature__ = inspect.Signature([*own[:2], *options, *own[2:]])  # type: ignore[attr-defined]
-    function.__annotations__ = {}
-    return function
-
-
-def by_key(keys: Mapping[str, Keyed], typed: Mapping[str, Any]) -> dict[str, Any]:
-    """What was typed, by config key."""
-    return {k.key: k.convert(typed[name]) for name, k in keys.items() if typed[name] is not None}

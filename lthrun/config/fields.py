@@ -1,75 +1,101 @@
-"""What the sections of a config are made of: types of values, and how a wrong one is refused."""
+"""Types of config values, and how a wrong value is refused."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from lthrun.errors import shorten
-from lthrun.sparsity.granularities import parse_n_of_m
+from lthrun.registry import TABLES
 
-MOST = 1_000_000  # epochs, images, batches: more is a slip of the hand
+MOST = 1_000_000  # epochs, images, batches: more is a slip
 LARGEST_SEED = 2**63 - 1
-POINT = r"^\d{1,9}(ep|it)$"
+POINT = r"^\d{1,9}(ep|it)$"  # a place in the training: 2ep, 200it
+DEVICE = r"^(auto|cpu|cuda(:\d{1,3})?)$"
+EXAMPLES = {POINT: "0ep, 1ep or 200it", DEVICE: "auto, cpu, cuda or cuda:0"}
 
 
-def named_in(table: Mapping[str, Any], *, or_n_of_m: bool = False) -> Any:
-    """The type of a name that must stand in `table`, or be like 2:4."""
-    names = ", ".join(table) + (", or n:m like 2:4" if or_n_of_m else "")
+class Section(BaseModel):
+    """A section of a config: unknown keys are refused, and the docstring under a field is its help."""
 
-    def known(name: str) -> str:
-        if name in table or (or_n_of_m and parse_n_of_m(name)):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+def named_in(table: str, *, or_n_of_m: bool = False) -> Any:
+    """The type of a name that `table` (a key of lthrun.registry.TABLES) has, or of a pattern like 2:4.
+
+    The table is read when a value is validated, so that this room imports none of the rooms that fill it.
+    """
+
+    def check_name(name: str) -> str:
+        entries = TABLES[table]
+        if name in entries or (or_n_of_m and parse_n_of_m(name)):
             return name
-        near = difflib.get_close_matches(name, table, n=1)
+        names = ", ".join(entries) + (", or n:m like 2:4" if or_n_of_m else "")
+        near = difflib.get_close_matches(name, entries, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise PydanticCustomError("unknown_name", "must be one of {names}{hint}", {"names": names, "hint": hint})
 
-    names_or_pattern = {"anyOf": [{"enum": list(table)}, {"pattern": r"^\d+:\d+$"}]}
-    extra = names_or_pattern if or_n_of_m else {"enum": list(table)}
-    return Annotated[str, AfterValidator(known), Field(json_schema_extra=extra)]  # type: ignore[arg-type]
+    def list_names(schema: dict[str, Any]) -> None:
+        names = {"enum": list(TABLES[table])}
+        schema.update({"anyOf": [names, {"pattern": r"^\d+:\d+$"}]} if or_n_of_m else names)
+
+    return Annotated[str, AfterValidator(check_name), Field(json_schema_extra=list_names)]
+
+
+def parse_n_of_m(granularity: str) -> tuple[int, int] | None:
+    """(2, 4) for `2:4`; None for the granularities that have a name."""
+    match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", granularity)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def percent(value: float) -> float:
     if 0 < value < 1:
         raise PydanticCustomError(
-            "percent",
-            "sparsity is in percent, so write {percent} for this share",
-            {"percent": f"{100 * value:g}"},
+            "percent", "sparsity is in percent, so write {percent} for this share", {"percent": f"{100 * value:g}"}
         )
     if not 0 <= value < 100:
         raise PydanticCustomError("percent", "must be in percent, at least 0 and below 100", {})
     return value
 
 
-def refuse(key: str, found: Any, right: str) -> PydanticCustomError:
-    """A check of several keys has failed: `key` says which one to change."""
-    return PydanticCustomError(
-        "refused", "{key}: found {found}; {right}", {"key": key, "found": shorten(found), "right": right}
-    )
+def positive_percent(value: float) -> float:
+    if percent(value) == 0:
+        raise PydanticCustomError("percent", "must be in percent, above 0 and below 100", {})
+    return value
 
 
-def decays(values: tuple[float, float]) -> tuple[float, float]:
+def decay(values: tuple[float, float]) -> tuple[float, float]:
     if not all(0 <= value < 1 for value in values):
-        raise PydanticCustomError("decays", "must each be at least 0 and below 1", {})
+        raise PydanticCustomError("decay", "must each be at least 0 and below 1", {})
     return values
 
 
-def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+def unique(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
-        raise PydanticCustomError("distinct", "must each be another one", {})
+        raise PydanticCustomError("unique", "values must be unique", {})
     return values
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+def refuse(key: str, found: Any, expected: str) -> PydanticCustomError:
+    """The error of a check over several keys: `key` is the one to change."""
+    return PydanticCustomError(
+        "refused", "{key}: found {found}; {expected}", {"key": key, "found": shorten(found), "expected": expected}
     )
 
 
-def steps_of(point: str, epoch_steps: int) -> int:
-    """`2ep` or `200it` in steps, `epoch_steps` being the steps of an epoch."""
+def count_steps(point: str, epoch_steps: int) -> int:
+    """`2ep` or `200it` in training steps, at `epoch_steps` per epoch."""
     return int(point[:-2]) * (epoch_steps if point.endswith("ep") else 1)
+
+
+Percent = Annotated[float, AfterValidator(percent)]
+Percents = Annotated[tuple[Percent, ...], Field(strict=False)]
+Point = Annotated[str, Field(pattern=POINT)]
+Patterns = Annotated[tuple[str, ...], Field(strict=False)]

@@ -15,7 +15,8 @@ from PIL import Image
 from lthrun.data.folder import in_folder
 from lthrun.data.images import Images, fetching, given, is_folder
 from lthrun.errors import MissingData, UserError
-from lthrun.storage.files import atomic_folder, cache_dir, lock
+from lthrun.storage.files import cache_dir
+from lthrun.storage.locks import atomic_folder, lock
 
 if TYPE_CHECKING:
     from lthrun.config.sections import Data

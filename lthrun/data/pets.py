@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from lthrun.data.images import Images, fetching, given, is_folder
 from lthrun.errors import MissingData, UserError
-from lthrun.storage.files import cache_dir, lock
+from lthrun.storage.files import cache_dir
+from lthrun.storage.locks import lock
 
 if TYPE_CHECKING:
     from lthrun.config.sections import Data

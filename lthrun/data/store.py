@@ -28,7 +28,9 @@ from PIL import Image, UnidentifiedImageError
 
 from lthrun.data.images import Images
 from lthrun.errors import UserError, shorten
-from lthrun.storage.files import atomic_file, cache_dir, lock, read_json, write_json
+from lthrun.storage.files import atomic_file, cache_dir
+from lthrun.storage.json_files import read_json, write_json
+from lthrun.storage.locks import lock
 
 VERSION = 2
 LONGEST = 4

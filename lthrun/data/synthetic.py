@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from lthrun.data.images import Images
 from lthrun.data.pets import in_folder
 from lthrun.errors import UserError
-from lthrun.storage.files import atomic_folder, cache_dir
+from lthrun.storage.files import cache_dir
+from lthrun.storage.locks import atomic_folder
 
 if TYPE_CHECKING:
     from lthrun.config.sections import Data

@@ -1,81 +1,90 @@
-"""The board on which an engine keeps what is to be done, under way, done and failed."""
+"""The tasks of a graph that are ready, running, finished and failed."""
 
 from __future__ import annotations
 
 import errno
+import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
 
 from lthrun.errors import UserError, escape_unprintable
-from lthrun.experiments.tasks import Task
+from lthrun.events import Emit, LevelFailed, LevelFinished
+from lthrun.executors.tasks import LevelTask
+from lthrun.executors.worker import LevelResult
 
-Tell = Callable[..., None]
-"""Called as `tell("task", task=…, found=…)` or `tell("task_failed", task=…, why=…)` when a task has ended."""
 RETRIES = 2
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+LONGEST_REASON = 500
 
 
 class TaskQueue:
-    """The tasks of a graph, in order; one that fails takes along those that need it."""
+    """Hands out tasks in order, each after what it needs. A task that fails fails the tasks that need it."""
 
-    def __init__(self, tasks: Sequence[Task], tell: Tell):
-        self._tasks = {task.key: task for task in tasks}
-        self._unmet = {task.key: set(task.needs) & self._tasks.keys() for task in tasks}
-        self._under_way: set[str] = set()
+    def __init__(self, tasks: Sequence[LevelTask], emit: Emit):
+        self._tasks = list(tasks)
+        self._places = {task.key: place for place, task in enumerate(tasks)}
+        self._sorter = TopologicalSorter({t.key: [key for key in t.needs if key in self._places] for t in tasks})
+        self._sorter.prepare()
+        self._ready: list[int] = []
         self._lost: Counter[str] = Counter()
-        self._tell = tell
+        self._emit = emit
         self.failures: dict[str, str] = {}
 
     @property
-    def open(self) -> bool:
-        """Whether anything is still to be done or under way."""
-        return bool(self._unmet or self._under_way)
+    def is_active(self) -> bool:
+        """Whether a task is still to be run, or running."""
+        self._collect_ready()
+        return self._sorter.is_active()
 
-    def take(self) -> Task | None:
-        """The next task whose needs are met, now under way; None where there is none at present."""
-        for key, unmet in self._unmet.items():
-            if not unmet:
-                del self._unmet[key]
-                self._under_way.add(key)
-                return self._tasks[key]
-        return None
+    def take(self) -> LevelTask | None:
+        """The next task whose needs are met; None while there is none."""
+        self._collect_ready()
+        return self._tasks[heapq.heappop(self._ready)] if self._ready else None
 
-    def done(self, task: Task, found: dict[str, Any]) -> None:
-        self._under_way.discard(task.key)
-        for unmet in self._unmet.values():
-            unmet.discard(task.key)
-        self._tell("task", task=task, found=found)
+    def finish(self, task: LevelTask, result: LevelResult) -> None:
+        self._sorter.done(task.key)
+        self._emit(LevelFinished(task.key, task.about, task.level.index, **vars(result)))
 
-    def lost(self, task: Task) -> None:
-        """Put back a task whose worker was lost, `RETRIES` times; what it trained up to its last checkpoint is kept."""
+    def retry(self, task: LevelTask) -> None:
+        """Put back a task whose worker died, `RETRIES` times; it resumes from its last checkpoint."""
         self._lost[task.key] += 1
         if self._lost[task.key] > RETRIES:
-            self.failed(task, "its process was killed again and again, as when memory runs out: lower --jobs")
+            self.fail(task, f"its worker died {RETRIES + 1} times (out of memory?): lower --jobs")
         else:
-            self._under_way.discard(task.key)
-            self._unmet[task.key] = set()
+            heapq.heappush(self._ready, self._places[task.key])
 
-    def failed(self, task: Task, error: BaseException | str) -> None:
-        """Say why; what needs it cannot be done either.
+    def fail(self, task: LevelTask, error: BaseException | str) -> None:
+        """Record why; the tasks that need it fail as well.
 
         Raises:
-            OSError: there is no room to write, or it is not allowed: the others would fail as well.
+            OSError: the disk is full or not writable: every other task would fail too.
         """
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise error
-        self._under_way.discard(task.key)
-        why = error if isinstance(error, str) else reason(error)
-        self.failures[task.key] = why
-        self._tell("task_failed", task=task, why=why)
-        for key in [key for key, unmet in self._unmet.items() if task.key in unmet]:
-            if self._unmet.pop(key, None) is not None:
-                self.failed(self._tasks[key], f"it needs {task.about}, which failed: {why}"[:500])
+        self._fail(task, error if isinstance(error, str) else describe_error(error))
+        self._sorter.done(task.key)
+
+    def _fail(self, task: LevelTask, reason: str) -> None:
+        self.failures[task.key] = reason
+        self._emit(LevelFailed(task.key, task.about, task.level.index, reason))
+        for other in self._tasks:
+            if task.key in other.needs and other.key not in self.failures:
+                self._fail(other, f"it needs {task.about}, which failed: {reason}"[:LONGEST_REASON])
+
+    def _collect_ready(self) -> None:
+        while self._sorter.is_active() and (keys := self._sorter.get_ready()):
+            for key in keys:
+                if key in self.failures:
+                    self._sorter.done(key)
+                else:
+                    heapq.heappush(self._ready, self._places[key])
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Why a task failed, on one line."""
     if isinstance(error, OSError) and error.filename:
-        return escape_unprintable(f"{error.filename}: {error.strerror}")[:500]
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    return escape_unprintable(text)[:500]
+        text = f"{error.filename}: {error.strerror}"
+    else:
+        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return escape_unprintable(text)[:LONGEST_REASON]

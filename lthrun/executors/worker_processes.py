@@ -1,4 +1,4 @@
-"""Processes of this machine that do what they are sent, and end with the one that started them."""
+"""Worker processes that exit with their parent."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any, NoReturn
 
 
 @contextmanager
-def processes(
-    count: int, threads: int, begin: Callable[..., None] | None = None, *arguments: Any
+def worker_processes(
+    count: int, threads: int, start: Callable[..., None] | None = None, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:
-    """A pool of new processes, in each of which PyTorch has so many threads; `begin` is called in each before its first
+    """A pool of `count` new processes, each with so many PyTorch threads; `start` is called in each before its first
     task."""
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), settle, (threads, begin, *arguments))
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), set_up, (threads, start, *arguments))
     try:
         yield pool
-    except BaseException:  # Ctrl-C and SIGTERM too: nothing goes on behind the user's back
+    except BaseException:  # Ctrl-C and SIGTERM too: no process outlives the command
         for process in (pool._processes or {}).values():
             process.terminate()
         raise
@@ -29,27 +29,27 @@ def processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def settle(threads: int, begin: Callable[..., None] | None, *arguments: Any) -> None:
-    """Prepare a process of the pool: it ends with its parent, which alone hears Ctrl-C."""
+def set_up(threads: int, start: Callable[..., None] | None, *arguments: Any) -> None:
+    """Prepare a process of the pool: it exits with its parent, and only the parent handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, exit_now)
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
-    if begin:
-        begin(*arguments)
+    if start:
+        start(*arguments)
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        end()
+        exit_now()
 
 
-def end(*_: Any) -> NoReturn:
-    """At once, and with it the workers that load images for it."""
+def exit_now(*_: Any) -> NoReturn:
+    """Exit at once, with the processes that load images for this one."""
     for child in multiprocessing.active_children():
         child.terminate()
     os._exit(1)

@@ -1,16 +1,37 @@
-"""Baseline: the dense network, which is level 0 of every ticket. Gradual pruning is one level as well."""
+"""Baseline: the dense network, which is level 0 of every ticket."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from lthrun.levels.builder import LevelBuilder
-from lthrun.levels.plan import Level
-from lthrun.storage.run_dir import RunDir
+from lthrun.config.base import ExperimentConfig
+from lthrun.experiments.experiment import EXPERIMENTS, PlannedResult, plan_levels
+from lthrun.experiments.summaries import RunSummary
+from lthrun.experiments.trained_run import TrainedRun
+from lthrun.levels.keys import Conditions
+from lthrun.levels.plan import plan_dense
 
 
-def baseline(builder: LevelBuilder, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
-    """Obtain the levels in order and write the trained weights."""
-    records = [builder.get_or_train(level) for level in levels]
-    run_dir.write("model", builder.end(levels[-1])[0], {"model": builder.config.model.name})
-    return {"records": records}
+class BaselineConfig(ExperimentConfig):
+    """Train the dense network."""
+
+    experiment: Literal["baseline"] = "baseline"
+
+
+def plan(config: BaselineConfig, conditions: Conditions) -> Sequence[PlannedResult]:
+    return plan_levels([plan_dense(config, conditions)], config)
+
+
+def evaluate(run: TrainedRun[Any]) -> RunSummary:
+    run.write_model()
+    return RunSummary(**run.summarize())
+
+
+EXPERIMENTS.add(
+    "baseline",
+    "Train the dense network, which is also level 0 of every ticket.",
+    BaselineConfig,
+    plan=plan,
+    evaluate=evaluate,
+)

@@ -3,172 +3,165 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lthrun.analysis.findings import Design, Result, findings
-from lthrun.analysis.intervals import wilson
 from lthrun.analysis.mask_overlap import layers, overlap
-from lthrun.config import Compare
-from lthrun.config.loading import differences
-from lthrun.executors import EXECUTORS
-from lthrun.experiments.arms import ARMS, Piece
-from lthrun.experiments.context import Emit, RunContext
-from lthrun.experiments.tasks import RunOptions, Task, graph
-from lthrun.levels.plan import Conditions, Level
-from lthrun.sparsity.masks import Tensors
-from lthrun.storage.files import FORMAT
-from lthrun.storage.level_store import LevelStore
-from lthrun.storage.run_dir import RunDir
+from lthrun.events import Busy, Emit, NoVerdict, StudyStarted
+from lthrun.experiments.arms import ARMS, PlannedArmResult, plan_arms
+from lthrun.experiments.experiment import EXPERIMENTS
+from lthrun.experiments.run import Run
+from lthrun.experiments.study_config import CompareConfig
+from lthrun.experiments.summaries import LevelCounts, MissingResult, StudySummary
+from lthrun.experiments.trained_run import TrainedRun
+from lthrun.levels.plan import Level
+from lthrun.records import EpochRecord, LevelRecord
 
-OTHER_LENGTHS = {
-    "ticket-rewind": "ticket-rewind counts those before its rewind point",
-    "dense-budget": "dense-budget trains as long as the search for the ticket took",
-    "supermask": "supermask is never trained",
-}
-Made = dict[tuple[str, int], list[Piece]]
-LINE = (
-    "level_epoch", "step", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "looks",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from lthrun.sparsity.masks import Tensors
+
+Study = TrainedRun[CompareConfig]
 
 
-def tasks(made: Made, conditions: Conditions) -> list[Task]:
-    """The graph of a study's levels."""
-    return graph(
-        Task(piece.config, piece.level, about(arm, seed, piece), conditions)
-        for (arm, seed), found in made.items()
-        for piece in found
+def evaluate(run: Study) -> StudySummary:
+    """Compare the arms whose levels are trained; the others are `missing` in the summary."""
+    run.emit(Busy("comparing"))
+    planned = cast("Sequence[PlannedArmResult]", run.run.planned)
+    records = {result.level.key: run.record(result.level) for result in planned if result.level.key not in run.failures}
+    trained = [(result, record) for result in planned if (record := records.get(result.level.key)) is not None]
+    lines = [
+        {"arm": result.arm, "seed": result.seed, "sparsity": result.sparsity, **describe_epoch(epoch)}
+        for result, record in trained
+        for epoch in record.epochs
+    ]
+    run.run_dir.write_metrics(lines)
+    reused = sum(result.is_reused for result in run.results.values())
+    return StudySummary(
+        **run.shared_facts(),
+        about={arm: ARMS[arm].about for arm in run.config.compare.arms},
+        **answer_questions(run, trained),
+        notes=list_notes(run),
+        **describe_masks(run, trained),
+        missing=[
+            MissingResult(
+                arm=result.arm,
+                seed=result.seed,
+                sparsity=result.sparsity,
+                reason=run.failures.get(result.level.key, "its level was removed"),
+            )
+            for result in planned
+            if records.get(result.level.key) is None
+        ],
+        epoch_steps=run.run.context.conditions.epoch_steps,
+        epochs=run.config.training.epochs,
+        levels=LevelCounts(trained=len(run.results) - reused, reused=reused, failed=len(run.failures)),
+        seconds=sum(result.seconds for result in run.results.values()),
+        lines=len(lines),
     )
 
 
-def about(arm: str, seed: int, piece: Piece) -> str:
-    return f"{arm}, seed {seed}" + (f", {piece.sparsity:g} %" if piece.sparsity else "")
+def describe_epoch(epoch: EpochRecord) -> dict[str, Any]:
+    """An epoch in a study's metrics.jsonl; the sparsity beside it is the study's."""
+    keys = ("level_epoch", "step", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds")
+    facts = epoch.to_dict()
+    own = {key: facts[key] for key in (*keys, "interim_evaluations")}
+    return {"measured_sparsity": epoch.sparsity, **own}
 
 
-def compare(
-    context: RunContext,
-    run_dir: RunDir,
-    made: Made,
-    todo: list[Task],
-    options: RunOptions,
-    emit: Emit,
-    engine: str,
-    jobs: int | None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Do the study's tasks: its summary, and a line per epoch of each result's last training."""
-    study: Any = context.resolved
-    levels, reused, seconds = LevelStore(options.out), 0, 0.0
-
-    def tell(kind: str, task: Task, found: Mapping[str, Any] = {}, **facts: Any) -> None:
-        nonlocal reused, seconds
-        reused += bool(found.get("reused"))
-        seconds += found.get("seconds", 0.0)
-        emit(kind, key=task.key, about=task.about, level=task.level.index, **found, **facts)
-
-    failures = EXECUTORS[engine](todo, options, jobs, tell, emit)
-    emit("busy", doing="comparing")
-    records = {key: levels.record(key) for key in {p.level.key for found in made.values() for p in found}}
+def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> dict[str, Any]:
+    config, context = run.config, run.run.context
+    epoch_steps, counts = context.conditions.epoch_steps, context.valid_counts
+    arms = config.compare.arms
     results = [
-        Result(arm, seed, p.sparsity, record["epochs"], p.level.steps, searched(p.level), record["sparsity"])
-        for (arm, seed), found in made.items()
-        for p in found
-        if p.level.key not in failures and (record := records[p.level.key]) is not None
+        Result(
+            p.arm,
+            p.seed,
+            p.sparsity,
+            [bridge(e) for e in record.epochs],
+            p.level.steps,
+            count_search_steps(p.level),
+            record.sparsity,
+        )
+        for p, record in trained
     ]
-    have = {(r.arm, r.seed, r.sparsity) for r in results}
-    counts = [sum(context.store.labels[i] == c for i in context.valid) for c in range(len(context.store.classes))]
-    lines = [
-        {"arm": r.arm, "seed": r.seed, "sparsity": r.sparsity, "measured_sparsity": epoch["sparsity"]}
-        | {key: epoch.get(key) for key in LINE}
-        for r in results
-        for epoch in r.epochs
-    ]
-    summary = {
-        "format": FORMAT,
-        "experiment": "compare",
-        "differs": differences(context.config),
-        "device": study.device,
-        "precision": study.precision,
-        "n_train": len(context.train),
-        "n_valid": len(context.valid),
-        "classes": list(context.store.classes),
-        "majority_rate": max(counts) / sum(counts),
-        "majority_interval": wilson(max(counts), sum(counts)),
-        "epoch_steps": context.conditions.epoch_steps,
-        "epochs": study.training.epochs,
-        "about": {arm: ARMS[arm].about for arm in study.compare.arms},
-        **findings(results, design(study, context.conditions.epoch_steps, counts)),
-        "notes": notes(study, context),
-        **stability(made, have, records, levels, study),
-        "missing": [
-            {"arm": arm, "seed": seed, "sparsity": p.sparsity, "why": failures.get(p.level.key, "its level is gone")}
-            for (arm, seed), found in made.items()
-            for p in found
-            if (arm, seed, p.sparsity) not in have
-        ],
-        "levels": {"trained": len(todo) - len(failures) - reused, "taken_over": reused, "failed": len(failures)},
-        "seconds": seconds,
-        "lines": len(lines),
-        "run_dir": str(run_dir.path),
-        "files": {},
-    }
-    return summary, lines
+    design = Design(
+        config.seeds,
+        config.compare.sparsities,
+        {arm: ("ticket", arm) if ARMS[arm].is_rival else (arm, ARMS[arm].against) for arm in arms},
+        config.compare.margin,
+        epoch_steps,
+        (config.training.evaluate_every or epoch_steps) / epoch_steps,
+        max(counts) / sum(counts),
+        sum(counts),
+    )
+    return findings(results, design)
 
 
-def design(study: Compare, epoch_steps: int, counts: Sequence[int]) -> Design:
-    """What the config fixes before anything is trained."""
-    rivals = {arm: ("ticket", arm) if ARMS[arm].asks else (arm, ARMS[arm].against) for arm in study.compare.arms}
-    look = (study.training.evaluate_every or epoch_steps) / epoch_steps
-    rules = study.compare
-    n = sum(counts)
-    return Design(study.seeds, rules.sparsities, rivals, rules.margin, epoch_steps, look, max(counts) / n, n)
+def bridge(e: EpochRecord) -> dict[str, Any]:
+    return {**e.to_dict(), "looks": [vars(i) for i in e.interim_evaluations]}
 
 
-def searched(level: Level) -> int:
-    """Steps trained to come to a level's end, from initialisation on."""
-    return level.steps + (searched(level.parent) if level.parent else 0)
+def count_search_steps(level: Level) -> int:
+    """Steps trained to reach a level's end, from initialization on."""
+    return level.steps + (count_search_steps(level.parent) if level.parent else 0)
 
 
-def notes(study: Compare, context: RunContext) -> list[str]:
+def list_notes(run: Study) -> list[str]:
     """What the numbers do not say."""
-    training, n = study.training, len(context.valid)
-    lengths = [f"; {said}" for arm, said in OTHER_LENGTHS.items() if arm in study.compare.arms]
-    found = [
-        "All seeds share one split of the images: the intervals speak of initialisation and data order, not of other "
-        "images.",
-        f"Accuracy is that after the last epoch, on n = {n:,} validation images; always answering the most common "
-        "class is the majority rate.",
+    config, n = run.config, len(run.run.context.valid)
+    training = config.training
+    lengths = [f"; {ARMS[arm].note}" for arm in config.compare.arms if ARMS[arm].note]
+    notes = [
+        "All seeds share one split of the images: intervals cover initialization and data order, not other images.",
+        f"Accuracy is that after the last epoch, on n = {n:,} validation images; the majority rate is the accuracy of "
+        "always answering the most common class.",
         f"Every arm ends in a training of {training.epochs} epochs" + "".join(lengths) + ".",
     ]
     if training.evaluate_every and training.evaluate_images and training.evaluate_images < n:
-        found.append(
-            f"Training time is judged on {training.evaluate_images:,} of the validation images, always the same, every "
-            f"{training.evaluate_every} steps."
+        notes.append(
+            f"Training time is measured on {training.evaluate_images:,} of the validation images, always the same, "
+            f"every {training.evaluate_every} steps."
         )
-    if study.data.dataset == "synthetic":
-        found.append("The images are drawn: this is a trial of the tool, not a result about photographs.")
-    return found
+    if config.data.dataset == "synthetic":
+        notes.append("The images are synthetic: this tests the tool and says nothing about photographs.")
+    return notes
 
 
-def stability(
-    made: Made, have: set[Any], records: Mapping[str, Any], levels: LevelStore, study: Compare
-) -> dict[str, Any]:
-    """Where the tickets' sparsity lies, per layer, and how much of their masks different seeds have in common."""
+def describe_masks(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> Mapping[str, Any]:
+    """The tickets' sparsity per layer, and how much of their masks different seeds have in common."""
     by_layer, in_common = [], []
-    for sparsity in study.compare.sparsities:
-        keys = [
-            p.level.key
-            for seed in study.seeds
-            for p in made.get(("ticket", seed), [])
-            if p.sparsity == sparsity and ("ticket", seed, sparsity) in have
-        ]
-        if keys:
-            by_layer += [{"sparsity": sparsity, **row} for row in layers([records[key]["layers"] for key in keys])]
-        if len(keys) > 1:
-            in_common.append({"sparsity": sparsity, **overlap([kept(levels, key) for key in keys])})
+    for sparsity in run.config.compare.sparsities:
+        tickets = [(p.level, record) for p, record in trained if p.arm == "ticket" and p.sparsity == sparsity]
+        if tickets:
+            by_layer += [{"sparsity": sparsity, **row} for row in layers([record.layers for _, record in tickets])]
+        if len(tickets) > 1:
+            in_common.append({"sparsity": sparsity, **overlap([read_weight_masks(run, level) for level, _ in tickets])})
     return {"layers": by_layer, "overlap": in_common}
 
 
-def kept(levels: LevelStore, key: str) -> Tensors:
+def read_weight_masks(run: Study, level: Level) -> Tensors:
     """The masks of the weights at the end of a level; those of batch norm that go with whole filters are left out."""
     from lthrun.training import state
 
-    return {name: mask for name, mask in state.select_prefix("mask", levels.read(key, "end")).items() if mask.ndim > 1}
+    masks = state.select_prefix("mask", run.worker.levels.read(level.key, "end"))
+    return {name: mask for name, mask in masks.items() if mask.ndim > 1}
+
+
+def announce(run: Run, emit: Emit) -> None:
+    compare = cast(CompareConfig, run.config).compare
+    emit(StudyStarted(len(compare.arms), compare.seeds, len(run.tasks), **run.context.facts))
+    if not {"ticket", "dense"} <= set(compare.arms):
+        emit(NoVerdict())
+
+
+EXPERIMENTS.add(
+    "compare",
+    "Does the ticket win? Train the arms, each for several seeds, and say how sure the answer is.",
+    CompareConfig,
+    plan=plan_arms,
+    announce=announce,
+    evaluate=evaluate,
+    summary=StudySummary,
+    options=("compare.seeds", "compare.arms", "compare.sparsities"),
+    is_study=True,
+)

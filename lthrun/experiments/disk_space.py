@@ -4,61 +4,85 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from lthrun.config.base import ExperimentConfig
 from lthrun.errors import UserError
-from lthrun.levels.builder import LevelBuilder
+from lthrun.executors.tasks import LevelTask
+from lthrun.experiments.run import Run
 from lthrun.levels.plan import Level
-from lthrun.storage.level_store import KEPT_EPOCHS
-from lthrun.storage.run_dir import RunDir
+from lthrun.storage.files import make_dir
+from lthrun.storage.level_store import KEPT_EPOCHS, LevelStore
 
 # Checkpoints of a level in training: two that are kept and the one that is being written.
-CHECKPOINTS, STATES_IN_CHECKPOINT = 3, 3
+CHECKPOINTS, STATES_PER_CHECKPOINT = 3, 3
 
 
-def model_bytes(builder: LevelBuilder) -> tuple[int, int]:
+@dataclass(frozen=True)
+class ModelSize:
     """Bytes of all parameters and buffers, and of the masks."""
-    return sum(builder.sizes.values()), sum(builder.sizes[name] for name in builder.names) // 4
+
+    state: int
+    masks: int
 
 
-def level_bytes(level: Level, builder: LevelBuilder) -> int:
+def measure_model(config: ExperimentConfig, classes: int) -> ModelSize:
+    """The size of a config's model, without allocating it."""
+    import torch
+
+    from lthrun.models import MODELS
+    from lthrun.sparsity.layer_selection import select_prunable
+
+    with torch.device("meta"):
+        model = MODELS[config.model.name](classes)
+    sizes = {name: t.numel() * t.element_size() for name, t in model.state_dict().items()}
+    names = select_prunable(model, config.layer_selection)
+    return ModelSize(sum(sizes.values()), sum(sizes[name] for name in names) // 4)
+
+
+def level_bytes(level: Level, size: ModelSize, epoch_steps: int) -> int:
     """What a finished level keeps."""
-    state, bits = model_bytes(builder)
-    if not level.steps:  # judged, never trained
-        return bits
-    epochs = level.epochs(builder.batches.epoch_steps)
-    kept = 1 + (2 if level.keeps_optimizer else 0) + (min(KEPT_EPOCHS, epochs - 1) if level.is_dense else 0)
-    kept += 1 if level.learned else 0
-    return kept * state + (bits if level.masked else 0)
+    if not level.steps:  # evaluated, never trained
+        return size.masks
+    states = 1 + (2 if level.keeps_optimizer else 0) + (1 if level.learned else 0)
+    if level.is_dense:
+        states += min(KEPT_EPOCHS, level.epochs(epoch_steps) - 1)
+    return states * size.state + (size.masks if level.is_masked else 0)
 
 
-def run_bytes(levels: list[Level], builder: LevelBuilder) -> int:
-    """What a run directory keeps."""
-    state, bits = model_bytes(builder)
-    return 2 * state + bits if levels[-1].parent else state
+def run_bytes(run: Run) -> int:
+    """What a run directory keeps; a study keeps no tensors."""
+    if run.experiment.is_study:
+        return 0
+    size = measure_model(run.config, len(run.context.store.classes))
+    return 2 * size.state + size.masks if run.levels[-1].parent else size.state
 
 
-def check_room(wanted: Sequence[Level], builder: LevelBuilder, run_dir: RunDir, own: int = 0) -> None:
-    """Refuse a run that would fill the disk: by its levels, and the bytes of its own directory.
+def check_disk_space(runs: Sequence[Run], out: Path, fresh: bool) -> None:
+    """Refuse what would fill the disk.
 
     Raises:
-        UserError: what the run will write does not fit.
+        UserError: the levels to train and the run directories do not fit under `out`.
     """
-    check_free(run_dir.path.parent, own + bytes_to_come(wanted, builder))
-
-
-def bytes_to_come(wanted: Sequence[Level], builder: LevelBuilder) -> int:
-    """What training those levels takes that are not there yet, checkpoints included."""
-    missing = [level for level in wanted if builder.fresh or builder.levels.record(level.key) is None]
-    checkpoints = CHECKPOINTS * STATES_IN_CHECKPOINT * model_bytes(builder)[0]
-    return sum(level_bytes(level, builder) for level in missing) + (checkpoints if missing else 0)
-
-
-def check_free(out: Path, needed: int) -> None:
-    """Refuse what does not fit under the output root."""
+    make_dir(out)
+    levels, seen = LevelStore(out), set[str]()
+    needed, checkpoints = sum(run_bytes(run) for run in runs), 0
+    for run in runs:
+        size = measure_model(run.config, len(run.context.store.classes))
+        missing = [task for task in run.tasks if task.key not in seen and is_missing(task, levels, fresh)]
+        seen |= {task.key for task in missing}
+        needed += sum(level_bytes(task.level, size, run.context.conditions.epoch_steps) for task in missing)
+        if missing:
+            checkpoints = max(checkpoints, CHECKPOINTS * STATES_PER_CHECKPOINT * size.state)
     free = shutil.disk_usage(out).free
-    if free < needed:
+    if free < needed + checkpoints:
         raise UserError(
-            f"--out {out}: {free / 1e6:,.0f} MB are free and the run may need {needed / 1e6:,.0f} MB: "
+            f"--out {out}: {free / 1e6:,.0f} MB are free and the run may need {(needed + checkpoints) / 1e6:,.0f} MB: "
             "free some, e.g. with `lthrun runs clean`, or choose another --out"
         )
+
+
+def is_missing(task: LevelTask, levels: LevelStore, fresh: bool) -> bool:
+    """Whether a level has to be trained."""
+    return fresh or levels.record(task.key) is None

@@ -1,141 +1,147 @@
-"""Carry out a run: train what has to be trained, judge, and write everything down."""
+"""The driver: trains what a run needs, evaluates it, and writes everything down. It is the same for every experiment.
+
+Levels are trained by an executor; what follows is the experiment's own (lthrun.experiments.experiment). A run that was
+interrupted resumes: its levels are cached, and a level in training has checkpoints.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from lthrun.analysis.intervals import judge, wilson
-from lthrun.config import Ticket
-from lthrun.config.loading import differences, dump
+from lthrun.config.base import ExperimentConfig
+from lthrun.config.loading import dump
 from lthrun.errors import UserError
-from lthrun.experiments.baseline import baseline
-from lthrun.experiments.connectivity import connectivity
-from lthrun.experiments.context import Emit, RunContext
-from lthrun.experiments.disk_space import check_room, run_bytes
-from lthrun.experiments.supermask import supermask
-from lthrun.experiments.tasks import RunOptions
-from lthrun.experiments.ticket import ticket
-from lthrun.levels.builder import LevelBuilder
-from lthrun.levels.environment import environment
-from lthrun.levels.plan import replays
-from lthrun.storage.files import FORMAT, sizes
-from lthrun.storage.level_store import LevelStore
-from lthrun.storage.run_dir import RunDir
-
-EXPERIMENTS = {
-    "baseline": baseline,
-    "ticket": ticket,
-    "prune": baseline,
-    "supermask": supermask,
-    "connectivity": connectivity,
-}
-EVENTS = {
-    "started", "damaged", "saved", "pruned", "rewound", "reordered", "reused", "resumed", "replaying", "judging",
-    "interpolating", "uncaptured", "finished",
-}  # fmt: skip
-MEASURED = (
-    "sparsity", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "images_per_second", "time"
-)  # fmt: skip
+from lthrun.events import (
+    AlreadyFinished,
+    Emit,
+    EpochFinished,
+    Event,
+    LevelEvent,
+    LevelFinished,
+    RunFinished,
+    Waiting,
+    ignore,
+)
+from lthrun.executors import EXECUTORS
+from lthrun.executors.tasks import LevelTask, RunOptions
+from lthrun.executors.worker import LevelResult, LevelWorker
+from lthrun.experiments.disk_space import check_disk_space
+from lthrun.experiments.reading import read_finished
+from lthrun.experiments.run import Run, prepare_run
+from lthrun.experiments.summaries import Summary
+from lthrun.experiments.trained_run import TrainedRun
+from lthrun.storage.run_dir import EVALUATIONS, EVENTS, METRICS, RunDir
 
 
-def carry_out(
-    context: RunContext, run_dir: RunDir, options: RunOptions, emit: Emit
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The summary, and one record per epoch; both are in the run directory as well."""
-    metrics: list[dict[str, Any]] = []
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its summary, a record per epoch, and its directory."""
 
-    def record(kind: str, **facts: Any) -> None:
-        if kind == "epoch":
-            metrics.append(metric(len(metrics), facts))
-            run_dir.metric(metrics[-1])
-            facts = {**facts, "epoch": metrics[-1]["epoch"]}
-        elif kind in EVENTS:
-            run_dir.event({"event": kind, **facts, "time": time.time()})
-        emit(kind, **facts)
+    summary: Summary
+    metrics: list[dict[str, Any]]
+    run_dir: Path
 
-    builder = LevelBuilder(context, LevelStore(options.out), record, options.fresh, options.checkpoint_every)
-    wanted = [*replays(context.levels), *context.levels]
-    check_room(wanted, builder, run_dir, run_bytes(context.levels, builder))
-    keys = [level.key for level in wanted]
-    anew = ["metrics.jsonl", *(["events.jsonl", "judgements.jsonl"] if options.fresh else [])]
-    run_dir.start(dump(context.resolved), {**environment(context.device), "levels": keys}, anew)
-    record(
-        "started",
-        experiment=context.config.experiment,
-        levels=len(context.levels),
-        epochs=context.epochs,
-        device=str(context.device),
-        precision=context.conditions.precision,
-        n_train=len(context.train),
-        n_valid=len(context.valid),
-    )
-    try:
-        found = EXPERIMENTS[context.config.experiment](builder, context.levels, run_dir)
-    except torch.OutOfMemoryError as error:
+
+def run_experiment(config: ExperimentConfig, options: RunOptions, emit: Emit = ignore) -> Result:
+    """Run an experiment, or resume an earlier run with the same settings.
+
+    Raises:
+        UserError: data, device or settings do not allow it; the message says what would.
+    """
+    return execute(prepare_run(config, emit), options, emit)
+
+
+def resume_run(path: Path, config: ExperimentConfig, options: RunOptions, emit: Emit = ignore) -> Result:
+    """Resume the run in a directory, whose config is given, as it was started.
+
+    Raises:
+        UserError: its settings mean another run by now.
+    """
+    run, place = prepare_run(config, emit), path.resolve()
+    if run.name != place.name:
         raise UserError(
-            f"device: {context.device} is out of memory; lower training.batch_size or data.image_size"
-        ) from error
-    summary = summarise(context, builder.batches.valid_counts, found, run_dir)
-    run_dir.finish(summary)
-    record("finished", run=str(run_dir.path))
-    return summary, metrics
-
-
-def metric(epoch: int, facts: dict[str, Any]) -> dict[str, Any]:
-    """A line of metrics.jsonl; `epoch` runs over the whole run."""
-    return (
-        {"epoch": epoch, "level": facts["level"], "level_epoch": facts["level_epoch"]}
-        | {key: facts[key] for key in MEASURED}
-        | ({"looks": facts["looks"]} if facts.get("looks") else {})
-    )
-
-
-def summarise(context: RunContext, counts: list[int], found: dict[str, Any], run_dir: RunDir) -> dict[str, Any]:
-    """summary.json. Accuracies are 0 to 1, sparsities percent; "accuracy" is the last epoch's."""
-    records = found.pop("records")
-    levels = []
-    for level, record in zip(context.levels, records, strict=True):
-        last = record["epochs"][-1]
-        best = max(record["epochs"], key=lambda epoch: epoch["accuracy"])
-        levels.append(
-            {
-                "level": level.index,
-                "key": level.key,
-                "reused": record["reused"],
-                "sparsity": record["sparsity"],
-                "epochs": len(record["epochs"]),
-                **judge(last["correct"], counts),
-                "first_epoch_accuracy": record["epochs"][0]["accuracy"],
-                "best_accuracy": best["accuracy"],
-                "first_train_loss": record["epochs"][0]["train_loss"],
-                "seconds": sum(epoch["seconds"] for epoch in record["epochs"]),
-                "layers": record["layers"],
-            }
+            f"{path}: its config now means the run {run.name}, because the images have changed or the directory was "
+            f"renamed: rename it back, or start a new run with --config {path}/config.yaml"
         )
-    majority = max(counts)
-    return {
-        "format": FORMAT,
-        "experiment": context.config.experiment,
-        "differs": differences(context.config),
-        "rewind_point": context.config.rewind_points[-1] if isinstance(context.config, Ticket) else "0ep",
-        "protocol": context.config.pruning.protocol if isinstance(context.config, Ticket) else "frankle",
-        "seed": context.config.seed,
-        "device": str(context.device),
-        "precision": context.conditions.precision,
-        "n_train": len(context.train),
-        "n_valid": len(context.valid),
-        "classes": list(context.store.classes),
-        "majority_rate": majority / sum(counts),
-        "majority_interval": wilson(majority, sum(counts)),
-        **{key: levels[-1][key] for key in ("accuracy", "accuracy_interval")},
-        **{key: levels[-1][key] for key in ("balanced_accuracy", "balanced_accuracy_interval", "sparsity")},
-        "epochs": sum(level["epochs"] for level in levels),
-        "levels": levels,
-        "seconds": sum(level["seconds"] for level in levels),
-        "run_dir": str(run_dir.path),
-        "files": sizes(run_dir.path),
-        **found,
-    }
+    return execute(run, replace(options, out=place.parent), emit)
+
+
+def execute(run: Run, options: RunOptions, emit: Emit) -> Result:
+    """Train, evaluate and write down a run, unless it is finished."""
+    from lthrun.training.backend_flags import backend_flags
+    from lthrun.training.memory_errors import explain_out_of_memory
+
+    run_dir = RunDir(options.out / run.name)
+    run_dir.check_format()
+    with run_dir.lock(lambda: emit(Waiting(f"the run {run_dir.path}"))):
+        finished = None if options.fresh else read_finished(run_dir)
+        if finished is not None:
+            emit(AlreadyFinished(str(run_dir.path)))
+            return Result(*finished, run_dir.path)
+        device = run.context.device
+        with explain_out_of_memory(str(device)), backend_flags(device, run.config.deterministic):
+            summary = train_and_evaluate(run, run_dir, options, emit)
+    return Result(summary, run_dir.read_metrics() or [], run_dir.path)
+
+
+def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emit) -> Summary:
+    from lthrun.levels.environment import describe_environment
+
+    check_disk_space([run], options.out, options.fresh)
+    recorder = Recorder(run, run_dir, emit)
+    environment = describe_environment(run.context.device)
+    restarted = [METRICS, *([EVENTS, EVALUATIONS] if options.fresh else [])]
+    run_dir.start(dump(run.context.resolved), {**environment, "levels": [task.key for task in run.tasks]}, restarted)
+    run.experiment.announce(run, recorder)
+    worker = LevelWorker(options, recorder, run.context)
+    failures = {}
+    if run.experiment.is_study:
+        failures = train_graph(run.tasks, worker, recorder)
+    else:  # a chain needs all its levels: its first error ends the run
+        recorder.results |= {task.key: worker.run(task) for task in run.tasks}
+    summary = run.experiment.evaluate(TrainedRun(run, run_dir, worker, recorder.results, failures, recorder))
+    run_dir.finish(summary.model_dump(mode="json"))
+    recorder(RunFinished(str(run_dir.path)))
+    return summary
+
+
+def train_graph(tasks: Sequence[LevelTask], worker: LevelWorker, emit: Emit) -> dict[str, str]:
+    """Train levels by the executor of the worker's options. Why each level that failed did, by key."""
+    failures: dict[str, str] = EXECUTORS[worker.options.executor](tasks, worker, emit)
+    return failures
+
+
+class Recorder:
+    """Writes events into the run directory, and passes on those that are shown. Collects the results of levels."""
+
+    def __init__(self, run: Run, run_dir: RunDir, emit: Emit):
+        self.is_study, self.run_dir, self.emit = run.experiment.is_study, run_dir, emit
+        self.results: dict[str, LevelResult] = {}
+        self.epochs = 0
+
+    def __call__(self, event: Event) -> None:
+        if self.is_study and isinstance(event, LevelEvent):
+            return
+        if isinstance(event, EpochFinished):
+            self.run_dir.append_metrics(describe_epoch(self.epochs, event))
+            self.epochs += 1
+        elif event.is_recorded:
+            self.run_dir.append_event({**event.to_dict(), "time": time.time()})
+        if isinstance(event, LevelFinished):
+            self.results[event.key] = LevelResult(event.is_reused, event.seconds, event.accuracy, event.sparsity)
+        self.emit(event)
+
+
+def describe_epoch(epoch: int, event: EpochFinished) -> dict[str, Any]:
+    """A line of a run's metrics.jsonl; `epoch` counts over the whole run."""
+    facts = event.record.to_dict()
+    keys = ("sparsity", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "images_per_second")
+    line = {"epoch": epoch, "level": event.level, "level_epoch": facts["level_epoch"]}
+    line |= {key: facts[key] for key in (*keys, "time")}
+    if facts["interim_evaluations"]:
+        line["interim_evaluations"] = facts["interim_evaluations"]
+    return line

@@ -1,28 +1,28 @@
-"""What a run would do: which levels it would train or take over, for how long, on how much disk."""
+"""What an experiment would do: which levels it would train or reuse, for how long, on how much disk."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lthrun.config import Compare, Config, ConnectivityConfig, SupermaskConfig
-from lthrun.experiments.arms import pieces
-from lthrun.experiments.compare import tasks
-from lthrun.experiments.context import Emit, RunContext, prepare
-from lthrun.experiments.disk_space import level_bytes, run_bytes
-from lthrun.experiments.supermask import to_judge as masks_to_judge
-from lthrun.experiments.sweep import Run
-from lthrun.experiments.tasks import Task, home
-from lthrun.levels.builder import LevelBuilder
-from lthrun.levels.plan import Level, replays
+from lthrun.config.base import ExperimentConfig
+from lthrun.events import Emit
+from lthrun.executors.tasks import LevelTask, RunOptions
+from lthrun.executors.worker import LevelWorker
+from lthrun.experiments.disk_space import is_missing, level_bytes, measure_model, run_bytes
+from lthrun.experiments.reading import read_finished
+from lthrun.experiments.run import Run
+from lthrun.experiments.sweep import SweepRun
+from lthrun.levels.plan import Level
 from lthrun.records import Record
-from lthrun.storage.level_store import LevelStore
 from lthrun.storage.run_dir import RunDir
-from lthrun.training.backend_flags import backend_flags
+
+if TYPE_CHECKING:
+    from lthrun.levels.builder import LevelBuilder
 
 TRIAL_STEPS = 4
 
@@ -59,136 +59,52 @@ class DryRun(Record):
     bytes: int
 
 
-def forecast(config: Config, out: Path, fresh: bool, emit: Emit) -> dict[str, Any]:
-    """Nothing is trained or written, but for the images' store; time is extrapolated from a few real steps."""
-    context = prepare(config, emit)
-    if isinstance(config, Compare):
-        return foresee_study(context, out, fresh, emit)
-    levels = LevelStore(out)
-    with backend_flags(context.device, config.deterministic):
-        builder = LevelBuilder(context, levels, emit)
-        pace = time_steps(builder)
-    rows: list[dict[str, Any]] = []
-    for level in [*replays(context.levels), *context.levels]:
-        have = not fresh and levels.record(level.key) is not None
-        rows.append(
-            {
-                "level": level.index,
-                "key": level.key,
-                "order": level.order,
-                "sparsity": None if level.learned == "bernoulli" else level.sparsity,
-                "epochs": level.epochs(builder.batches.epoch_steps),
-                "action": "take over" if have else "train",
-                "seconds": 0.0 if have else seconds(level, builder, pace),
-                "bytes": 0 if have else level_bytes(level, builder),
-            }
-        )
-    run_dir = RunDir(out / context.run_name)
-    finished = not fresh and run_dir.finished() is not None
-    judged = {"networks": 0, "seconds": 0.0} if finished else judging(context, builder, pace)
-    own = 0 if finished else run_bytes(context.levels, builder)
-    return {
-        "experiment": config.experiment,
-        "run_dir": str(run_dir.path),
-        "finished": finished,
-        "device": str(context.device),
-        "levels": rows,
-        "judging": judged,
-        "seconds": sum(row["seconds"] for row in rows) + judged["seconds"],
-        "bytes": sum(row["bytes"] for row in rows) + own,
-    }
+def foresee_run(run: Run, out: Path, fresh: bool, emit: Emit) -> DryRun:
+    """The dry run of a run, with a row per level, or of a study, with a row per arm."""
+    groups = {planned.about: planned.group for planned in run.planned}
+    tasks: dict[str, list[LevelTask]] = {}
+    for task in run.tasks:
+        tasks.setdefault(groups[task.about], []).append(task)
+    is_finished = not fresh and read_finished(RunDir(out / run.name)) is not None
+    estimator = Estimator(out, fresh, emit)
+    rows = [estimator.estimate(name, run, own) for name, own in tasks.items()]
+    networks, seconds, own_bytes = (0, 0.0, 0) if is_finished else estimator.estimate_evaluations(run)
+    group = "arm" if run.experiment.is_study else "level"
+    return summarize(
+        rows, group, networks, seconds, own_bytes, experiment=run.config.experiment, run_dir=str(out / run.name),
+        is_finished=is_finished, device=str(run.context.device),
+    )  # fmt: skip
 
 
-def foresee_study(context: RunContext, out: Path, fresh: bool, emit: Emit) -> dict[str, Any]:
-    """The same of a study, with a row per arm."""
-    study: Any = context.resolved
-    levels = LevelStore(out)
-    with backend_flags(context.device, study.deterministic):
-        builder = LevelBuilder(replace(context, config=study.ticket(study.seed), levels=[]), levels, emit)
-        pace = time_steps(builder)
-    made = pieces(study, context.conditions)
-    arms = {
-        arm: tasks({of: found for of, found in made.items() if of[0] == arm}, context.conditions)
-        for arm in study.compare.arms
-    }
-    rows = shares(arms, levels, fresh, lambda _: (builder, pace))
-    run_dir = RunDir(out / context.run_name)
-    return {
-        "experiment": "compare",
-        "run_dir": str(run_dir.path),
-        "finished": not fresh and run_dir.finished() is not None,
-        "device": str(context.device),
-        "arms": rows,
-        **total(rows),
-    }
+def foresee_sweep(runs: Sequence[SweepRun], out: Path, emit: Emit) -> DryRun:
+    """The dry run of a sweep, with a row per run."""
+    estimator, rows, networks = Estimator(out, False, emit), [], 0
+    for sweep in runs:
+        if sweep.is_finished(out):
+            rows.append(estimator.estimate(sweep.name, sweep.run, []).model_copy(update={"is_finished": True}))
+            continue
+        row = estimator.estimate(sweep.name, sweep.run, sweep.run.tasks)
+        count, seconds, own_bytes = estimator.estimate_evaluations(sweep.run)
+        networks += count
+        rows.append(row.model_copy(update={"seconds": row.seconds + seconds, "bytes": row.bytes + own_bytes}))
+    return summarize(
+        rows, "run", networks, 0.0, 0, experiment="sweep", run_dir=str(out),
+        is_finished=all(row.is_finished for row in rows), device=str(runs[0].run.context.device),
+    )  # fmt: skip
 
 
-def forecast_sweep(runs: Sequence[Run], out: Path, emit: Emit) -> dict[str, Any]:
-    """The same of the runs of a sweep, with a row per run."""
-    levels = LevelStore(out)
-    paces: dict[Any, Pace] = {}
-    own: dict[str, dict[str, Any]] = {}
-
-    def price(name: str) -> tuple[LevelBuilder, Pace]:
-        context = by_name[name].context
-        config = context.config
-        kind = (home(config), config.model.name, config.training.optimizer)
-        with backend_flags(context.device, config.deterministic):
-            builder = LevelBuilder(context, levels, emit)
-            if kind not in paces:
-                paces[kind] = time_steps(builder)
-        if not by_name[name].finished(out):
-            judged = judging(context, builder, paces[kind])
-            own[name] = {"seconds": judged["seconds"], "bytes": run_bytes(context.levels, builder)}
-        return builder, paces[kind]
-
-    by_name = {run.name: run for run in runs}
-    groups = {run.name: [] if run.finished(out) else run.tasks for run in runs}
-    rows = [
-        row
-        | {"finished": row["name"] not in own}
-        | {key: row[key] + more for key, more in own.get(row["name"], {}).items()}
-        for row in shares(groups, levels, False, price)
-    ]
-    return {
-        "experiment": "sweep",
-        "run_dir": str(out),
-        "finished": all(row["finished"] for row in rows),
-        "device": str(runs[0].context.device),
-        "runs": rows,
-        **total(rows),
-    }
-
-
-def shares(
-    groups: Mapping[str, Sequence[Task]],
-    levels: LevelStore,
-    fresh: bool,
-    price: Callable[[str], tuple[LevelBuilder, Pace]],
-) -> list[dict[str, Any]]:
-    """A row per group of tasks: what it adds to the groups before it. `price` tells a group's lab and its pace."""
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    for name, group in groups.items():
-        builder, pace = price(name)
-        own = [task.level for task in group if task.key not in seen]
-        seen |= {level.key for level in own}
-        missing = [level for level in own if fresh or levels.record(level.key) is None]
-        rows.append(
-            {
-                "name": name,
-                "levels": len(own),
-                "train": len(missing),
-                "taken_over": len(own) - len(missing),
-                "seconds": sum(seconds(level, builder, pace) for level in missing),
-                "bytes": sum(level_bytes(level, builder) for level in missing),
-            }
-        )
-    return rows
-
-
-def total(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {key: sum(row[key] for row in rows) for key in ("levels", "train", "taken_over", "seconds", "bytes")}
+def summarize(rows: list[DryRunRow], group: str, networks: int, seconds: float, own_bytes: int, **facts: Any) -> DryRun:
+    return DryRun(
+        **facts,
+        group=group,
+        rows=rows,
+        evaluated_networks=networks,
+        levels=sum(row.levels for row in rows),
+        to_train=sum(row.to_train for row in rows),
+        reused=sum(row.reused for row in rows),
+        seconds=sum(row.seconds for row in rows) + seconds,
+        bytes=sum(row.bytes for row in rows) + own_bytes,
+    )
 
 
 @dataclass(frozen=True)
@@ -199,38 +115,64 @@ class Pace:
     validation: float
 
 
-def seconds(level: Level, builder: LevelBuilder, pace: Pace) -> float:
-    """How long training a level takes, one at a time; validations within its epochs included."""
-    rules = builder.config.training
-    share = min(1.0, (rules.evaluate_images or builder.batches.n_valid) / builder.batches.n_valid)
-    looks = level.steps // rules.evaluate_every * share if rules.evaluate_every else 0.0
-    return level.steps * pace.step + (level.epochs(builder.batches.epoch_steps) + looks) * pace.validation
+class Estimator:
+    """Estimates time and disk from a few real steps on this machine. A level counts where it is needed first."""
 
+    def __init__(self, out: Path, fresh: bool, emit: Emit):
+        self.worker, self.fresh = LevelWorker(RunOptions(out), emit), fresh
+        self._seen: set[str] = set()
+        self._paces: dict[Any, Pace] = {}
 
-def judging(context: RunContext, builder: LevelBuilder, pace: Pace) -> dict[str, Any]:
-    """How many networks a run judges after the training, and how long that takes."""
-    networks, recalibrated = to_judge(context.config, context.levels)
-    passes = 1 + (builder.batches.n_train / builder.batches.n_valid if recalibrated else 0)
-    return {"networks": networks, "seconds": networks * passes * pace.validation}
+    def estimate(self, name: str, run: Run, tasks: Sequence[LevelTask]) -> DryRunRow:
+        own = [task for task in tasks if task.key not in self._seen]
+        self._seen |= {task.key for task in own}
+        missing = [task for task in own if is_missing(task, self.worker.levels, self.fresh)]
+        size = measure_model(run.config, len(run.context.store.classes))
+        epoch_steps = run.context.conditions.epoch_steps
+        return DryRunRow(
+            name=name,
+            levels=len(own),
+            to_train=len(missing),
+            reused=len(own) - len(missing),
+            seconds=sum(self._training_seconds(run, task.config, task.level) for task in missing),
+            bytes=sum(level_bytes(task.level, size, epoch_steps) for task in missing),
+        )
 
+    def estimate_evaluations(self, run: Run) -> tuple[int, float, int]:
+        """Networks evaluated after the training, their seconds, and the bytes of the run directory."""
+        networks, is_recalibrated = run.experiment.count_evaluations(run.config, run.levels)
+        context = run.context
+        passes = 1 + (len(context.train) / len(context.valid) if is_recalibrated else 0)
+        seconds = networks * passes * self._pace(run).validation if networks else 0.0
+        return networks, seconds, run_bytes(run)
 
-def to_judge(config: Config, levels: list[Level]) -> tuple[int, bool]:
-    """How many networks a run judges after the training, and whether batch norm is estimated for each."""
-    if isinstance(config, SupermaskConfig):
-        return masks_to_judge(config.supermask.method, levels), config.supermask.batch_norm == "recalibrate"
-    if isinstance(config, ConnectivityConfig):
-        return sum(level.twin is not None for level in levels) * config.connectivity.points, True
-    return 0, False
+    def _training_seconds(self, run: Run, config: ExperimentConfig, level: Level) -> float:
+        pace, training, n_valid = self._pace(run), config.training, len(run.context.valid)
+        share = min(1.0, (training.evaluate_images or n_valid) / n_valid)
+        interim = level.steps // training.evaluate_every * share if training.evaluate_every else 0.0
+        epochs = level.epochs(run.context.conditions.epoch_steps)
+        return level.steps * pace.step + (epochs + interim) * pace.validation
+
+    def _pace(self, run: Run) -> Pace:
+        from lthrun.training.backend_flags import backend_flags
+
+        config = run.planned[0].config
+        kind = (config.data, config.device, config.precision, config.model.name, config.training.optimizer,
+                config.training.batch_size)  # fmt: skip
+        if kind not in self._paces:
+            with backend_flags(run.context.device, config.deterministic):
+                self._paces[kind] = time_steps(self.worker.builder(config))
+        return self._paces[kind]
 
 
 def time_steps(builder: LevelBuilder) -> Pace:
     """The pace on this machine, from a few real steps on the real images."""
-    engine = builder.engine({}, builder.model().state_dict(), {})
+    engine = builder.make_engine({}, builder.states.initial(), {})
     engine.model.train()
     taken = []
     for step in range(engine.warm_ups + TRIAL_STEPS):
         began = time.perf_counter()
-        engine.step(builder.batches.training_batch(step % builder.batches.epoch_steps))
+        engine.step(builder.batches.training_batch(step % builder.epoch_steps))
         engine.take_loss()  # waits for the device
         taken.append(time.perf_counter() - began)
     batch = next(builder.batches.validation_batches())

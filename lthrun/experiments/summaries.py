@@ -45,6 +45,11 @@ class Summary(Record):
     files: dict[str, int]
     """Bytes of each tensor file."""
 
+    @property
+    def metrics_lines(self) -> int:
+        """Lines of metrics.jsonl."""
+        raise NotImplementedError
+
 
 class RunSummary(Summary, Measured):
     """A run. Accuracies are those after the last epoch of the last level."""
@@ -57,6 +62,10 @@ class RunSummary(Summary, Measured):
     epochs: int
     """Of all levels together."""
     levels: list[LevelSummary]
+
+    @property
+    def metrics_lines(self) -> int:
+        return self.epochs
 
 
 class MissingResult(Record):
@@ -99,3 +108,7 @@ class StudySummary(Summary):
     levels: LevelCounts
     lines: int
     """Of metrics.jsonl."""
+
+    @property
+    def metrics_lines(self) -> int:
+        return self.lines

@@ -1,32 +1,140 @@
 """Supermask: is a mask any good on weights that were never trained?
 
-A mask is judged beside the untrained dense network and random masks of the same per-layer sparsity, all with the same
-batch-norm treatment: a single accuracy cannot tell a mask from luck.
+A mask is evaluated beside the untrained dense network and random masks of the same per-layer sparsity, all with the
+same batch-norm treatment: a single accuracy cannot tell a mask from luck.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from pydantic import Field
+from pydantic import Field, model_serializer, model_validator
 
-from lthrun.analysis.intervals import judge
-from lthrun.experiments.baseline import baseline
+from lthrun.config.base import LearnedMask, flatten
+from lthrun.config.fields import Section, refuse
+from lthrun.config.pruning import LayerSelection, Pruning, Rewind, SparsitySettings
+from lthrun.events import Evaluated, Evaluating
+from lthrun.experiments.experiment import EXPERIMENTS, PRUNING_OPTIONS, PlannedResult, plan_levels
 from lthrun.experiments.summaries import RunSummary
-from lthrun.experiments.ticket import ticket
-from lthrun.levels.builder import LevelBuilder
-from lthrun.levels.plan import Level
+from lthrun.experiments.ticket import REWIND_OPTIONS, TicketConfig
+from lthrun.experiments.trained_run import TrainedRun
+from lthrun.levels.keys import Conditions, make_key, selection_facts
+from lthrun.levels.plan import Level, plan_chain
 from lthrun.records import Measured, Record
-from lthrun.rng import make_generator
-from lthrun.sparsity import masks as masking
-from lthrun.sparsity import supermasks
-from lthrun.sparsity.masks import Tensors
-from lthrun.storage.run_dir import RunDir
-from lthrun.training import state
 
-DRAWS = 20
+if TYPE_CHECKING:
+    from lthrun.sparsity.masks import Tensors
+
+RANDOM_MASKS = 20
+LEARNED: dict[str, dict[str, dict[str, Any]]] = {
+    "edge-popup": {
+        "training": {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "cosine", "weight_decay": 1e-4},
+        "pruning": {"classifier": True},
+    },
+    "bernoulli": {
+        "training": {"optimizer": "adamw", "learning_rate": 0.3, "schedule": "cosine", "weight_decay": 0.0},
+        "pruning": {"classifier": True},
+    },
+}
+"""The defaults of the methods that learn a mask, where they differ: scores are not weights."""
+
+
+class Supermask(Section):
+    method: Literal["lth", "edge-popup", "bernoulli"] = "lth"
+    """lth: the ticket's mask; edge-popup (Ramanujan et al. 2020) and bernoulli (Zhou et al. 2019): learned masks."""
+    weights: Literal["signed_constant", "kaiming_normal"] = "signed_constant"
+    """Learned masks: the weights, which are never trained. With edge-popup both are scaled by the kept share."""
+    batch_norm: Literal["recalibrate", "initial", "trained"] = "recalibrate"
+    """The running statistics that a mask is evaluated with: estimated for the masked untrained weights; mean 0 and
+    variance 1; or those of the training."""
+
+
+def unused_keys(method: str) -> dict[str, set[str]]:
+    """Keys that a method which learns its mask does not use, by section."""
+    used = set(LayerSelection.model_fields) | ({"sparsity"} if method == "edge-popup" else set())
+    return {"pruning": set(Pruning.model_fields) - used, "rewind": set(Rewind.model_fields)}
+
+
+class SupermaskConfig(TicketConfig):
+    """Find a mask, by training a ticket or by learning it, and evaluate it on weights that were never trained."""
+
+    experiment: Literal["supermask"] = "supermask"  # type: ignore[assignment]
+    supermask: Supermask = Supermask()
+
+    @property
+    def identity_extras(self) -> dict[str, Any]:
+        return self.supermask.model_dump()
+
+    @property
+    def layer_selection(self) -> LayerSelection:
+        return self.pruning
+
+    @property
+    def mask_settings(self) -> SparsitySettings | None:
+        return self.pruning if self.supermask.method == "lth" else None
+
+    @property
+    def learned_mask(self) -> LearnedMask | None:
+        method = self.supermask.method
+        if method == "lth":
+            return None
+        sparsity = self.pruning.sparsity if method == "edge-popup" else 0.0
+        return LearnedMask(method=method, sparsity=sparsity, weights=self.supermask.weights)
+
+    def defaults(self) -> dict[str, Any]:
+        if self.supermask.method == "lth":
+            return super().defaults()
+        own = flatten(
+            type(self).model_validate({"supermask": {"method": self.supermask.method}}).model_dump(mode="json")
+        )
+        return {key: value for key, value in own.items() if key != "supermask.method"}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_decides_keys_and_defaults(cls, tree: Any) -> Any:
+        def section(name: str) -> dict[str, Any]:
+            found = tree.get(name) if isinstance(tree, dict) else None
+            return found if isinstance(found, dict) else {}
+
+        method = section("supermask").get("method", "lth")
+        if method == "lth" and "weights" in section("supermask"):
+            raise refuse(
+                "supermask.weights", section("supermask")["weights"], "with method lth, rewind.kept chooses the weights"
+            )
+        if not isinstance(method, str) or method not in LEARNED:
+            return tree
+        for name, keys in unused_keys(method).items():
+            for key in keys & set(section(name)):
+                expected = (
+                    "the sparsity of a bernoulli mask is a result, not a setting: leave it out"
+                    if key == "sparsity"
+                    else f"method {method} learns its mask and does not use it: leave it out"
+                )
+                raise refuse(f"{name}.{key}", section(name)[key], expected)
+        own = LEARNED[method]
+        return tree | {name: {**own[name], **section(name)} for name in own if isinstance(tree.get(name, {}), dict)}
+
+    @model_validator(mode="after")
+    def _mask_matters(self) -> SupermaskConfig:
+        if self.rewind.pruned == "frozen" and self.rewind.kept == "rewind":
+            raise refuse(
+                "rewind.pruned",
+                "frozen",
+                "with rewind.kept: rewind, kept and pruned weights would both be the initial ones, whatever the mask: "
+                "use zero, or kept: sign_constant, shuffle or redraw",
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_keys_of_other_methods(self, plain: Any) -> dict[str, Any]:
+        tree: dict[str, Any] = plain(self)
+        if self.supermask.method == "lth":
+            del tree["supermask"]["weights"]
+            return tree
+        for name, keys in unused_keys(self.supermask.method).items():
+            tree[name] = {key: value for key, value in tree[name].items() if key not in keys}
+        return {name: section for name, section in tree.items() if section != {}}
 
 
 class Range(Record):
@@ -74,87 +182,127 @@ class SupermaskSummary(RunSummary):
     supermask: SupermaskResult
 
 
-def supermask(builder: LevelBuilder, levels: list[Level], run_dir: RunDir) -> dict[str, Any]:
-    """Find the mask, and judge it on weights that were never trained.
+def plan(config: SupermaskConfig, conditions: Conditions) -> Sequence[PlannedResult]:
+    learned = config.learned_mask
+    if learned is None:
+        return plan_levels(plan_chain(config, config.pruning, config.rewind, conditions), config)
+    return plan_levels([plan_learned(config, learned, conditions)], config)
+
+
+def plan_learned(config: SupermaskConfig, learned: LearnedMask, conditions: Conditions) -> Level:
+    """The one level in which a mask is learned, for weights that stay as they were drawn."""
+    steps = config.training.epochs * conditions.epoch_steps
+    mask = {"method": learned.method, "sparsity": learned.sparsity, "layers": selection_facts(config.pruning)}
+    key = make_key(config, conditions, steps, start=learned.weights, mask=mask, first=0, steps=steps)
+    return Level(0, learned.sparsity, 0, steps, steps, key, learned=learned.method)
+
+
+def evaluate(run: TrainedRun[SupermaskConfig]) -> SupermaskSummary:
+    """Evaluate the mask on untrained weights.
 
     With method `lth`, the ticket's mask at every level on the initial weights, or on what `rewind.kept` and
-    `rewind.pruned` make of them (Zhou et al. 2019). Else a mask that was learned for the weights as they were drawn.
+    `rewind.pruned` make of them (Zhou et al. 2019). Else the learned mask on the weights that it was learned for.
     """
-    rules, last = builder.config.supermask, levels[-1]
-    found = (ticket if rules.method == "lth" else baseline)(builder, levels, run_dir)
-    trained, masks = builder.end(last)
-    masks = {name: masks[name] for name in builder.names}
-    judged = Judge(builder, run_dir, trained, rules.batch_norm)
-    builder.emit("judging", batch_norm=rules.batch_norm, masks=to_judge(rules.method, levels))
-    own = judged("mask", masks)
-    report: dict[str, Any] = {"method": rules.method, "batch_norm": rules.batch_norm, **own}
-    if rules.method == "lth":
-        earlier = [
-            {
-                "level": level.index,
-                "sparsity": record["sparsity"],
-                **judged(f"level-{level.index}", builder.end(level)[1]),
-            }
-            for level, record in zip(levels[1:-1], found["records"][1:-1], strict=True)
-        ]
-        final = {"level": last.index, "sparsity": found["records"][-1]["sparsity"], **own}
-        report["levels"] = [*earlier, final]
+    import torch
+
+    from lthrun.rng import make_generator
+    from lthrun.sparsity.masks import draw_random_masks
+    from lthrun.sparsity.supermasks import sample
+
+    config, builder, levels = run.config, run.builder, run.run.levels
+    settings, last, seed = config.supermask, levels[-1], config.seed
+    run.write_model()
+    if settings.method == "lth":
+        run.write_ticket()
+    trained, all_masks = builder.states.end(last)
+    masks = {name: all_masks[name] for name in builder.names}
+    evaluator = MaskEvaluator(run, trained, settings.batch_norm)
+    networks, _ = count_evaluations(config, levels)
+    run.emit(Evaluating(f"masks on untrained weights, batch norm: {settings.batch_norm}", networks))
+    own = evaluator("mask", masks)
+    facts: dict[str, Any] = {"method": settings.method, "batch_norm": settings.batch_norm, **own.model_dump()}
+    if settings.method == "lth":
+        sparsity = run.measured_sparsity
+        facts["levels"] = [
+            SupermaskLevel(
+                level=level.index,
+                sparsity=sparsity[level.key],
+                **evaluator(f"level-{level.index}", builder.states.end(level)[1]).model_dump(),
+            )
+            for level in levels[1:-1]
+        ] + [SupermaskLevel(level=last.index, sparsity=sparsity[last.key], **own.model_dump())]
     else:
-        report["weights_unchanged"] = unchanged(builder, trained)
-    report["dense"] = judged("dense", {name: torch.ones_like(mask) for name, mask in masks.items()})
-    granularity = builder.config.pruning.granularity
-    draws = [make_generator(builder.config.seed, "mask", last.index, k) for k in range(DRAWS)]
-    randoms = [masking.draw_random_masks(masks, draw, granularity) for draw in draws]
-    report["random"] = spread([judged(f"random-{k}", drawn) for k, drawn in enumerate(randoms)])
-    if rules.method == "bernoulli":
-        scores = builder.scores(last)
-        samples = [make_generator(builder.config.seed, "mask", last.index, DRAWS + k) for k in range(DRAWS)]
-        report["sampled"] = spread([judged(f"sample-{k}", supermasks.sample(scores, d)) for k, d in enumerate(samples)])
-    report["better_than_chance"] = (
-        report["balanced_accuracy_interval"][0] > 1 / builder.classes
-        and report["balanced_accuracy"] > report["random"]["balanced_accuracy"]["highest"]
+        initial = builder.states.model().named_parameters()
+        facts["weights_unchanged"] = all(torch.equal(value, trained[name]) for name, value in initial)
+    dense = evaluator("dense", {name: torch.ones_like(mask) for name, mask in masks.items()})
+
+    def draw(k: int) -> Tensors:
+        return draw_random_masks(masks, make_generator(seed, "mask", last.index, k), config.pruning.granularity)
+
+    random = summarize_spread([evaluator(f"random-{k}", draw(k)) for k in range(RANDOM_MASKS)])
+    if settings.method == "bernoulli":
+        scores = builder.states.scores(last)
+        rngs = [make_generator(seed, "mask", last.index, RANDOM_MASKS + k) for k in range(RANDOM_MASKS)]
+        sampled = [evaluator(f"sample-{k}", sample(scores, rng)) for k, rng in enumerate(rngs)]
+        facts["sampled"] = summarize_spread(sampled)
+    better = (
+        own.balanced_accuracy_interval[0] > 1 / builder.classes
+        and own.balanced_accuracy > random.balanced_accuracy.highest
     )
-    return found | {"supermask": report}
+    result = SupermaskResult(**facts, dense=dense, random=random, better_than_chance=better)
+    return SupermaskSummary(**run.summarize(), supermask=result)
 
 
-def to_judge(method: str, levels: Sequence[Level]) -> int:
-    """How many masks a run judges: its own at each level, the dense one, and those drawn at random."""
-    return max(1, len(levels) - 1) + 1 + DRAWS * (2 if method == "bernoulli" else 1)
+def count_evaluations(config: SupermaskConfig, levels: Sequence[Level]) -> tuple[int, bool]:
+    """Masks to evaluate: its own at each level, the dense one, and random ones."""
+    drawn = RANDOM_MASKS * (2 if config.supermask.method == "bernoulli" else 1)
+    return max(1, len(levels) - 1) + 1 + drawn, config.supermask.batch_norm == "recalibrate"
 
 
-class Judge:
-    """Judges masks on the untrained weights; what a run has judged before is not judged again."""
+class MaskEvaluator:
+    """Evaluates masks on the untrained weights; what the run evaluated before an interruption is not repeated."""
 
-    def __init__(self, builder: LevelBuilder, run_dir: RunDir, trained: Tensors, batch_norm: str):
-        self.builder, self.run_dir, self.batch_norm = builder, run_dir, batch_norm
-        self.buffers = {name: trained[name] for name, _ in builder.model().named_buffers()}
-        self.known = {name: found["correct"] for name, found in run_dir.judgements().items()}
+    def __init__(self, run: TrainedRun[SupermaskConfig], trained: Tensors, batch_norm: str):
+        self.run, self.builder, self.batch_norm = run, run.builder, batch_norm
+        self.buffers = {name: trained[name] for name, _ in self.builder.states.model().named_buffers()}
+        self.known = {name: found["correct"] for name, found in run.run_dir.read_evaluations().items()}
 
-    def __call__(self, name: str, masks: Tensors) -> dict[str, Any]:
-        """Accuracy and balanced accuracy of the masked, untrained network, with their intervals."""
+    def __call__(self, name: str, masks: Tensors) -> Measured:
+        """Accuracies of the masked, untrained network."""
         if name not in self.known:
-            self.known[name] = self._correct(masks)
-            self.run_dir.judgement(name, correct=self.known[name])
-        self.builder.emit("judged", name=name, done=len(self.known))
-        return judge(self.known[name], self.builder.batches.valid_counts)
+            self.known[name] = self._count_correct(masks)
+            self.run.run_dir.append_evaluation(name, correct=self.known[name])
+        self.run.emit(Evaluated(name, len(self.known)))
+        return self.run.measure(self.known[name])
 
-    def _correct(self, masks: Tensors) -> list[int]:
-        builder = self.builder
-        weights = builder.reset(state.copy_model_state(builder.model()), masks, builder.config.rewind.kept)
+    def _count_correct(self, masks: Tensors) -> list[int]:
+        states = self.builder.states
+        weights = states.reset(states.initial(), masks, self.run.config.resets.kept)
         if self.batch_norm == "trained":
             weights |= self.buffers
-        return builder.judge(masks, weights, self.batch_norm).correct
+        return self.builder.evaluate(masks, weights, self.batch_norm).correct
 
 
-def spread(judgements: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarize_spread(results: Sequence[Measured]) -> Spread:
     """Mean and range of the accuracies of several masks."""
-    found: dict[str, Any] = {"n": len(judgements)}
-    for key in ("accuracy", "balanced_accuracy"):
-        values = [judgement[key] for judgement in judgements]
-        found[key] = {"mean": sum(values) / len(values), "lowest": min(values), "highest": max(values)}
-    return found
+
+    def summarize(values: list[float]) -> Range:
+        return Range(mean=sum(values) / len(values), lowest=min(values), highest=max(values))
+
+    return Spread(
+        n=len(results),
+        accuracy=summarize([result.accuracy for result in results]),
+        balanced_accuracy=summarize([result.balanced_accuracy for result in results]),
+    )
 
 
-def unchanged(builder: LevelBuilder, trained: Tensors) -> bool:
-    """Whether all parameters are, to the bit, what they were before training."""
-    return all(torch.equal(value, trained[name]) for name, value in builder.model().named_parameters())
+EXPERIMENTS.add(
+    "supermask",
+    "Find a mask, and evaluate it on weights that were never trained.",
+    SupermaskConfig,
+    plan=plan,
+    evaluate=evaluate,
+    summary=SupermaskSummary,
+    options=("supermask.method", "supermask.batch_norm", *PRUNING_OPTIONS, *REWIND_OPTIONS),
+    count_evaluations=count_evaluations,
+)

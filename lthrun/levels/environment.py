@@ -10,13 +10,12 @@ from typing import Any
 import torch
 import torchvision
 
-import lthrun
+from lthrun import __version__
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """What the numbers may depend on besides the settings."""
+def describe_environment(device: torch.device) -> dict[str, Any]:
     return {
-        "lthrun": lthrun.__version__,
+        "lthrun": __version__,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "python": platform.python_version(),
@@ -27,7 +26,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def environment_differences(other: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """What sets another environment apart from one's own, as `torch 2.13.0 (here 2.14.1)`; nothing where it is not
-    known."""
+def list_environment_differences(other: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """What another environment has other than one's own, as `torch 2.13.0 (here 2.14.1)`; unknown keys are left
+    out."""
     return [f"{key} {other[key]} (here {own[key]})" for key in own if key in other and other[key] != own[key]]

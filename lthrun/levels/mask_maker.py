@@ -1,18 +1,19 @@
-"""The pruner: makes a run's masks from weights, by the rules of its config."""
+"""Makes masks from weights, as the settings of an experiment say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from lthrun.config.pruning import SparsitySettings
 from lthrun.data.batches import Batches
+from lthrun.levels.plan import Level
+from lthrun.levels.states import NetworkStates
 from lthrun.rng import make_generator
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.criteria import CRITERIA, Weights
-from lthrun.sparsity.granularities import is_structured
 from lthrun.sparsity.layer_selection import make_channel_masks
 from lthrun.sparsity.masks import Tensors
 from lthrun.sparsity.measured_criteria import ScoringContext
@@ -20,23 +21,27 @@ from lthrun.training import state
 from lthrun.training.engine import Engine
 
 
-class Pruner:
-    """What is pruned (`names`), and the model and images that some criteria have to see."""
+class MaskMaker:
+    """Makes masks by `settings`. Some criteria need the model and training batches."""
 
-    def __init__(
-        self,
-        config: Any,
-        names: Sequence[str],
-        model: Callable[[], nn.Module],
-        batches: Batches,
-        device: torch.device,
-    ):
-        self.rules: Any = getattr(config, "pruning", None)
-        self.seed = config.seed
-        self.freezes = getattr(getattr(config, "rewind", None), "pruned", "zero") == "frozen"
-        self.names, self.model, self.batches, self.device = names, model, batches, device
+    def __init__(self, settings: SparsitySettings, states: NetworkStates, batches: Batches, device: torch.device):
+        self.settings, self.states, self.batches, self.device = settings, states, batches, device
+        self.names, self.seed = states.names, states.config.seed
 
-    def masks(
+    def make_level_masks(self, level: Level) -> Tensors:
+        """The masks of a level, made from its parent's trained weights; none for a dense level."""
+        if level.parent is None:
+            return {}
+        trained, previous = self.states.end(level.parent)
+        start = self.states.rewound(level)
+        last = self.states.end(level.parent.parent)[0] if level.parent.parent else start
+        masks = self.make_masks(level.index, level.sparsity, trained, start, last, previous)
+        if level.control != "random-mask":
+            return masks
+        rng = make_generator(self.seed, "mask", level.index, 0)
+        return masking.draw_random_masks({name: masks[name] for name in self.names}, rng, self.settings.granularity)
+
+    def make_masks(
         self,
         position: int,
         sparsity: float,
@@ -49,65 +54,65 @@ class Pruner:
         """The masks at `sparsity` percent.
 
         Args:
-            position: which pruning this is, for the criteria that draw.
+            position: which pruning step this is, for the criteria that draw random numbers.
             trained, start: all parameters and buffers, now and at the rewind point.
-            last: at least the prunable tensors, at the last pruning.
-            previous: the masks so far; empty before the first.
-            alive: the prunable tensors as they were when last alive, by which the pruned are ranked, where sparsity
-                may fall.
+            last: at least the prunable tensors, at the previous pruning step.
+            previous: the masks so far; empty before the first pruning step.
+            alive: the prunable tensors as they were before they were pruned, which ranks the pruned ones where
+                sparsity may fall.
         """
-        alive, name = alive or trained, self.rules.criterion
-        draw = make_generator(self.seed, "mask", position)
-        if not CRITERIA[name].measured:
-            scores = {n: CRITERIA[name](Weights(alive[n], start[n], last[n], draw)) for n in self.names}
+        alive, criterion = alive or trained, CRITERIA[self.settings.criterion]
+        rng = make_generator(self.seed, "mask", position)
+        if not criterion.measured:
+            scores = {n: criterion(Weights(alive[n], start[n], last[n], rng)) for n in self.names}
         else:
-            if not self.freezes:
+            if self.states.config.resets.pruned == "zero":
                 masking.apply_masks(start, previous)
-            case = ScoringContext(
-                self.names, trained, start, previous, sparsity, self._holding, self._measured_on, self._make
+            context = ScoringContext(
+                self.names, trained, start, previous, sparsity, self._load, self._measuring_batches, self._rank
             )
-            scores = CRITERIA[name](case)
-            # What is pruned cannot be measured; among themselves the pruned are ranked by magnitude.
+            scores = criterion(context)
+            # A pruned weight cannot be measured; the pruned ones are ranked by magnitude.
             scores |= {n: torch.where(previous[n], scores[n], alive[n].abs()) for n in self.names if previous}
-        masks = self._make(scores, sparsity, previous or None)
-        if is_structured(self.rules.granularity):
-            masks |= make_channel_masks(self.model(), masks)
+        masks = self._rank(scores, sparsity, previous or None)
+        if self.settings.is_structured:
+            masks |= make_channel_masks(self.states.model(), masks)
         return masks
 
     def prune(self, engine: Engine, position: int, sparsity: float, last: Tensors) -> Tensors:
-        """Prune during training, and return the weights that were pruned from.
+        """Prune during training, and return the weights before pruning.
 
-        A pruned weight is scored by the value it had when it was pruned: so where sparsity falls, those
-        pruned last come back first.
+        A pruned weight is scored by the value it had when it was pruned. So where sparsity falls, the weights that
+        were pruned last come back first.
         """
         trained = state.copy_model_state(engine.model)
         before = {
             name: torch.where(engine.masks[name], trained[name], last[name]) if engine.masks else trained[name]
             for name in self.names
         }
-        start = state.copy_model_state(self.model())
-        gone = engine.masks
-        masks = self.masks(position, sparsity, trained, start, last, gone, before)
+        start, previous = self.states.initial(), engine.masks
+        masks = self.make_masks(position, sparsity, trained, start, last, previous, before)
         engine.prune(masks)
-        if is_structured(self.rules.granularity) and gone:
-            # A channel that comes back as zero would put out zero and get no gradient, for ever: it comes back with the
-            # weights that it had, and with batch norm as initialised.
+        if self.settings.is_structured and previous:
+            # A channel that came back as zero would output zero and get no gradient, forever: it comes back with the
+            # weights that it had, and with batch norm as initialized.
             for name, mask in masks.items():
-                back = (mask & ~gone[name]).to(self.device)
+                regrown = (mask & ~previous[name]).to(self.device)
                 with torch.no_grad():
-                    engine.model.get_parameter(name)[back] = before.get(name, start[name]).to(self.device)[back]
+                    values = before.get(name, start[name]).to(self.device)
+                    engine.model.get_parameter(name)[regrown] = values[regrown]
         return before
 
-    def _make(self, scores: Tensors, sparsity: float, previous: Tensors | None) -> Tensors:
-        rules = self.rules
-        targets = {name: rules.target(name.removesuffix(".weight"), sparsity) for name in scores}
-        return masking.make_masks(scores, targets, rules.granularity, rules.context, previous, rules.round_to)
+    def _rank(self, scores: Tensors, sparsity: float, previous: Tensors | None) -> Tensors:
+        settings = self.settings
+        targets = {name: settings.layer_target(name.removesuffix(".weight"), sparsity) for name in scores}
+        return masking.make_masks(scores, targets, settings.granularity, settings.context, previous, settings.round_to)
 
-    def _holding(self, weights: Tensors) -> nn.Module:
-        model = self.model().to(self.device)
+    def _load(self, weights: Tensors) -> nn.Module:
+        model = self.states.model().to(self.device)
         state.load_model_state(model, weights)
         return model
 
-    def _measured_on(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _measuring_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The first training batches of the run."""
-        return (self.batches.training_batch(step) for step in range(self.rules.batches))
+        return (self.batches.training_batch(step) for step in range(self.settings.batches))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lthrun.errors import UserError
-from lthrun.storage.files import read_json
+from lthrun.storage.json_files import read_json
 from lthrun.storage.run_dir import RunDir, read_metrics, read_study, read_summary
 
 

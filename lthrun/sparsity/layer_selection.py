@@ -11,7 +11,7 @@ from lthrun.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from lthrun.config.sections import LayerSelection
+    from lthrun.config.pruning import LayerSelection
     from lthrun.sparsity.masks import Tensors
 
 SHORTCUTS = ("downsample", "shortcut")

@@ -221,7 +221,7 @@ def masked_sparsity(masks: Mapping[str, Tensor]) -> float:
 @torch.no_grad()
 def count_pruned(
     weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}
-) -> dict[str, list[int]]:
+) -> dict[str, tuple[int, int]]:
     """Per tensor, how many weights are pruned and indeed at zero (or at their frozen value), and how many there are.
 
     Counted on the weights, so a revived weight does not count; one that training happened to leave at
@@ -231,7 +231,7 @@ def count_pruned(
     for name, weight in weights.items():
         held = frozen[name].to(weight.device) if name in frozen else 0
         gone = int(((weight == held) & ~masks[name].to(weight.device)).sum()) if name in masks else 0
-        found[name] = [gone, weight.numel()]
+        found[name] = (gone, weight.numel())
     return found
 
 

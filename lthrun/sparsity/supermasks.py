@@ -131,9 +131,9 @@ def scores(model: nn.Module) -> Tensors:
     return {name: made.scores.detach().cpu().contiguous().clone() for name, made in parametrizations(model).items()}
 
 
-def counts(model: nn.Module) -> dict[str, list[int]]:
+def counts(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Per tensor, how many weights the mask removes, and how many there are."""
-    return {name: [int((~mask).sum()), mask.numel()] for name, mask in masks(model).items()}
+    return {name: (int((~mask).sum()), mask.numel()) for name, mask in masks(model).items()}
 
 
 def plain(state: Mapping[str, Tensor]) -> Tensors:

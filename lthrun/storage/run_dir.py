@@ -1,9 +1,9 @@
-"""Run directories: what one run leaves.
+"""Run directories: what one run, or one study, leaves.
 
-    OUT/ticket-s0-1a2b3c4d/    one run: config, environment, metrics, events, summary, tensors
+    OUT/ticket-s0-1a2b3c4d/    config, environment, metrics, events, summary, tensors
 
-Made when the run starts, locked while it runs. What it was told and found is written as it comes; summary.json is
-written last, so that where it lies the run is finished.
+Created when the run starts, locked while it runs. Epochs and events are appended as they happen; summary.json is
+written last, so a directory that has it is finished.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lthrun.errors import UserError
-from lthrun.storage.files import FORMAT, append_json_line, lock, read_json, sizes, write_json, write_tensors, write_text
+from lthrun.storage.files import FORMAT, write_text
+from lthrun.storage.json_files import append_json_line, read_json, write_json
+from lthrun.storage.locks import lock
+from lthrun.storage.tensor_files import tensor_file_sizes, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+METRICS, EVENTS, EVALUATIONS = "metrics.jsonl", "events.jsonl", "evaluations.jsonl"
+
 
 class RunDir:
-    """One run's directory."""
+    """The directory of one run."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -30,136 +35,97 @@ class RunDir:
     def lock(self, waiting: Callable[[], None]) -> Any:
         return lock(self.path / ".lock", waiting)
 
-    def start(self, config: str, environment: Mapping[str, Any], anew: Sequence[str]) -> None:
-        """Begin to write the run down; the files named in `anew` begin anew, the others go on."""
-        for name in anew:
+    def check_format(self) -> None:
+        """Refuse a directory of another format."""
+        found = self.other_format()
+        if found is not None:
+            raise UserError(
+                f"{self.path}: written in format {found}; this lthrun reads format {FORMAT}: use the version that "
+                "environment.json names, or run it again with another --out"
+            )
+
+    def other_format(self) -> Any:
+        """The format of the directory, where it is not that of this version."""
+        for name in ("summary.json", "environment.json"):
+            value = read_json(self.path / name, check=False)
+            if value is not None and value.get("format", FORMAT) != FORMAT:
+                return value["format"]
+        return None
+
+    def check_is_run(self) -> None:
+        """Refuse a directory that is not that of a run."""
+        self.check_format()
+        if not (self.path / "config.yaml").is_file():
+            raise UserError(f"{self.path}: not a run directory (no config.yaml in it); `lthrun runs` lists them")
+
+    def start(self, config: str, environment: Mapping[str, Any], restarted: Sequence[str]) -> None:
+        """Write config and environment; the files named in `restarted` start empty, the others are appended to."""
+        for name in restarted:
             (self.path / name).unlink(missing_ok=True)
         write_text(self.path / "config.yaml", config)
         write_json(self.path / "environment.json", {"format": FORMAT, **environment})
 
-    def check_format(self) -> None:
-        """Refuse a directory that another version has written."""
-        found = other_format(self.path)
-        if found is not None:
-            raise UserError(
-                f"{self.path}: written in format {found}, and this lthrun reads {FORMAT}: use the version that "
-                "environment.json names, or another --out"
-            )
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        append_json_line(self.path / METRICS, record)
 
-    def metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def append_event(self, record: Mapping[str, Any]) -> None:
+        append_json_line(self.path / EVENTS, record)
+
+    def append_evaluation(self, name: str, **result: Any) -> None:
+        append_json_line(self.path / EVALUATIONS, {"name": name, **result})
+
+    def write_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
         """All lines of metrics.jsonl at once."""
-        write_text(self.path / "metrics.jsonl", "".join(f"{json.dumps(r, allow_nan=False)}\n" for r in records))
+        write_text(self.path / METRICS, "".join(f"{json.dumps(r, allow_nan=False)}\n" for r in records))
 
-    def metric(self, record: Mapping[str, Any]) -> None:
-        append_json_line(self.path / "metrics.jsonl", record)
-
-    def event(self, record: Mapping[str, Any]) -> None:
-        append_json_line(self.path / "events.jsonl", record)
-
-    def judgement(self, name: str, **found: Any) -> None:
-        append_json_line(self.path / "judgements.jsonl", {"name": name, **found})
-
-    def judgements(self) -> dict[str, dict[str, Any]]:
-        """What was found of the networks judged so far, by name; a torn line is passed over."""
-        found = {}
-        with suppress(OSError):
-            for line in (self.path / "judgements.jsonl").read_text("utf-8").splitlines():
-                with suppress(ValueError):
-                    judgement = json.loads(line)
-                    found[judgement["name"]] = judgement
-        return found
-
-    def write(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """`model` or `ticket`, as safetensors."""
         write_tensors(self.path / f"{name}.safetensors", tensors, metadata)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         write_json(self.path / "summary.json", summary)
 
-    def finished(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """Summary and metrics of a finished run, or None if anything of it is missing or damaged."""
-        summary, metrics = read_summary(self.path) or read_study(self.path), read_metrics(self.path)
-        if summary is None or metrics is None:
+    def read_summary(self) -> dict[str, Any] | None:
+        """summary.json, wherever the directory lies now; None where it is missing, damaged or of another format."""
+        summary = read_json(self.path / "summary.json")
+        if summary is None or summary.get("format") != FORMAT:
             return None
-        if summary["files"] != sizes(self.path) or summary.get("missing"):
+        return {**summary, "run_dir": str(self.path)}
+
+    def read_metrics(self) -> list[dict[str, Any]] | None:
+        """The records in metrics.jsonl; None where they are missing or damaged."""
+        try:
+            lines = [json.loads(line) for line in (self.path / METRICS).read_text("utf-8").splitlines()]
+        except (OSError, ValueError):
             return None
-        if len(metrics) != summary.get("lines", summary["epochs"]):
-            return None
-        return summary, metrics
+        return lines if all(isinstance(line, dict) and "accuracy" in line for line in lines) else None
 
+    def read_evaluations(self) -> dict[str, dict[str, Any]]:
+        """The networks evaluated so far, by name; a truncated line is ignored."""
+        results = {}
+        with suppress(OSError):
+            for line in (self.path / EVALUATIONS).read_text("utf-8").splitlines():
+                with suppress(ValueError):
+                    evaluation = json.loads(line)
+                    results[evaluation["name"]] = evaluation
+        return results
 
-# What a summary must hold to be one: that of a run, and that of a study (a comparison of many).
-REQUIRED_OF_RUN = {
-    "experiment", "differs", "seed", "majority_rate", "accuracy", "accuracy_interval", "sparsity", "epochs", "levels",
-    "files",
-}  # fmt: skip
-REQUIRED_OF_STUDY = {
-    "experiment", "differs", "seeds", "arms", "about", "sparsities", "margin", "question", "verdict", "notes",
-    "comparisons", "reach", "cells", "layers", "overlap", "missing", "majority_rate", "epoch_steps", "epochs",
-}  # fmt: skip
+    def has_its_files(self, summary: Mapping[str, Any]) -> bool:
+        """Whether the tensor files are there, of the size that the summary says."""
+        return bool(summary["files"] == tensor_file_sizes(self.path))
 
+    def level_keys(self) -> set[str]:
+        """The keys of the levels that the run needs.
 
-def read_summary(run_dir: Path) -> dict[str, Any] | None:
-    """The summary in a run directory, wherever it lies now; None where there is no (whole) one."""
-    return summary_with(REQUIRED_OF_RUN, run_dir)
-
-
-def read_study(run_dir: Path) -> dict[str, Any] | None:
-    """The same of a study's directory."""
-    return summary_with(REQUIRED_OF_STUDY, run_dir)
-
-
-def summary_with(told: set[str], run_dir: Path) -> dict[str, Any] | None:
-    summary = read_json(run_dir / "summary.json")
-    if summary is None or summary.get("format") != FORMAT or not summary.keys() >= told:
-        return None
-    return {**summary, "run_dir": str(run_dir)}
-
-
-def read_metrics(run_dir: Path) -> list[dict[str, Any]] | None:
-    """The records in a run's or a study's directory; None where they are missing or damaged."""
-    try:
-        found = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text("utf-8").splitlines()]
-    except (OSError, ValueError):
-        return None
-    return found if all(isinstance(line, dict) and "accuracy" in line for line in found) else None
-
-
-def other_format(run_dir: Path) -> Any:
-    """The format of a run directory that this version does not read; None of one that it does."""
-    for name in ("summary.json", "environment.json"):
-        value = read_json(run_dir / name, check=False)
-        if value is not None and value.get("format", FORMAT) != FORMAT:
-            return value["format"]
-    return None
-
-
-def level_keys(run_dir: Path) -> set[str]:
-    """The names of the levels that a run needs.
-
-    Raises:
-        UserError: its directory does not tell.
-    """
-    environment, summary = read_json(run_dir / "environment.json"), read_summary(run_dir)
-    if environment is None and summary is None:
-        raise UserError(
-            f"{run_dir}/environment.json: missing or damaged, so that it is not known which levels the run needs: give "
-            "the run's command again, which writes it anew, or remove the directory"
-        )
-    return set((environment or {}).get("levels", [])) | {level["key"] for level in (summary or {}).get("levels", [])}
-
-
-def finished_runs(out: Path) -> list[dict[str, Any]]:
-    """The runs' summaries under an output root, oldest first, each with `finished` (seconds since 1970)."""
-    return finished(out, read_summary)
-
-
-def finished_studies(out: Path) -> list[dict[str, Any]]:
-    """The same of the studies."""
-    return finished(out, read_study)
-
-
-def finished(out: Path, read: Callable[[Path], dict[str, Any] | None]) -> list[dict[str, Any]]:
-    found = [(path.stat().st_mtime, read(path.parent)) for path in out.glob("*/summary.json")]
-    summaries = [{**summary, "finished": when} for when, summary in found if summary is not None]
-    return sorted(summaries, key=lambda summary: float(summary["finished"]))
+        Raises:
+            UserError: the directory does not say.
+        """
+        environment, summary = read_json(self.path / "environment.json"), self.read_summary()
+        if environment is None and summary is None:
+            raise UserError(
+                f"{self.path}/environment.json: missing or damaged, so the levels that the run needs are unknown: "
+                "repeat the run's command, which writes it again, or remove the directory"
+            )
+        levels = (summary or {}).get("levels", [])
+        own = {level["key"] for level in levels} if isinstance(levels, list) else set()
+        return set((environment or {}).get("levels", [])) | own

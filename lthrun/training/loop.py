@@ -5,43 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.data.batches import Batches
 from lthrun.errors import UserError
+from lthrun.records import EpochRecord, InterimEvaluation, LayerCounts
 from lthrun.sparsity import masks as masking
 from lthrun.training.engine import Engine
-
-Counts = dict[str, list[int]]
-
-
-Look = dict[str, Any]
-"""A validation within an epoch: `step` (the clock), `loss` and `accuracy` (0 to 1)."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one epoch found. Losses are means, accuracies are 0 to 1, sparsity is percent; `correct` counts the right
-    answers per class; `step` is the clock after the epoch; `looks` are the validations within it."""
-
-    level_epoch: int
-    sparsity: float
-    train_loss: float
-    valid_loss: float
-    accuracy: float
-    balanced_accuracy: float
-    seconds: float
-    images_per_second: float
-    time: float
-    step: int
-    correct: list[int]
-    looks: list[Look] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -64,13 +36,13 @@ def epochs(
     span: TrainingSpan,
     start: int,
     rate: Callable[[int], float],
-    measure: Callable[[], Counts],
+    measure: Callable[[], LayerCounts],
     before_step: Callable[[int], None],
-    on_step: Callable[[int, int, int, float, Sequence[Look]], None],
+    on_step: Callable[[int, int, int, float, Sequence[InterimEvaluation]], None],
     last_good: Callable[[], Path | None],
     spent: float = 0.0,
-    looks: Sequence[Look] = (),
-) -> Iterator[Record]:
+    looks: Sequence[InterimEvaluation] = (),
+) -> Iterator[EpochRecord]:
     """Train a span from step `start` on.
 
     An epoch is `batches.epoch_steps` steps counted from the span's first, wherever the clock stands; the last one
@@ -106,7 +78,7 @@ def epochs(
                 f"from step {step} on, at a learning rate of {used:g}; lower it or training.weight_decay "
                 f"({f'the last good checkpoint is {path}' if path else 'there is no good checkpoint'})"
             )
-        yield Record(
+        yield EpochRecord(
             level_epoch=level_epoch,
             sparsity=masking.counted_sparsity(measure()),
             train_loss=train_loss,
@@ -118,14 +90,14 @@ def epochs(
             time=time.time(),
             step=stop,
             correct=found.correct,
-            looks=seen,
+            interim_evaluations=seen,
         )
         start, spent, seen = stop, 0.0, []
 
 
-def look(engine: Engine, batches: Batches, step: int, images: int | None) -> Look:
+def look(engine: Engine, batches: Batches, step: int, images: int | None) -> InterimEvaluation:
     """A validation within an epoch; training goes on afterwards."""
     found = engine.evaluate(batches.validation_batches(images), len(batches.valid_counts))
     engine.model.train()
     seen = batches.n_valid if images is None else min(images, batches.n_valid)
-    return {"step": step, "loss": found.loss, "accuracy": sum(found.correct) / seen}
+    return InterimEvaluation(step, found.loss, sum(found.correct) / seen)

@@ -15,7 +15,7 @@ import yaml
 
 from lthrun import __version__
 from lthrun.config.loading import load_config
-from lthrun.storage.files import read_json
+from lthrun.storage.json_files import read_json
 from tests.conftest import SMALL
 
 TINY = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]

@@ -19,7 +19,8 @@ from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Conditions, chain
 from lthrun.models import build_model
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage.files import read_json, read_tensors, write_json
+from lthrun.storage.json_files import read_json, write_json
+from lthrun.storage.tensor_files import read_tensors
 from lthrun.storage.level_store import LevelStore
 from lthrun.training.engine import Engine
 from tests.conftest import LAYOUT

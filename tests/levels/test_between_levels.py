@@ -18,7 +18,7 @@ from lthrun.sparsity.criteria import CRITERIA, CriterionEntry
 from lthrun.sparsity.layer_selection import make_channel_masks
 from lthrun.sparsity.masks import Tensors
 from lthrun.sparsity.measured_criteria import ScoringContext, taylor
-from lthrun.storage.files import read_tensors
+from lthrun.storage.tensor_files import read_tensors
 from lthrun.storage.level_store import LevelStore
 from lthrun.training.engine import Engine
 from tests.conftest import LAYOUT

@@ -20,7 +20,7 @@ from lthrun.rng import make_generator
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import make_masks
 from lthrun.sparsity.supermasks import Bernoulli, EdgePopup, Straight
-from lthrun.storage.files import read_tensors
+from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import LAYOUT
 
 

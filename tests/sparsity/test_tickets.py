@@ -10,7 +10,7 @@ from torch import nn
 
 import lthrun
 from lthrun.sparsity.tickets import FORMAT, Ticket
-from lthrun.storage.files import write_tensors
+from lthrun.storage.tensor_files import write_tensors
 from tests.conftest import tiny
 
 

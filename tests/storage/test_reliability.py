@@ -16,7 +16,8 @@ import pytest
 import lthrun as package
 from lthrun import experiments
 from lthrun.experiments import run
-from lthrun.storage.files import read_json, read_tensors, write_json, write_tensors
+from lthrun.storage.json_files import read_json, write_json
+from lthrun.storage.tensor_files import read_tensors, write_tensors
 from tests.conftest import SMALL
 from tests.experiments.test_experiments import timeless
 

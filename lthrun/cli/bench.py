@@ -1,0 +1,58 @@
+"""The command `bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lthrun.cli import options as opt
+from lthrun.cli.data import offer_download
+from lthrun.cli.printing import print_json
+from lthrun.experiments import EXPERIMENTS
+
+app = typer.Typer()
+KEYS = [
+    opt.key_option(EXPERIMENTS["baseline"].make, key)
+    for key in ("model.name", "device", "deterministic", "data.dir", "data.skip_unreadable")
+]
+
+
+def bench(
+    config: opt.ConfigFile = None,
+    set: opt.Sets = [],
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each implementation.")] = 5,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training steps of a turn.", show_default="an epoch on CUDA, 12 on the CPU"),
+    ] = None,
+    peers: Annotated[
+        Path | None, typer.Option(metavar="PYTHON", help="An interpreter that has fastai and fasterai.")
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Instead: where the time of a step goes.")] = False,
+    json: opt.Json = False,
+    **typed: Any,
+) -> None:
+    from lthrun import bench as benchmark
+    from lthrun.experiments import load_config
+    from lthrun.report.bench_tables import print_bench, print_profile
+    from lthrun.report.screen import Screen, make_console
+
+    settings = load_config(config, None, set, opt.by_key(KEYS, typed))
+
+    def measure() -> dict[str, Any]:
+        if profile:
+            return benchmark.profile(settings, steps, screen)
+        return benchmark.bench(settings, rounds, steps, peers, screen)
+
+    with Screen(make_console(stderr=json)) as screen:
+        measured = offer_download(measure, settings.data.dataset, screen)
+    if json:
+        print_json(measured)
+    else:
+        (print_profile if profile else print_bench)(measured)
+
+
+about = "Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."
+app.command(help=about, rich_help_panel="Data, configs and results")(opt.with_key_options(bench, KEYS))

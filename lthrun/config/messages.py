@@ -1,0 +1,71 @@
+"""What is wrong with a config, in one line that names the key, what was there and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lthrun.config.fields import EXAMPLES
+from lthrun.errors import shorten
+
+SHOWN = 10
+RENAMED = {"compare.at_most": "compare.prune_rate"}  # since format 1
+Configs = Mapping[str, type[BaseModel]]
+
+
+def explain_faults(error: ValidationError, config: type[BaseModel], configs: Configs) -> str:
+    """The faults of a config, the first ones in full. `configs` are those of all experiments, by name."""
+    faults = error.errors()
+    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    return "; ".join(explain_fault(fault, config, configs) for fault in faults[:SHOWN]) + more
+
+
+def explain_fault(fault: Any, config: type[BaseModel], configs: Configs) -> str:
+    key = shorten(".".join(map(str, fault["loc"])))
+    if fault["type"] == "extra_forbidden":
+        return f"{key or repr(key)}: unknown key; {suggest_key(key, config, configs)}"
+    if fault["type"] == "refused":  # it names its key itself
+        return f"{key}.{fault['msg']}" if key else str(fault["msg"])
+    value = fault["input"]
+    found = shorten(repr(value) if isinstance(value, str) else value)
+    if fault["type"] in ("too_short", "tuple_type"):
+        return f"{key}: found {found}; must be a list of one or more, like [a, b]"
+    message = fault["msg"].replace("Input should be", "must be")
+    if fault["type"] == "string_pattern_mismatch":
+        message = f"must be like {EXAMPLES[fault['ctx']['pattern']]}"
+    message = re.sub(r"a valid (\w+) instance|a valid dictionary or instance of \w+", "a section of keys", message)
+    return f"{key.removesuffix('.[key]')}: found {found}; {message}" if key else message
+
+
+def suggest_key(key: str, config: type[BaseModel], configs: Configs) -> str:
+    """What was probably meant by an unknown key."""
+    if key in RENAMED:
+        return f"it is called {RENAMED[key]} since format 2"
+    owners = [name for name, other in configs.items() if key in key_paths(other)]
+    if owners:
+        return f"it belongs to {' and '.join(owners)}"
+    paths = key_paths(config)
+    section, _, name = key.rpartition(".")
+    siblings = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == section]
+    same_name = [path for path in paths if path.rpartition(".")[2] == name]
+    near = difflib.get_close_matches(name, siblings, n=1) or difflib.get_close_matches(key, paths, n=1) or same_name
+    if near:
+        meant = near[0] if "." in near[0] or not section else f"{section}.{near[0]}"
+        return f"did you mean {meant}?"
+    return f"known keys: {', '.join(siblings)}" if siblings else "the section has no such key"
+
+
+def key_paths(config: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key of a model, dotted."""
+    paths = []
+    for name, field in config.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            paths += [prefix + name, *key_paths(inner, f"{prefix}{name}.")]
+        else:
+            paths.append(prefix + name)
+    return paths

@@ -1,0 +1,166 @@
+"""The config of a study: which arms are compared, at which sparsities, for which seeds."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from lthrun.config.base import ExperimentConfig
+from lthrun.config.fields import (
+    LARGEST_SEED,
+    POINT,
+    Section,
+    count_steps,
+    named_in,
+    parse_n_of_m,
+    positive_percent,
+    refuse,
+    unique,
+)
+from lthrun.config.pruning import GradualPruning, MaskSettings, Pruning, Rewind, SparsitySettings
+from lthrun.config.sections import Training
+from lthrun.experiments.baseline import BaselineConfig
+from lthrun.experiments.prune import PruneConfig
+from lthrun.experiments.ticket import TicketConfig
+
+MOST_LEVELS = 1000
+ANNEALED: dict[str, Any] = {"schedule": "cosine", "evaluate_every": 23, "evaluate_images": 500}
+"""The defaults of a study's training, where they differ. At a constant rate accuracies swing by several points from
+epoch to epoch, and no number of seeds decides anything. Interim evaluations show how soon an accuracy is reached."""
+
+
+class Comparison(Section):
+    seeds: int = Field(5, ge=1, le=1000)
+    """How many seeds each arm is trained with, counted from seed; with fewer than 3 there is no verdict."""
+    arms: Annotated[tuple[named_in("arms"), ...], Field(strict=False, min_length=1), AfterValidator(unique)] = (  # type: ignore[valid-type]
+        "dense", "dense-budget", "ticket", "ticket-rewind", "supermask", "random-mask", "random-init", "one-shot",
+        "prune", "lr-rewind",
+    )  # fmt: skip
+    """What is compared: `lthrun list arms`."""
+    sparsities: Annotated[
+        tuple[Annotated[float, AfterValidator(positive_percent)], ...], Field(strict=False, min_length=1)
+    ] = (50.0, 80.0, 90.0, 95.0, 98.0)
+    """Percents at which the arms are compared, rising; the primary question is asked at the first."""
+    prune_rate: float = Field(20.0, gt=0, lt=100)
+    """Percent of the remaining weights that one level prunes, at most."""
+    rewind: str = Field("1ep", pattern=POINT)
+    """The rewind point of ticket-rewind."""
+    margin: float = Field(1.0, ge=0, le=100)
+    """Points of accuracy, either way, within which two arms match."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> Comparison:
+        if list(self.sparsities) != sorted(set(self.sparsities)):
+            raise refuse("sparsities", list(self.sparsities), "must rise, like [50, 80, 90]")
+        steps = plan_sparsities(self.sparsities, self.prune_rate)
+        found = f"{self.prune_rate:g}"
+        if steps[0] < 1:
+            raise refuse("prune_rate", found, f"the first level would prune {steps[0]:.2g} %, must be 1 % or more")
+        if len(steps) > MOST_LEVELS:
+            raise refuse("prune_rate", found, f"would take more than {MOST_LEVELS} levels: prune more at a time")
+        return self
+
+
+def plan_sparsities(sparsities: tuple[float, ...], prune_rate: float) -> list[float]:
+    """The sparsity in percent of each level after the dense one.
+
+    It meets each of `sparsities` exactly. Between two of them every level prunes the same share of what remains, which
+    is `prune_rate` percent or less, in as few levels as possible.
+    """
+    levels: list[float] = []
+    left = 100.0
+    for sparsity in sparsities:
+        share = (100 - sparsity) / left
+        steps = max(1, math.ceil(math.log(share) / math.log(1 - prune_rate / 100) - 1e-9))
+        if len(levels) + steps > MOST_LEVELS:
+            return [*levels, *[sparsity] * steps][: MOST_LEVELS + 1]
+        levels += [100 - left * share ** (k / steps) for k in range(1, steps)] + [sparsity]
+        left = 100 - sparsity
+    return levels
+
+
+class ComparedMaskSettings(MaskSettings):
+    """How the masks of all arms are made."""
+
+    @model_validator(mode="after")
+    def _takes_every_sparsity(self) -> ComparedMaskSettings:
+        if parse_n_of_m(self.granularity):
+            raise refuse("granularity", self.granularity, "it has one sparsity only, and a chain of levels has many")
+        return self
+
+
+class CompareConfig(ExperimentConfig):
+    """Does the ticket win? Train the arms, each for every seed, and say which does better, and how sure that is.
+
+    `seed` is the first of the seeds. The primary question is always the same: `ticket` against `dense` at equal
+    training time, accuracy, at the first of compare.sparsities.
+    """
+
+    experiment: Literal["compare"] = "compare"
+    training: Training = Training(**ANNEALED)
+    pruning: ComparedMaskSettings = ComparedMaskSettings()
+    compare: Comparison = Comparison()
+
+    rewind_key: ClassVar[str] = "compare.rewind"
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _with_annealed_defaults(cls, tree: Any) -> Any:
+        return {**ANNEALED, **tree} if isinstance(tree, dict) else tree
+
+    @model_validator(mode="after")
+    def _arms_are_possible(self) -> CompareConfig:
+        if "lr-rewind" in self.compare.arms and not self.training.anneals:
+            raise refuse(
+                "compare.arms",
+                "lr-rewind",
+                "a constant learning rate cannot be rewound: leave it out, or use training.schedule: cosine",
+            )
+        if any(point.endswith("ep") and count_steps(point, 1) >= self.training.epochs for point in self.rewind_points):
+            raise refuse(
+                "compare.rewind",
+                self.compare.rewind,
+                "must lie before the end of level 0, which trains training.epochs = "
+                f"{self.training.epochs} epochs: lower it, or leave out ticket-rewind",
+            )
+        if self.seed + self.compare.seeds - 1 > LARGEST_SEED:
+            raise refuse("seed", self.seed, f"with {self.compare.seeds} seeds the last would be above {LARGEST_SEED}")
+        return self
+
+    @property
+    def rewind_points(self) -> tuple[str, ...]:
+        return (self.compare.rewind,) if "ticket-rewind" in self.compare.arms else ()
+
+    @property
+    def mask_settings(self) -> SparsitySettings:
+        return self.ticket(self.seed).pruning
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.compare.seeds)
+
+    @property
+    def identity_extras(self) -> dict[str, Any]:
+        return {"compare": self.compare.model_dump(), "pruning": self.pruning.model_dump()}
+
+    def baseline(self, seed: int, epochs: int | None = None) -> BaselineConfig:
+        """The experiment `baseline` with a seed, under the study's settings."""
+        training = self.training.model_copy(update={"epochs": epochs or self.training.epochs})
+        return BaselineConfig(**self._shared(seed) | {"training": training})
+
+    def ticket(self, seed: int, sparsities: tuple[float, ...] | None = None, **rewind: str) -> TicketConfig:
+        """The experiment `ticket` with a seed: all levels of the study, or those of given sparsities."""
+        steps = tuple(plan_sparsities(self.compare.sparsities, self.compare.prune_rate))
+        pruning = Pruning(**self.pruning.model_dump(), schedule="custom", sparsities=sparsities or steps)
+        return TicketConfig(**self._shared(seed), pruning=pruning, rewind=Rewind.model_validate(rewind))
+
+    def prune(self, seed: int, sparsity: float) -> PruneConfig:
+        """The experiment `prune` with a seed."""
+        pruning = GradualPruning(**self.pruning.model_dump(), sparsity=sparsity)
+        return PruneConfig(**self._shared(seed), pruning=pruning)
+
+    def _shared(self, seed: int) -> dict[str, Any]:
+        keys = ("device", "precision", "deterministic", "data", "model", "training")
+        return {"seed": seed, **{key: getattr(self, key) for key in keys}}

@@ -1,0 +1,200 @@
+"""A config on this machine: its images, their split, its device, and what follows from them.
+
+What can be refused is refused here: cheap checks first, torch only when it is needed, and nothing is written but the
+store of the images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lthrun.config.base import ExperimentConfig
+from lthrun.config.fields import count_steps
+from lthrun.data import DATASETS
+from lthrun.data.store import Store, open_store
+from lthrun.errors import UserError
+from lthrun.events import Busy, Decoding, Emit, ImagesFound, Waiting
+from lthrun.levels.keys import Conditions
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run needs to know before it starts. `train` and `valid` index the images of `store`."""
+
+    config: ExperimentConfig
+    store: Store
+    train: list[int]
+    valid: list[int]
+    device: torch.device
+    conditions: Conditions
+
+    @property
+    def rewind_steps(self) -> dict[int, str]:
+        """The rewind points by their step."""
+        return {count_steps(point, self.conditions.epoch_steps): point for point in self.config.rewind_points}
+
+    @property
+    def valid_counts(self) -> list[int]:
+        """Validation images of each class."""
+        return [sum(self.store.labels[i] == c for i in self.valid) for c in range(len(self.store.classes))]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is shown when a run starts."""
+        return {
+            "device": str(self.device),
+            "precision": self.conditions.precision,
+            "n_train": len(self.train),
+            "n_valid": len(self.valid),
+        }
+
+    @property
+    def resolved(self) -> ExperimentConfig:
+        """The config with nothing left to choose: it runs again as it is."""
+        folder = self.config.data.dir and str(Path(self.config.data.dir).expanduser().resolve())
+        data = self.config.data.model_copy(update={"dir": folder})
+        update = {"device": str(self.device), "precision": self.conditions.precision, "data": data}
+        return self.config.model_copy(update=update)
+
+
+def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
+    """Find the images and the device, and check that they fit the config.
+
+    Raises:
+        UserError: they do not; the message says what would.
+    """
+    device = find_device(config.device) if config.device.startswith("cuda") else None  # a missing GPU is known early
+    emit(Busy(f"finding the images ({config.data.dataset})"))
+    images = DATASETS[config.data.dataset](config.data)
+    emit(ImagesFound(len(images.paths), str(images.folder)))
+    emit(Busy("loading PyTorch"))
+    device = device or find_device(config.device)
+    store = open_store(
+        images,
+        config.data.image_size,
+        config.data.skip_unreadable,
+        lambda done, total: emit(Decoding(done, total)),
+        lambda: emit(Waiting(f"the store of {images.folder}")),
+    )
+    train, valid = store.split(config.data.validation, config.data.split_seed)
+    check_split(config, store, train, valid)
+    check_masks(config, len(store.classes))
+    conditions = Conditions(
+        {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
+        len(train) // config.training.batch_size,
+        device.type,
+        find_precision(config.precision, device),
+        config.deterministic and device.type == "cuda",
+    )
+    check_rewinding(config, conditions.epoch_steps)
+    return RunContext(config, store, train, valid, device, conditions)
+
+
+def share_images(one: ExperimentConfig, other: ExperimentConfig) -> bool:
+    """Whether two configs use the same images, split, device and batches, so that one context serves both."""
+    first, second = (
+        (config.data, config.device, config.precision, config.deterministic, config.training.batch_size)
+        for config in (one, other)
+    )
+    return first == second
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; `auto` is cuda:0 if there is one.
+
+    Raises:
+        UserError: there is no such GPU.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda:0" if name == "cuda" else name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = (
+            f"this machine has {torch.cuda.device_count()}" if torch.cuda.is_available() else "this machine has none"
+        )
+        raise UserError(f"device: found {name}; no such GPU ({there}): use auto or cpu")
+    return device
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """`auto` is bfloat16 on a GPU that supports it, else float32."""
+    import torch
+
+    if name != "auto":
+        return name
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if on_gpu else "float32"
+
+
+def check_rewinding(config: ExperimentConfig, epoch_steps: int) -> None:
+    """Refuse rewind points that level 0 does not reach; the steps of an epoch are known only now."""
+    end, steps = config.training.epochs * epoch_steps, set()
+    for point in config.rewind_points:
+        steps.add(count_steps(point, epoch_steps))
+        if max(steps) >= end:
+            raise UserError(
+                f"{config.rewind_key}: found {point}; must lie before the end of level 0, which is step {end}"
+            )
+    if len(steps) < len(config.rewind_points):
+        raise UserError(
+            f"{config.rewind_key}: found {', '.join(config.rewind_points)}; an epoch has {epoch_steps} steps, so that "
+            "some of them are the same step: name it once"
+        )
+
+
+def check_split(config: ExperimentConfig, store: Store, train: list[int], valid: list[int]) -> None:
+    for side, ids in (("training", train), ("validation", valid)):
+        present = {store.labels[i] for i in ids}
+        missing = [name for c, name in enumerate(store.classes) if c not in present]
+        if missing:
+            names = " and no ".join(missing[:3]) + (f" (and {len(missing) - 3} more classes)" if missing[3:] else "")
+            raise UserError(
+                f"data.validation: found {config.data.validation:g}; there is no {names} among "
+                f"the {len(ids)} {side} images: give more images or another share"
+            )
+    size = config.training.batch_size
+    if len(train) < size:
+        raise UserError(
+            f"training.batch_size: found {size}; must be at most the {len(train)} training images there are"
+        )
+
+
+def check_masks(config: ExperimentConfig, classes: int) -> None:
+    """Refuse layers, granularities and sparsities that do not fit the model, where that follows from its shapes."""
+    settings, learned = config.mask_settings, config.learned_mask
+    if settings is None and learned is None:
+        return
+    import torch
+
+    from lthrun.models import MODELS, build_model
+    from lthrun.sparsity import masks
+    from lthrun.sparsity.layer_selection import check_patterns, select_prunable
+    from lthrun.sparsity.measured_criteria import twice_differentiable
+
+    with torch.device("meta"):
+        model = MODELS[config.model.name](classes)
+    names = select_prunable(model, config.layer_selection)
+    shapes = {name: tuple(model.get_parameter(name).shape) for name in names}
+    if settings is None:
+        for name, shape in shapes.items():
+            masks.check_target(name, shape, learned.sparsity if learned else 0.0, "weight", 1)
+        return
+    check_patterns("pruning.targets", settings.targets, [name.removesuffix(".weight") for name in names])
+    if settings.criterion == "grasp" and not twice_differentiable(
+        build_model(config.model.name, classes, config.seed), config.data.image_size
+    ):
+        raise UserError(
+            f"pruning.criterion: found grasp; it needs second derivatives, which PyTorch lacks for some operations of "
+            f"{config.model.name}: use another criterion, or another model"
+        )
+    peak = max(settings.level_targets())
+    for name, shape in shapes.items():
+        target = settings.layer_target(name.removesuffix(".weight"), peak) if settings.context == "local" else 0.0
+        masks.check_target(name, shape, target, settings.granularity, settings.round_to)
