@@ -1,7 +1,7 @@
-"""Masks: one boolean tensor per prunable tensor, true where the weight stays.
+"""Masks: one boolean tensor per prunable tensor; true keeps the weight.
 
-A mask at s % removes exactly round(s / 100 · n) of n groups, ties broken by index, and, while s does not fall, never
-gives back what an earlier mask took.
+A mask at s % removes exactly round(s / 100 · n) of n groups. Ties break by index. While s does not fall, a pruned
+weight stays pruned.
 """
 
 from __future__ import annotations
@@ -27,41 +27,43 @@ def make_masks(
     previous: Mapping[str, Tensor] | None = None,
     round_to: int = 1,
 ) -> Tensors:
-    """The masks that prune the lowest `scores` to `sparsity` percent.
+    """The masks that prune the groups of the lowest `scores` to `sparsity` percent.
 
     Args:
         scores: one tensor per prunable tensor, of its shape.
-        sparsity: percent of the groups to remove: of each tensor (`local`), where it may differ by name, or of all
-            together (`global`, where groups are weighted by their size and the count is the one nearest to the target).
-        granularity: what is pruned as one: a name of `GRANULARITIES`, or `n:m`.
-        previous: earlier masks. What they pruned is pruned first, so masks are nested while the sparsity does not
-            fall; where it falls, what they kept stays and the pruned groups of the highest scores come back.
-        round_to: each tensor keeps a multiple of so many groups, the one nearest to its count.
+        sparsity: percent of the groups to remove: of each tensor (`local`; may differ by name), or of all tensors
+            together (`global`; groups count by their size, and the number removed is the nearest to the target).
+        granularity: which weights are pruned together: a name of `GRANULARITIES`, or `n:m`.
+        previous: earlier masks. Groups that they pruned rank lowest, so masks are nested while the sparsity does not
+            fall; where it falls, the pruned groups of the highest scores are restored.
+        round_to: each tensor keeps a multiple of this number of groups, the nearest to its count.
 
     Raises:
-        UserError: a score is not a number, or a tensor would lose all its weights.
+        UserError: a score is NaN, or a tensor would lose all its weights.
     """
     targets = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
     for name, score in scores.items():
         if score.isnan().any():
-            raise UserError(f"{name}: its scores are not numbers (NaN), so it cannot be pruned")
-    alive = previous or {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+            raise UserError(f"{name}: found NaN among its scores; weights that became NaN cannot be ranked")
+    kept = previous or {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
     pattern = parse_n_of_m(granularity)
     if pattern:
-        return {name: make_block_mask(name, scores[name], alive[name], targets[name], pattern[1]) for name in scores}
+        return {name: make_block_mask(name, scores[name], kept[name], targets[name], pattern[1]) for name in scores}
     masks: Tensors = {}
     for pool in [[name] for name in scores] if context == "local" else [list(scores)]:
-        masks |= rank(pool, scores, alive, targets[pool[0]], granularity, round_to)
+        masks |= prune_lowest(pool, scores, kept, targets[pool[0]], granularity, round_to)
     for name, mask in masks.items():
         if not mask.any() and granularity != "layer":
-            collapsed(name, mask.numel(), f"weights ({context} context)", targets[name])
+            refuse_collapse(name, mask.numel(), f"weights ({context} context)", targets[name])
     if not any(mask.any() for mask in masks.values()):
-        raise UserError(f"pruning.sparsity: found {max(targets.values()):g}; all layers would be pruned: ask for less")
+        raise UserError(
+            f"pruning.sparsity: found {max(targets.values()):g}; all layers would be pruned: use a lower sparsity"
+        )
     return masks
 
 
 def check_target(name: str, shape: tuple[int, ...], sparsity: float, granularity: str, round_to: int) -> None:
-    """What `make_masks` would refuse in a tensor ranked by itself, as far as it follows from the shape.
+    """Refuse what `make_masks` would refuse for a tensor ranked by itself, as far as its shape decides.
 
     Raises:
         UserError: the granularity is not defined for it, or it would lose all its weights.
@@ -73,33 +75,33 @@ def check_target(name: str, shape: tuple[int, ...], sparsity: float, granularity
     dims = group_dims(granularity, name, len(shape))
     groups = math.prod(side for dim, side in enumerate(shape) if dim not in dims)
     if round_to == 1 and granularity != "layer" and round(sparsity / 100 * groups) >= groups:
-        collapsed(name, groups, f"groups (granularity {granularity})", sparsity)
+        refuse_collapse(name, groups, f"groups (granularity {granularity})", sparsity)
 
 
-def collapsed(name: str, count: int, what: str, sparsity: float) -> NoReturn:
+def refuse_collapse(name: str, count: int, what: str, sparsity: float) -> NoReturn:
     raise UserError(
-        f"pruning.sparsity: found {sparsity:g}; layer collapse, {name} would lose all its {count:,} {what}; ask for "
-        "less, or leave it out (pruning.exclude)"
+        f"pruning.sparsity: found {sparsity:g}; layer collapse, {name} would lose all its {count:,} {what}: use a "
+        "lower sparsity, or exclude the layer with pruning.exclude"
     )
 
 
-def rank(
+def prune_lowest(
     pool: Sequence[str],
     scores: Mapping[str, Tensor],
-    alive: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
     sparsity: float,
     granularity: str,
     round_to: int,
 ) -> Tensors:
-    """Masks of tensors that are ranked together. Groups that are pruned already come first, then by score,
-    then by index."""
+    """Masks of the tensors of `pool`, ranked together: groups that `kept` has pruned first, then by score, then by
+    index."""
     dims = {name: group_dims(granularity, name, scores[name].ndim) for name in pool}
     grouped = {n: scores[n].double().mean(dims[n], keepdim=True) if dims[n] else scores[n].double() for n in pool}
-    living = {n: alive[n].any(dims[n], keepdim=True) if dims[n] else alive[n] for n in pool}
+    kept_groups = {n: kept[n].any(dims[n], keepdim=True) if dims[n] else kept[n] for n in pool}
     counts = [grouped[n].numel() for n in pool]
     sizes = torch.cat([torch.full((k,), scores[n].numel() // k) for n, k in zip(pool, counts, strict=True)])
     order = torch.cat([grouped[n].flatten() for n in pool]).argsort(stable=True).cpu()
-    order = order[torch.cat([living[n].flatten() for n in pool]).cpu()[order].argsort(stable=True)]
+    order = order[torch.cat([kept_groups[n].flatten() for n in pool]).cpu()[order].argsort(stable=True)]
     keep = torch.ones(len(order), dtype=torch.bool)
     keep[order[: count_nearest(sizes[order], sparsity)]] = False
     masks: Tensors = {}
@@ -109,39 +111,39 @@ def rank(
         if round_to > 1:
             own = order[(order >= end - count) & (order < end)] - (end - count)
             part = torch.ones(count, dtype=torch.bool)
-            part[own[: count - rounded(int(keep[end - count : end].sum()), count, round_to)]] = False
+            part[own[: count - round_kept(int(keep[end - count : end].sum()), count, round_to)]] = False
         masks[name] = part.view(grouped[name].shape).expand(scores[name].shape).contiguous()
     return masks
 
 
-def rounded(kept: int, count: int, multiple: int) -> int:
-    """The multiple nearest to `kept` that is at least one multiple and at most `count`; a tie goes up. A tensor that
-    is whole, or has fewer groups than one multiple, stays whole."""
+def round_kept(kept: int, count: int, multiple: int) -> int:
+    """The positive multiple nearest to `kept`, at most `count`; a tie rounds up. A tensor that keeps all its `count`
+    groups, or has fewer than one multiple, keeps them all."""
     if kept == count or count < multiple:
         return count
     nearest = (2 * kept + multiple) // (2 * multiple) * multiple
     return max(multiple, min(nearest, count - count % multiple))
 
 
-def make_block_mask(name: str, score: Tensor, alive: Tensor, sparsity: float, block: int) -> Tensor:
+def make_block_mask(name: str, score: Tensor, kept: Tensor, sparsity: float, block: int) -> Tensor:
     """The mask that removes round(sparsity / 100 · block) of every `block` consecutive input channels."""
     if score.shape[1] % block:
         raise UserError(
             f"pruning.granularity: found n:{block}; {name} has {score.shape[1]} input channels, which is no multiple "
-            f"of {block}: leave it out with pruning.first=false or pruning.exclude"
+            f"of {block}: exclude the layer with pruning.first=false or pruning.exclude"
         )
     last = score.movedim(1, -1)
-    blocks, living = (t.movedim(1, -1).reshape(-1, block).cpu() for t in (score.double(), alive))
+    blocks, kept_blocks = (t.movedim(1, -1).reshape(-1, block).cpu() for t in (score.double(), kept))
     order = blocks.argsort(dim=1, stable=True)
-    order = order.gather(1, living.gather(1, order).byte().argsort(dim=1, stable=True))
+    order = order.gather(1, kept_blocks.gather(1, order).byte().argsort(dim=1, stable=True))
     keep = torch.ones_like(blocks, dtype=torch.bool)
     keep.scatter_(1, order[:, : round(sparsity / 100 * block)], False)
     return keep.view(last.shape).movedim(-1, 1).contiguous()
 
 
 def count_nearest(sizes: Tensor, sparsity: float) -> int:
-    """How many of the groups, taken in order, come nearest to `sparsity` percent of all weights; a tie
-    goes to the even count, which makes it round(sparsity / 100 · n) where all groups are of one size."""
+    """The number of groups, taken in order, whose sizes sum to the nearest to `sparsity` percent of all weights. Of
+    two equally near counts the even one is taken, so that it is round(sparsity / 100 · n) for groups of equal size."""
     if bool((sizes == sizes[0]).all()):
         return round(sparsity / 100 * len(sizes))
     removed = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).double()
@@ -152,26 +154,25 @@ def count_nearest(sizes: Tensor, sparsity: float) -> int:
     return low if gap_low < gap_high or (gap_low == gap_high and low % 2 == 0) else high
 
 
-def draw_random_masks(masks: Mapping[str, Tensor], draw: torch.Generator, granularity: str = "weight") -> Tensors:
-    """Masks that keep as many groups of each tensor, at places drawn at random: the control of every mask."""
+def draw_random_masks(masks: Mapping[str, Tensor], rng: torch.Generator, granularity: str = "weight") -> Tensors:
+    """Masks that keep as many groups of each tensor as `masks`, chosen at random: the control for every mask."""
     pattern = parse_n_of_m(granularity)
-    found: Tensors = {}
+    drawn: Tensors = {}
     for name, mask in masks.items():
         if pattern:
-            noise = torch.rand(mask.shape, generator=draw)
-            found[name] = make_block_mask(name, noise, torch.ones_like(mask), masked_sparsity({name: mask}), pattern[1])
+            noise = torch.rand(mask.shape, generator=rng)
+            drawn[name] = make_block_mask(name, noise, torch.ones_like(mask), masked_sparsity({name: mask}), pattern[1])
             continue
         dims = group_dims(granularity, name, mask.ndim)
         groups = mask.any(dims, keepdim=True) if dims else mask
-        places = torch.randperm(groups.numel(), generator=draw)
-        found[name] = groups.flatten()[places].view(groups.shape).expand(mask.shape).contiguous()
-    return found
+        order = torch.randperm(groups.numel(), generator=rng)
+        drawn[name] = groups.flatten()[order].view(groups.shape).expand(mask.shape).contiguous()
+    return drawn
 
 
 @torch.no_grad()
 def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}) -> None:
-    """Give the pruned weights the value they are held at, in place: +0, even where they were not finite, or
-    their value in `frozen`."""
+    """Set the pruned weights to +0, or to their value in `frozen`, in place; also those that are NaN or infinite."""
     for name, mask in masks.items():
         pruned = ~mask.to(weights[name].device)
         if name in frozen:
@@ -181,8 +182,7 @@ def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], froz
 
 
 class MaskHook:
-    """Keeps pruned weights at zero, or at their value in `frozen`, after every step of `optimizer`, until `remove()`
-    is called."""
+    """Sets pruned weights to zero, or to their value in `frozen`, after every step of `optimizer`, until `remove()`."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class MaskHook:
         self.weights = [weights[name] for name in masks]
         with torch.no_grad():
             self.kept = [torch.ones_like(weights[n]).mul_(mask.to(weights[n].device)) for n, mask in masks.items()]
-            # Multiplied and added, both are exact: a weight is one of the two, the other is zero.
+            # Multiply and add are exact: of the two terms one is the weight and the other is zero.
             self.added = [
                 torch.zeros_like(weights[n]).copy_(frozen[n].masked_fill(masks[n], 0.0)) for n in masks if n in frozen
             ]
@@ -208,12 +208,12 @@ class MaskHook:
             torch._foreach_add_(self.weights, self.added)
 
     def remove(self) -> None:
-        """Let the pruned weights go."""
+        """Stop masking."""
         self._handle.remove()
 
 
 def masked_sparsity(masks: Mapping[str, Tensor]) -> float:
-    """Percent of the weights that the masks remove; biases and batch norm that go with pruned filters are not."""
+    """Percent of the weights that the masks remove. Biases and batch norm of pruned filters do not count."""
     weights = [mask for mask in masks.values() if mask.ndim > 1]
     return counted_sparsity({str(i): [int((~mask).sum()), mask.numel()] for i, mask in enumerate(weights)})
 
@@ -222,20 +222,19 @@ def masked_sparsity(masks: Mapping[str, Tensor]) -> float:
 def count_pruned(
     weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}
 ) -> dict[str, list[int]]:
-    """Per tensor, how many weights are pruned and indeed at zero (or at their frozen value), and how many there are.
+    """Per tensor, the number of weights that are masked and are zero (or at their frozen value), and of all weights.
 
-    Counted on the weights, so a revived weight does not count; one that training happened to leave at
-    exactly zero is not pruned and does not count either.
+    Counted on the weights: a masked weight that is not zero does not count, nor does an unmasked one that is zero.
     """
-    found = {}
+    counts = {}
     for name, weight in weights.items():
-        held = frozen[name].to(weight.device) if name in frozen else 0
-        gone = int(((weight == held) & ~masks[name].to(weight.device)).sum()) if name in masks else 0
-        found[name] = [gone, weight.numel()]
-    return found
+        value = frozen[name].to(weight.device) if name in frozen else 0
+        pruned = int(((weight == value) & ~masks[name].to(weight.device)).sum()) if name in masks else 0
+        counts[name] = [pruned, weight.numel()]
+    return counts
 
 
 def counted_sparsity(counts: Mapping[str, Sequence[int]]) -> float:
-    """Percent of all the weights counted by `count_pruned` that are pruned."""
+    """Percent of the weights counted by `count_pruned` that are pruned."""
     total = sum(n for _, n in counts.values())
-    return 100 * sum(zero for zero, _ in counts.values()) / total if total else 0.0
+    return 100 * sum(pruned for pruned, _ in counts.values()) / total if total else 0.0
