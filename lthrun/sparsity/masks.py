@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lthrun.errors import UserError
+from lthrun.sparsity import ranking
 from lthrun.sparsity.granularities import group_dims, parse_n_of_m
 
 Tensors = dict[str, Tensor]
@@ -42,24 +43,43 @@ def make_masks(
         UserError: a score is NaN, or a tensor would lose all its weights.
     """
     targets = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
-    for name, score in scores.items():
-        if score.isnan().any():
-            raise UserError(f"{name}: found NaN among its scores; weights that became NaN cannot be ranked")
-    kept = previous or {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    kept = {name: previous[name].to(score.device) for name, score in scores.items()} if previous else {}
     pattern = parse_n_of_m(granularity)
     if pattern:
-        return {name: make_block_mask(name, scores[name], kept[name], targets[name], pattern[1]) for name in scores}
+        return {n: make_block_mask(n, score, targets[n], pattern[1], kept.get(n)) for n, score in scores.items()}
     masks: Tensors = {}
     for pool in [[name] for name in scores] if context == "local" else [list(scores)]:
-        masks |= prune_lowest(pool, scores, kept, targets[pool[0]], granularity, round_to)
+        masks |= rank_together({n: scores[n] for n in pool}, kept, targets[pool[0]], granularity, round_to)
     for name, mask in masks.items():
-        if not mask.any() and granularity != "layer":
+        if granularity != "layer" and not mask.any():
             refuse_collapse(name, mask.numel(), f"weights ({context} context)", targets[name])
     if not any(mask.any() for mask in masks.values()):
         raise UserError(
             f"pruning.sparsity: found {max(targets.values()):g}; all layers would be pruned: use a lower sparsity"
         )
     return masks
+
+
+def rank_together(
+    scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], sparsity: float, granularity: str, round_to: int
+) -> Tensors:
+    """The masks of tensors that are ranked together; groups that are not `kept` rank lowest."""
+    dims = {name: group_dims(granularity, name, score.ndim) for name, score in scores.items()}
+    groups = {n: score.double().mean(dims[n], keepdim=True) if dims[n] else score for n, score in scores.items()}
+    kept_groups = [kept[n].any(dims[n], keepdim=True) if dims[n] else kept[n] for n in scores if kept]
+    for name, group in groups.items():
+        check_scores(name, group)
+    masks = ranking.keep_percent(
+        [group.flatten() for group in groups.values()],
+        [score.numel() // groups[name].numel() for name, score in scores.items()],
+        sparsity,
+        round_to,
+        [group.flatten() for group in kept_groups],
+    )
+    return {
+        name: mask.view(groups[name].shape).expand(scores[name].shape).contiguous()
+        for name, mask in zip(scores, masks, strict=True)
+    }
 
 
 def check_target(name: str, shape: tuple[int, ...], sparsity: float, granularity: str, round_to: int) -> None:
@@ -70,7 +90,7 @@ def check_target(name: str, shape: tuple[int, ...], sparsity: float, granularity
     """
     pattern = parse_n_of_m(granularity)
     if pattern:
-        make_block_mask(name, torch.zeros(1, shape[1]), torch.ones(1, shape[1], dtype=torch.bool), sparsity, pattern[1])
+        check_blocks(name, shape[1], pattern[1])
         return
     dims = group_dims(granularity, name, len(shape))
     groups = math.prod(side for dim, side in enumerate(shape) if dim not in dims)
@@ -85,73 +105,30 @@ def refuse_collapse(name: str, count: int, what: str, sparsity: float) -> NoRetu
     )
 
 
-def prune_lowest(
-    pool: Sequence[str],
-    scores: Mapping[str, Tensor],
-    kept: Mapping[str, Tensor],
-    sparsity: float,
-    granularity: str,
-    round_to: int,
-) -> Tensors:
-    """Masks of the tensors of `pool`, ranked together: groups that `kept` has pruned first, then by score, then by
-    index."""
-    dims = {name: group_dims(granularity, name, scores[name].ndim) for name in pool}
-    grouped = {n: scores[n].double().mean(dims[n], keepdim=True) if dims[n] else scores[n].double() for n in pool}
-    kept_groups = {n: kept[n].any(dims[n], keepdim=True) if dims[n] else kept[n] for n in pool}
-    counts = [grouped[n].numel() for n in pool]
-    sizes = torch.cat([torch.full((k,), scores[n].numel() // k) for n, k in zip(pool, counts, strict=True)])
-    order = torch.cat([grouped[n].flatten() for n in pool]).argsort(stable=True).cpu()
-    order = order[torch.cat([kept_groups[n].flatten() for n in pool]).cpu()[order].argsort(stable=True)]
-    keep = torch.ones(len(order), dtype=torch.bool)
-    keep[order[: count_nearest(sizes[order], sparsity)]] = False
-    masks: Tensors = {}
-    ends = torch.tensor(counts).cumsum(0).tolist()
-    for name, count, end in zip(pool, counts, ends, strict=True):
-        part = keep[end - count : end]
-        if round_to > 1:
-            own = order[(order >= end - count) & (order < end)] - (end - count)
-            part = torch.ones(count, dtype=torch.bool)
-            part[own[: count - round_kept(int(keep[end - count : end].sum()), count, round_to)]] = False
-        masks[name] = part.view(grouped[name].shape).expand(scores[name].shape).contiguous()
-    return masks
-
-
-def round_kept(kept: int, count: int, multiple: int) -> int:
-    """The positive multiple nearest to `kept`, at most `count`; a tie rounds up. A tensor that keeps all its `count`
-    groups, or has fewer than one multiple, keeps them all."""
-    if kept == count or count < multiple:
-        return count
-    nearest = (2 * kept + multiple) // (2 * multiple) * multiple
-    return max(multiple, min(nearest, count - count % multiple))
-
-
-def make_block_mask(name: str, score: Tensor, kept: Tensor, sparsity: float, block: int) -> Tensor:
+def make_block_mask(name: str, score: Tensor, sparsity: float, block: int, kept: Tensor | None = None) -> Tensor:
     """The mask that removes round(sparsity / 100 · block) of every `block` consecutive input channels."""
-    if score.shape[1] % block:
+    check_scores(name, score)
+    check_blocks(name, score.shape[1], block)
+
+    def members(tensor: Tensor) -> Tensor:
+        return tensor.reshape(len(tensor), -1, block, *tensor.shape[2:]).movedim(2, 0).contiguous()
+
+    pruned = round(sparsity / 100 * block)
+    keep = ranking.keep_highest_of_blocks(members(score), pruned, None if kept is None else members(kept))
+    return keep.movedim(0, 2).reshape(score.shape).contiguous()
+
+
+def check_scores(name: str, scores: Tensor) -> None:
+    if scores.amin().isnan():
+        raise UserError(f"{name}: found NaN among its scores; weights that became NaN cannot be ranked")
+
+
+def check_blocks(name: str, channels: int, block: int) -> None:
+    if channels % block:
         raise UserError(
-            f"pruning.granularity: found n:{block}; {name} has {score.shape[1]} input channels, which is no multiple "
-            f"of {block}: exclude the layer with pruning.first=false or pruning.exclude"
+            f"pruning.granularity: found n:{block}; {name} has {channels} input channels, which is no multiple of "
+            f"{block}: exclude the layer with pruning.first=false or pruning.exclude"
         )
-    last = score.movedim(1, -1)
-    blocks, kept_blocks = (t.movedim(1, -1).reshape(-1, block).cpu() for t in (score.double(), kept))
-    order = blocks.argsort(dim=1, stable=True)
-    order = order.gather(1, kept_blocks.gather(1, order).byte().argsort(dim=1, stable=True))
-    keep = torch.ones_like(blocks, dtype=torch.bool)
-    keep.scatter_(1, order[:, : round(sparsity / 100 * block)], False)
-    return keep.view(last.shape).movedim(-1, 1).contiguous()
-
-
-def count_nearest(sizes: Tensor, sparsity: float) -> int:
-    """The number of groups, taken in order, whose sizes sum to the nearest to `sparsity` percent of all weights. Of
-    two equally near counts the even one is taken, so that it is round(sparsity / 100 · n) for groups of equal size."""
-    if bool((sizes == sizes[0]).all()):
-        return round(sparsity / 100 * len(sizes))
-    removed = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).double()
-    target = sparsity / 100 * float(removed[-1])
-    low = int((removed <= target).sum()) - 1
-    high = min(low + 1, len(sizes))
-    gap_low, gap_high = target - float(removed[low]), float(removed[high]) - target
-    return low if gap_low < gap_high or (gap_low == gap_high and low % 2 == 0) else high
 
 
 def draw_random_masks(masks: Mapping[str, Tensor], rng: torch.Generator, granularity: str = "weight") -> Tensors:
@@ -161,7 +138,7 @@ def draw_random_masks(masks: Mapping[str, Tensor], rng: torch.Generator, granula
     for name, mask in masks.items():
         if pattern:
             noise = torch.rand(mask.shape, generator=rng)
-            drawn[name] = make_block_mask(name, noise, torch.ones_like(mask), masked_sparsity({name: mask}), pattern[1])
+            drawn[name] = make_block_mask(name, noise, masked_sparsity({name: mask}), pattern[1])
             continue
         dims = group_dims(granularity, name, mask.ndim)
         groups = mask.any(dims, keepdim=True) if dims else mask
