@@ -16,7 +16,7 @@ from torch import nn
 
 from lthrun import models
 from lthrun.cli import app as cli
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.data import synthetic
 from lthrun.training.memory_layout import layout
 

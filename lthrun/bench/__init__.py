@@ -14,7 +14,7 @@ from lthrun.bench.setup import prepare_bench
 from lthrun.bench.summary import summarise
 from lthrun.config import Config
 from lthrun.errors import UserError
-from lthrun.experiments.context import Emit
+from lthrun.levels.context import Emit
 
 
 def bench(config: Config, rounds: int, steps: int | None, peers: Path | None, emit: Emit) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lthrun.bench.plain import Plain
 from lthrun.bench.rounds import Absent, Contestant, skipped, timed
 from lthrun.bench.setup import Arena
 from lthrun.bench.subprocess_contestants import Maker, elsewhere
-from lthrun.experiments.context import RunContext
+from lthrun.levels.context import RunContext
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.layer_selection import select_prunable
 from lthrun.training.engine import Engine

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from lthrun.bench.rounds import Absent
-from lthrun.experiments.context import RunContext
+from lthrun.levels.context import RunContext
 
 FASTERAI = Path(__file__).with_name("peer_fasterai.py")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from lthrun.experiments.context import RunContext
+from lthrun.levels.context import RunContext
 
 Loader = DataLoader[Any]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lthrun.experiments.context import Emit
+from lthrun.levels.context import Emit
 
 WARM_UPS, WARM_UP_STEPS = 2, 3
 

@@ -15,7 +15,7 @@ from lthrun import models
 from lthrun.config import Config
 from lthrun.data import DATASETS
 from lthrun.data.batches import Batches
-from lthrun.experiments.context import Emit, RunContext, prepare
+from lthrun.levels.context import Emit, RunContext, prepare
 from lthrun.levels.environment import environment
 from lthrun.training.backend_flags import backend_flags
 

@@ -1,8 +1,7 @@
-"""Criteria, granularities, schedules and masks: pure functions of tensors, no files and no consoles."""
+"""Criteria, granularities, schedules, masks and tickets: pure functions of tensors, without files and without torch
+at import."""
 
-# Every table is whole as soon as anything of the package is imported.
-from lthrun.sparsity import criteria, resets, schedules
-from lthrun.sparsity import granularities as granularity
-from lthrun.sparsity import measured_criteria as measured
+# The tables are complete as soon as any module of the package is imported.
+from lthrun.sparsity import criteria, granularities, measured_criteria, resets, schedules, supermask_methods
 
-__all__ = ["criteria", "granularity", "measured", "resets", "schedules"]
+__all__ = ["criteria", "granularities", "measured_criteria", "resets", "schedules", "supermask_methods"]

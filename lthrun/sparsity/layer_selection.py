@@ -1,4 +1,4 @@
-"""Which layers are pruned, and what goes with a pruned filter."""
+"""Which layers are pruned, and what is pruned together with a filter."""
 
 from __future__ import annotations
 
@@ -17,72 +17,79 @@ if TYPE_CHECKING:
 SHORTCUTS = ("downsample", "shortcut")
 
 
-def select_prunable(model: nn.Module, where: LayerSelection) -> list[str]:
-    """Names of the tensors that are pruned, in the model's order: the weights of convolutions and linear layers
-    that `where` asks for. Biases and batch norm never are.
+def select_prunable(model: nn.Module, selection: LayerSelection) -> list[str]:
+    """Names of the tensors to prune, in the model's order: the weights of the convolutions and linear layers that
+    `selection` names, never biases or batch norm.
 
     Raises:
-        UserError: a pattern fits no layer, or no layer is left.
+        UserError: a pattern matches no layer, or no layer is left.
     """
     from torch import nn
 
-    kinds = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
-    convolutions = [name for name, module in kinds.items() if isinstance(module, nn.Conv2d)]
-    classifier = next((name for name in reversed(kinds) if isinstance(kinds[name], nn.Linear)), None)
-    for key, patterns in (("include", where.include), ("exclude", where.exclude)):
-        check_patterns(f"pruning.{key}", patterns, kinds)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    convolutions = [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
+    classifier = next((name for name in reversed(layers) if isinstance(layers[name], nn.Linear)), None)
+    for key, patterns in (("include", selection.include), ("exclude", selection.exclude)):
+        check_patterns(f"pruning.{key}", patterns, layers)
 
-    def chosen(name: str) -> bool:
+    def is_selected(name: str) -> bool:
         if name == classifier:
-            wanted = where.classifier
+            selected = selection.classifier
         else:
-            wanted = ("conv" if name in convolutions else "linear") in where.types
+            selected = ("conv" if name in convolutions else "linear") in selection.types
             if name in convolutions[:1]:
-                wanted = wanted and where.first
+                selected = selected and selection.first
             if any(word in name for word in SHORTCUTS):
-                wanted = wanted and where.shortcuts
-        return wanted and fits(name, where.include) and not fits(name, where.exclude)
+                selected = selected and selection.shortcuts
+        return selected and matches_any(name, selection.include) and not matches_any(name, selection.exclude)
 
-    found = [f"{name}.weight" for name in kinds if chosen(name)]
-    if not found:
-        key, patterns = ("exclude", where.exclude) if where.exclude else ("include", where.include)
+    names = [f"{name}.weight" for name in layers if is_selected(name)]
+    if not names:
+        key, patterns = ("exclude", selection.exclude) if selection.exclude else ("include", selection.include)
         raise UserError(
-            f"pruning.{key}: found {', '.join(patterns)}; no layer is left to prune (types: {', '.join(where.types)}, "
-            f"first: {where.first}, shortcuts: {where.shortcuts}, classifier: {where.classifier})"
+            f"pruning.{key}: found {', '.join(patterns)}; no layer is left to prune (types: "
+            f"{', '.join(selection.types)}, first: {selection.first}, shortcuts: {selection.shortcuts}, classifier: "
+            f"{selection.classifier})"
         )
-    return found
+    return names
 
 
-def fits(name: str, patterns: Iterable[str]) -> bool:
+def matches_any(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def check_patterns(key: str, patterns: Iterable[str], names: Iterable[str]) -> None:
-    known = list(names)
+    """Refuse a pattern that matches none of `names`.
+
+    Raises:
+        UserError: names the key and the pattern.
+    """
+    names = list(names)
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise UserError(f"{key}: found {pattern}; no layer has such a name, they are {', '.join(known)}")
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UserError(f"{key}: found {pattern}; no layer has such a name, they are {', '.join(names)}")
 
 
 def make_channel_masks(model: nn.Module, masks: Tensors) -> Tensors:
-    """Masks of what goes with a pruned filter, or its channel would still put out a constant: its bias, and γ and β
-    of a batch norm that directly follows.
+    """Masks of what is pruned together with a filter: its bias, and γ and β of a batch norm that directly follows.
+    Without them its channel would still output a constant.
 
-    A batch norm that stands elsewhere, as before its convolution in a DenseNet, is left alone.
+    Only a batch norm that reads the convolution's output is masked, so not one that precedes its convolution as in a
+    DenseNet.
     """
     from torch import fx, nn
 
-    found: Tensors = {}
+    channel_masks: Tensors = {}
     modules = dict(model.named_modules())
     for node in fx.symbolic_trace(model).graph.nodes:
         mask = masks.get(f"{node.target}.weight") if node.op == "call_module" else None
         if mask is None or not isinstance(modules[node.target], nn.Conv2d):
             continue
-        alive = mask.flatten(1).any(1)
+        kept = mask.flatten(1).any(1)
         if modules[node.target].bias is not None:
-            found[f"{node.target}.bias"] = alive.clone()
+            channel_masks[f"{node.target}.bias"] = kept.clone()
         for user in node.users:
             follower = modules.get(user.target) if user.op == "call_module" else None
             if isinstance(follower, nn.BatchNorm2d) and follower.affine:
-                found |= {f"{user.target}.weight": alive, f"{user.target}.bias": alive.clone()}
-    return found
+                channel_masks |= {f"{user.target}.weight": kept, f"{user.target}.bias": kept.clone()}
+    return channel_masks

@@ -1,7 +1,7 @@
-"""Masks: one boolean tensor per prunable tensor, true where the weight stays.
+"""Masks: one boolean tensor per prunable tensor; true keeps the weight.
 
-A mask at s % removes exactly round(s / 100 · n) of n groups, ties broken by index, and, while s does not fall, never
-gives back what an earlier mask took.
+A mask at s % removes exactly round(s / 100 · n) of n groups. Ties break by index. While s does not fall, a pruned
+weight stays pruned.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lthrun.errors import UserError
+from lthrun.sparsity import ranking
 from lthrun.sparsity.granularities import group_dims, parse_n_of_m
 
 Tensors = dict[str, Tensor]
@@ -27,151 +28,128 @@ def make_masks(
     previous: Mapping[str, Tensor] | None = None,
     round_to: int = 1,
 ) -> Tensors:
-    """The masks that prune the lowest `scores` to `sparsity` percent.
+    """The masks that prune the groups of the lowest `scores` to `sparsity` percent.
 
     Args:
         scores: one tensor per prunable tensor, of its shape.
-        sparsity: percent of the groups to remove: of each tensor (`local`), where it may differ by name, or of all
-            together (`global`, where groups are weighted by their size and the count is the one nearest to the target).
-        granularity: what is pruned as one: a name of `GRANULARITIES`, or `n:m`.
-        previous: earlier masks. What they pruned is pruned first, so masks are nested while the sparsity does not
-            fall; where it falls, what they kept stays and the pruned groups of the highest scores come back.
-        round_to: each tensor keeps a multiple of so many groups, the one nearest to its count.
+        sparsity: percent of the groups to remove: of each tensor (`local`; may differ by name), or of all tensors
+            together (`global`; groups count by their size, and the number removed is the nearest to the target).
+        granularity: which weights are pruned together: a name of `GRANULARITIES`, or `n:m`.
+        previous: earlier masks. Groups that they pruned rank lowest, so masks are nested while the sparsity does not
+            fall; where it falls, the pruned groups of the highest scores are restored.
+        round_to: each tensor keeps a multiple of this number of groups, the nearest to its count.
 
     Raises:
-        UserError: a score is not a number, or a tensor would lose all its weights.
+        UserError: a score is NaN, or a tensor would lose all its weights.
     """
     targets = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
-    for name, score in scores.items():
-        if score.isnan().any():
-            raise UserError(f"{name}: its scores are not numbers (NaN), so it cannot be pruned")
-    alive = previous or {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    kept = {name: previous[name].to(score.device) for name, score in scores.items()} if previous else {}
     pattern = parse_n_of_m(granularity)
     if pattern:
-        return {name: make_block_mask(name, scores[name], alive[name], targets[name], pattern[1]) for name in scores}
+        return {n: make_block_mask(n, score, targets[n], pattern[1], kept.get(n)) for n, score in scores.items()}
     masks: Tensors = {}
     for pool in [[name] for name in scores] if context == "local" else [list(scores)]:
-        masks |= rank(pool, scores, alive, targets[pool[0]], granularity, round_to)
+        masks |= rank_together({n: scores[n] for n in pool}, kept, targets[pool[0]], granularity, round_to)
     for name, mask in masks.items():
-        if not mask.any() and granularity != "layer":
-            collapsed(name, mask.numel(), f"weights ({context} context)", targets[name])
+        if granularity != "layer" and not mask.any():
+            refuse_collapse(name, mask.numel(), f"weights ({context} context)", targets[name])
     if not any(mask.any() for mask in masks.values()):
-        raise UserError(f"pruning.sparsity: found {max(targets.values()):g}; all layers would be pruned: ask for less")
+        raise UserError(
+            f"pruning.sparsity: found {max(targets.values()):g}; all layers would be pruned: use a lower sparsity"
+        )
     return masks
 
 
+def rank_together(
+    scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], sparsity: float, granularity: str, round_to: int
+) -> Tensors:
+    """The masks of tensors that are ranked together; groups that are not `kept` rank lowest."""
+    dims = {name: group_dims(granularity, name, score.ndim) for name, score in scores.items()}
+    groups = {n: score.double().mean(dims[n], keepdim=True) if dims[n] else score for n, score in scores.items()}
+    kept_groups = [kept[n].any(dims[n], keepdim=True) if dims[n] else kept[n] for n in scores if kept]
+    for name, group in groups.items():
+        check_scores(name, group)
+    masks = ranking.keep_percent(
+        [group.flatten() for group in groups.values()],
+        [score.numel() // groups[name].numel() for name, score in scores.items()],
+        sparsity,
+        round_to,
+        [group.flatten() for group in kept_groups],
+    )
+    return {
+        name: mask.view(groups[name].shape).expand(scores[name].shape).contiguous()
+        for name, mask in zip(scores, masks, strict=True)
+    }
+
+
 def check_target(name: str, shape: tuple[int, ...], sparsity: float, granularity: str, round_to: int) -> None:
-    """What `make_masks` would refuse in a tensor ranked by itself, as far as it follows from the shape.
+    """Refuse what `make_masks` would refuse for a tensor ranked by itself, as far as its shape decides.
 
     Raises:
         UserError: the granularity is not defined for it, or it would lose all its weights.
     """
     pattern = parse_n_of_m(granularity)
     if pattern:
-        make_block_mask(name, torch.zeros(1, shape[1]), torch.ones(1, shape[1], dtype=torch.bool), sparsity, pattern[1])
+        check_blocks(name, shape[1], pattern[1])
         return
     dims = group_dims(granularity, name, len(shape))
     groups = math.prod(side for dim, side in enumerate(shape) if dim not in dims)
     if round_to == 1 and granularity != "layer" and round(sparsity / 100 * groups) >= groups:
-        collapsed(name, groups, f"groups (granularity {granularity})", sparsity)
+        refuse_collapse(name, groups, f"groups (granularity {granularity})", sparsity)
 
 
-def collapsed(name: str, count: int, what: str, sparsity: float) -> NoReturn:
+def refuse_collapse(name: str, count: int, what: str, sparsity: float) -> NoReturn:
     raise UserError(
-        f"pruning.sparsity: found {sparsity:g}; layer collapse, {name} would lose all its {count:,} {what}; ask for "
-        "less, or leave it out (pruning.exclude)"
+        f"pruning.sparsity: found {sparsity:g}; layer collapse, {name} would lose all its {count:,} {what}: use a "
+        "lower sparsity, or exclude the layer with pruning.exclude"
     )
 
 
-def rank(
-    pool: Sequence[str],
-    scores: Mapping[str, Tensor],
-    alive: Mapping[str, Tensor],
-    sparsity: float,
-    granularity: str,
-    round_to: int,
-) -> Tensors:
-    """Masks of tensors that are ranked together. Groups that are pruned already come first, then by score,
-    then by index."""
-    dims = {name: group_dims(granularity, name, scores[name].ndim) for name in pool}
-    grouped = {n: scores[n].double().mean(dims[n], keepdim=True) if dims[n] else scores[n].double() for n in pool}
-    living = {n: alive[n].any(dims[n], keepdim=True) if dims[n] else alive[n] for n in pool}
-    counts = [grouped[n].numel() for n in pool]
-    sizes = torch.cat([torch.full((k,), scores[n].numel() // k) for n, k in zip(pool, counts, strict=True)])
-    order = torch.cat([grouped[n].flatten() for n in pool]).argsort(stable=True).cpu()
-    order = order[torch.cat([living[n].flatten() for n in pool]).cpu()[order].argsort(stable=True)]
-    keep = torch.ones(len(order), dtype=torch.bool)
-    keep[order[: count_nearest(sizes[order], sparsity)]] = False
-    masks: Tensors = {}
-    ends = torch.tensor(counts).cumsum(0).tolist()
-    for name, count, end in zip(pool, counts, ends, strict=True):
-        part = keep[end - count : end]
-        if round_to > 1:
-            own = order[(order >= end - count) & (order < end)] - (end - count)
-            part = torch.ones(count, dtype=torch.bool)
-            part[own[: count - rounded(int(keep[end - count : end].sum()), count, round_to)]] = False
-        masks[name] = part.view(grouped[name].shape).expand(scores[name].shape).contiguous()
-    return masks
-
-
-def rounded(kept: int, count: int, multiple: int) -> int:
-    """The multiple nearest to `kept` that is at least one multiple and at most `count`; a tie goes up. A tensor that
-    is whole, or has fewer groups than one multiple, stays whole."""
-    if kept == count or count < multiple:
-        return count
-    nearest = (2 * kept + multiple) // (2 * multiple) * multiple
-    return max(multiple, min(nearest, count - count % multiple))
-
-
-def make_block_mask(name: str, score: Tensor, alive: Tensor, sparsity: float, block: int) -> Tensor:
+def make_block_mask(name: str, score: Tensor, sparsity: float, block: int, kept: Tensor | None = None) -> Tensor:
     """The mask that removes round(sparsity / 100 · block) of every `block` consecutive input channels."""
-    if score.shape[1] % block:
+    check_scores(name, score)
+    check_blocks(name, score.shape[1], block)
+
+    def members(tensor: Tensor) -> Tensor:
+        return tensor.reshape(len(tensor), -1, block, *tensor.shape[2:]).movedim(2, 0).contiguous()
+
+    pruned = round(sparsity / 100 * block)
+    keep = ranking.keep_highest_of_blocks(members(score), pruned, None if kept is None else members(kept))
+    return keep.movedim(0, 2).reshape(score.shape).contiguous()
+
+
+def check_scores(name: str, scores: Tensor) -> None:
+    if scores.amin().isnan():
+        raise UserError(f"{name}: found NaN among its scores; weights that became NaN cannot be ranked")
+
+
+def check_blocks(name: str, channels: int, block: int) -> None:
+    if channels % block:
         raise UserError(
-            f"pruning.granularity: found n:{block}; {name} has {score.shape[1]} input channels, which is no multiple "
-            f"of {block}: leave it out with pruning.first=false or pruning.exclude"
+            f"pruning.granularity: found n:{block}; {name} has {channels} input channels, which is no multiple of "
+            f"{block}: exclude the layer with pruning.first=false or pruning.exclude"
         )
-    last = score.movedim(1, -1)
-    blocks, living = (t.movedim(1, -1).reshape(-1, block).cpu() for t in (score.double(), alive))
-    order = blocks.argsort(dim=1, stable=True)
-    order = order.gather(1, living.gather(1, order).byte().argsort(dim=1, stable=True))
-    keep = torch.ones_like(blocks, dtype=torch.bool)
-    keep.scatter_(1, order[:, : round(sparsity / 100 * block)], False)
-    return keep.view(last.shape).movedim(-1, 1).contiguous()
 
 
-def count_nearest(sizes: Tensor, sparsity: float) -> int:
-    """How many of the groups, taken in order, come nearest to `sparsity` percent of all weights; a tie
-    goes to the even count, which makes it round(sparsity / 100 · n) where all groups are of one size."""
-    if bool((sizes == sizes[0]).all()):
-        return round(sparsity / 100 * len(sizes))
-    removed = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).double()
-    target = sparsity / 100 * float(removed[-1])
-    low = int((removed <= target).sum()) - 1
-    high = min(low + 1, len(sizes))
-    gap_low, gap_high = target - float(removed[low]), float(removed[high]) - target
-    return low if gap_low < gap_high or (gap_low == gap_high and low % 2 == 0) else high
-
-
-def draw_random_masks(masks: Mapping[str, Tensor], draw: torch.Generator, granularity: str = "weight") -> Tensors:
-    """Masks that keep as many groups of each tensor, at places drawn at random: the control of every mask."""
+def draw_random_masks(masks: Mapping[str, Tensor], rng: torch.Generator, granularity: str = "weight") -> Tensors:
+    """Masks that keep as many groups of each tensor as `masks`, chosen at random: the control for every mask."""
     pattern = parse_n_of_m(granularity)
-    found: Tensors = {}
+    drawn: Tensors = {}
     for name, mask in masks.items():
         if pattern:
-            noise = torch.rand(mask.shape, generator=draw)
-            found[name] = make_block_mask(name, noise, torch.ones_like(mask), masked_sparsity({name: mask}), pattern[1])
+            noise = torch.rand(mask.shape, generator=rng)
+            drawn[name] = make_block_mask(name, noise, masked_sparsity({name: mask}), pattern[1])
             continue
         dims = group_dims(granularity, name, mask.ndim)
         groups = mask.any(dims, keepdim=True) if dims else mask
-        places = torch.randperm(groups.numel(), generator=draw)
-        found[name] = groups.flatten()[places].view(groups.shape).expand(mask.shape).contiguous()
-    return found
+        order = torch.randperm(groups.numel(), generator=rng)
+        drawn[name] = groups.flatten()[order].view(groups.shape).expand(mask.shape).contiguous()
+    return drawn
 
 
 @torch.no_grad()
 def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}) -> None:
-    """Give the pruned weights the value they are held at, in place: +0, even where they were not finite, or
-    their value in `frozen`."""
+    """Set the pruned weights to +0, or to their value in `frozen`, in place; also those that are NaN or infinite."""
     for name, mask in masks.items():
         pruned = ~mask.to(weights[name].device)
         if name in frozen:
@@ -181,8 +159,7 @@ def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], froz
 
 
 class MaskHook:
-    """Keeps pruned weights at zero, or at their value in `frozen`, after every step of `optimizer`, until `remove()`
-    is called."""
+    """Sets pruned weights to zero, or to their value in `frozen`, after every step of `optimizer`, until `remove()`."""
 
     def __init__(
         self,
@@ -195,7 +172,7 @@ class MaskHook:
         self.weights = [weights[name] for name in masks]
         with torch.no_grad():
             self.kept = [torch.ones_like(weights[n]).mul_(mask.to(weights[n].device)) for n, mask in masks.items()]
-            # Multiplied and added, both are exact: a weight is one of the two, the other is zero.
+            # Multiply and add are exact: of the two terms one is the weight and the other is zero.
             self.added = [
                 torch.zeros_like(weights[n]).copy_(frozen[n].masked_fill(masks[n], 0.0)) for n in masks if n in frozen
             ]
@@ -208,12 +185,12 @@ class MaskHook:
             torch._foreach_add_(self.weights, self.added)
 
     def remove(self) -> None:
-        """Let the pruned weights go."""
+        """Stop masking."""
         self._handle.remove()
 
 
 def masked_sparsity(masks: Mapping[str, Tensor]) -> float:
-    """Percent of the weights that the masks remove; biases and batch norm that go with pruned filters are not."""
+    """Percent of the weights that the masks remove. Biases and batch norm of pruned filters do not count."""
     weights = [mask for mask in masks.values() if mask.ndim > 1]
     return counted_sparsity({str(i): [int((~mask).sum()), mask.numel()] for i, mask in enumerate(weights)})
 
@@ -222,20 +199,19 @@ def masked_sparsity(masks: Mapping[str, Tensor]) -> float:
 def count_pruned(
     weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}
 ) -> dict[str, tuple[int, int]]:
-    """Per tensor, how many weights are pruned and indeed at zero (or at their frozen value), and how many there are.
+    """Per tensor, the number of weights that are masked and are zero (or at their frozen value), and of all weights.
 
-    Counted on the weights, so a revived weight does not count; one that training happened to leave at
-    exactly zero is not pruned and does not count either.
+    Counted on the weights: a masked weight that is not zero does not count, nor does an unmasked one that is zero.
     """
-    found = {}
+    counts = {}
     for name, weight in weights.items():
-        held = frozen[name].to(weight.device) if name in frozen else 0
-        gone = int(((weight == held) & ~masks[name].to(weight.device)).sum()) if name in masks else 0
-        found[name] = (gone, weight.numel())
-    return found
+        value = frozen[name].to(weight.device) if name in frozen else 0
+        pruned = int(((weight == value) & ~masks[name].to(weight.device)).sum()) if name in masks else 0
+        counts[name] = (pruned, weight.numel())
+    return counts
 
 
 def counted_sparsity(counts: Mapping[str, Sequence[int]]) -> float:
-    """Percent of all the weights counted by `count_pruned` that are pruned."""
+    """Percent of the weights counted by `count_pruned` that are pruned."""
     total = sum(n for _, n in counts.values())
-    return 100 * sum(zero for zero, _ in counts.values()) / total if total else 0.0
+    return 100 * sum(pruned for pruned, _ in counts.values()) / total if total else 0.0

@@ -1,7 +1,7 @@
-"""Criteria that have to see images: scores of all tensors at once, from gradients or activations.
+"""Criteria that need images: they score all tensors at once, from gradients or activations.
 
-A new one is one registered function. They run in float32 (SynFlow in float64) on a model of
-their own; nothing they do is seen by the training. The lowest scores are pruned.
+A new one is one registered function. Each runs in float32 (SynFlow in float64) on its own copy of the model, so
+training is not affected. The lowest scores are pruned.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ TEMPERATURE = 200.0
 
 @dataclass(frozen=True)
 class ScoringContext:
-    """A network at the moment it is pruned.
+    """A network at a pruning step.
 
     Attributes:
         names: the tensors to score.
         trained, start: all parameters and buffers, now and at the rewind point, pruned weights zero.
-        masks: what is pruned already; empty before the first pruning.
-        sparsity: percent to be reached now.
-        model: a model of the caller's making that holds a state, on the device.
+        masks: the masks so far; empty before the first pruning step.
+        sparsity: the target of this pruning step in percent.
+        model: builds a model with a given state, on the device.
         batches: (images, labels) to measure on, the same at each call.
-        prune: masks from scores, a sparsity and earlier masks, by the rules of the run.
+        prune: makes masks from scores, a sparsity in percent and earlier masks, by the settings of the run.
     """
 
     names: Sequence[str]
@@ -50,75 +50,74 @@ class ScoringContext:
     uses=("batches",),
     measured=True,
 )
-def taylor(case: ScoringContext) -> Tensors:
-    return saliency(case, case.trained)
+def taylor(context: ScoringContext) -> Tensors:
+    return compute_saliency(context, context.trained)
 
 
 @CRITERIA.register(
-    "|w₀ · ∂L/∂w₀| at initialisation, without training (SNIP; Lee et al. 2019, eq. 4).",
+    "|w₀ · ∂L/∂w₀| at initialization, without training (SNIP; Lee et al. 2019, eq. 4).",
     uses=("batches",),
     measured=True,
 )
-def snip(case: ScoringContext) -> Tensors:
-    return saliency(case, case.start)
+def snip(context: ScoringContext) -> Tensors:
+    return compute_saliency(context, context.start)
 
 
-def saliency(case: ScoringContext, state: Tensors) -> Tensors:
-    weights, gradients = mean_gradients(case, state)
-    return {name: (w * g).abs().detach().cpu() for name, w, g in zip(case.names, weights, gradients, strict=True)}
+def compute_saliency(context: ScoringContext, state: Tensors) -> Tensors:
+    weights, gradients = mean_gradients(context, state)
+    return {name: (w * g).abs().detach().cpu() for name, w, g in zip(context.names, weights, gradients, strict=True)}
 
 
-def mean_gradients(case: ScoringContext, state: Tensors) -> tuple[list[Tensor], list[Tensor]]:
-    """The weights and ∂L/∂w, the mean over the batches, batch norm on batch statistics."""
+def mean_gradients(context: ScoringContext, state: Tensors) -> tuple[list[Tensor], list[Tensor]]:
+    """The weights and their mean gradients over the batches; batch norm uses batch statistics."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    model = case.model(state).train()
-    weights: list[Tensor] = [model.get_parameter(name) for name in case.names]
+    model = context.model(state).train()
+    weights: list[Tensor] = [model.get_parameter(name) for name in context.names]
     total = [torch.zeros_like(w) for w in weights]
     count = 0
-    for images, labels in case.batches():
+    for images, labels in context.batches():
         count += 1
-        found = torch.autograd.grad(cross_entropy(model(images), labels), weights)
-        for sum_, gradient in zip(total, found, strict=True):
+        gradients = torch.autograd.grad(cross_entropy(model(images), labels), weights)
+        for sum_, gradient in zip(total, gradients, strict=True):
             sum_ += gradient
     return weights, [sum_ / count for sum_ in total]
 
 
 @CRITERIA.register(
-    "w₀ · (H·g) at initialisation: what the gradient's flow needs stays (GraSP; Wang et al. 2020, eq. 8).",
+    "w₀ · (H·g) at initialization: preserves the gradient flow (GraSP; Wang et al. 2020, eq. 8).",
     uses=("batches",),
     measured=True,
 )
-def grasp(case: ScoringContext) -> Tensors:
-    """H is the Hessian and g the gradient of the loss, logits divided by 200 as in the authors' code. They prune the
-    highest −w₀ · (H·g), which are the lowest here. H·g is the gradient of gᵀ·stop(g).
+def grasp(context: ScoringContext) -> Tensors:
+    """H is the Hessian and g the gradient of the loss, with logits divided by 200 as in the authors' code. They prune
+    the highest −w₀ · (H·g), which are the lowest scores here. H·g is the gradient of gᵀ·stop_gradient(g).
     """
     import torch
     from torch.nn.functional import cross_entropy
 
-    model = case.model(case.start).train()
-    weights = [model.get_parameter(name) for name in case.names]
+    model = context.model(context.start).train()
+    weights = [model.get_parameter(name) for name in context.names]
 
-    def gradient(images: Tensor, labels: Tensor, keep: bool) -> tuple[Tensor, ...]:
+    def gradient(images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
         loss = cross_entropy(model(images) / TEMPERATURE, labels)
-        found: tuple[Tensor, ...] = torch.autograd.grad(loss, weights, create_graph=keep)
-        return found
+        return torch.autograd.grad(loss, weights, create_graph=create_graph)
 
     flow = [torch.zeros_like(w) for w in weights]
-    for images, labels in case.batches():
+    for images, labels in context.batches():
         for sum_, g in zip(flow, gradient(images, labels, False), strict=True):
             sum_ += g
-    bent = [torch.zeros_like(w) for w in weights]
-    for images, labels in case.batches():
+    hessian_products = [torch.zeros_like(w) for w in weights]
+    for images, labels in context.batches():
         product = sum((g * stopped).sum() for g, stopped in zip(gradient(images, labels, True), flow, strict=True))
-        for sum_, g in zip(bent, torch.autograd.grad(product, weights), strict=True):  # type: ignore[arg-type]
+        for sum_, g in zip(hessian_products, torch.autograd.grad(product, weights), strict=True):  # type: ignore[arg-type]
             sum_ += g
-    return {name: (w * h).detach().cpu() for name, w, h in zip(case.names, weights, bent, strict=True)}
+    return {n: (w * h).detach().cpu() for n, w, h in zip(context.names, weights, hessian_products, strict=True)}
 
 
 def twice_differentiable(model: nn.Module, size: int) -> bool:
-    """Whether `grasp` can be taken of a model: some operations, as MobileNetV3's hard sigmoid, have no second
+    """Whether `grasp` works for a model: some operations, such as MobileNetV3's hard sigmoid, have no second
     derivative in torch. `size` is the side of the images in pixels."""
     import torch
 
@@ -132,45 +131,47 @@ def twice_differentiable(model: nn.Module, size: int) -> bool:
 
 
 @CRITERIA.register(
-    "|w₀ · ∂R/∂w₀| at initialisation, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).",
+    "|w₀ · ∂R/∂w₀| at initialization, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).",
     measured=True,
 )
-def synflow(case: ScoringContext) -> Tensors:
-    """R is the sum of the outputs for an image of ones, all weights replaced by their magnitudes, in float64. Pass k
-    prunes to 1 − (1 − s)^(k/100), so that scores are taken anew among the survivors: a single pass can empty a layer.
+def synflow(context: ScoringContext) -> Tensors:
+    """R is the sum of the outputs for an image of ones, with all weights replaced by their magnitudes, in float64.
+    Pass k prunes to 1 − (1 − s)^(k/100) and recomputes the scores of the kept weights: a single pass can empty a layer.
     """
     import torch
 
-    masks = case.masks
-    ones = torch.ones_like(next(iter(case.batches()))[0][:1], dtype=torch.float64)
-    magnitudes = {name: t.double().abs() if t.is_floating_point() else t for name, t in case.start.items()}
+    masks = context.masks
+    ones = torch.ones_like(next(iter(context.batches()))[0][:1], dtype=torch.float64)
+    magnitudes = {name: t.double().abs() if t.is_floating_point() else t for name, t in context.start.items()}
     for k in range(1, PASSES + 1):
         state = magnitudes | {name: magnitudes[name] * mask for name, mask in masks.items()}
-        model = case.model(state).double().eval()
+        model = context.model(state).double().eval()
         for name, tensor in model.state_dict().items():
-            tensor.copy_(state[name])  # in float64 after all: the model came in float32
-        weights = [model.get_parameter(name) for name in case.names]
+            tensor.copy_(state[name])  # the model was built in float32; restore the float64 values
+        weights = [model.get_parameter(name) for name in context.names]
         gradients = torch.autograd.grad(model(ones).sum(), weights)
-        scores = {name: (w * g).abs().detach().cpu() for name, w, g in zip(case.names, weights, gradients, strict=True)}
-        masks = case.prune(scores, 100 * (1 - (1 - case.sparsity / 100) ** (k / PASSES)), masks or None)
-    # What the passes have pruned is below all that is left.
+        scores = {
+            name: (w * g).abs().detach().cpu() for name, w, g in zip(context.names, weights, gradients, strict=True)
+        }
+        masks = context.prune(scores, 100 * (1 - (1 - context.sparsity / 100) ** (k / PASSES)), masks or None)
+    # What the passes have pruned ranks below all kept weights, whose scores are not negative.
     return {name: score.masked_fill(~masks[name], -1.0) for name, score in scores.items()}
 
 
 @CRITERIA.register(
-    "|w| · ‖x‖₂, x the input that the weight sees over the batches (Sun et al. 2024, eq. 1).",
+    "|w| · ‖x‖₂, where x is the input of the weight over the batches (Sun et al. 2024, eq. 1).",
     uses=("batches",),
     measured=True,
 )
-def wanda(case: ScoringContext) -> Tensors:
-    # Sun et al. compare weights within each output; here, as with every criterion, within the tensor or over all.
+def wanda(context: ScoringContext) -> Tensors:
+    # Sun et al. rank weights within each output; here, as for every criterion, within the tensor or over all tensors.
     import torch
     from torch import nn
 
-    model = case.model(case.trained).eval()
+    model = context.model(context.trained).eval()
     squares: Tensors = {}
 
-    def watch(name: str) -> Callable[..., None]:
+    def record_input(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0]
             features = 1 if isinstance(module, nn.Conv2d) else x.ndim - 1
@@ -178,17 +179,17 @@ def wanda(case: ScoringContext) -> Tensors:
 
         return hook
 
-    modules = {name: model.get_submodule(name.removesuffix(".weight")) for name in case.names}
+    modules = {name: model.get_submodule(name.removesuffix(".weight")) for name in context.names}
     for name, module in modules.items():
-        module.register_forward_pre_hook(watch(name))
+        module.register_forward_pre_hook(record_input(name))
     with torch.no_grad():
-        for images, _ in case.batches():
+        for images, _ in context.batches():
             model(images)
     scores = {}
     for name, module in modules.items():
         weight = model.get_parameter(name).detach()
         groups = int(getattr(module, "groups", 1))
-        # Filter o of a grouped convolution sees the inputs of its group only.
+        # A filter of a grouped convolution reads the inputs of its own group only.
         norms = squares[name].sqrt().view(groups, -1).repeat_interleave(len(weight) // groups, 0)
         scores[name] = (weight.abs() * norms.view(*norms.shape, *[1] * (weight.ndim - 2))).cpu()
     return scores

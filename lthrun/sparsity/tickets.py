@@ -1,4 +1,4 @@
-"""Tickets: a mask together with parameters and buffers at the rewind point, for use in anybody's code."""
+"""Tickets: a mask together with parameters and buffers at the rewind point, for use in your own code."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Ticket:
     """A mask and the state it is trained from.
 
     Attributes:
-        masks: one boolean tensor per prunable tensor, of its shape; true keeps the weight.
+        masks: one boolean tensor per pruned tensor, of its shape; true keeps the weight.
         state: every parameter and buffer at the start of the last level, pruned weights zero.
-        metadata: model, classes, sparsity, rewind point, protocol, seed, config hash, format version.
+        metadata: model, classes, sparsity, rewind point, protocol, seed, config hash, format version, as text.
     """
 
     masks: Tensors
@@ -36,14 +36,14 @@ class Ticket:
 
     @property
     def frozen(self) -> Tensors:
-        """Where pruned weights are not zero but frozen at their initial value (Zhou et al. 2019): these values."""
+        """The initial values at which pruned weights are frozen (Zhou et al. 2019); empty where they are zero."""
         return {name: self.state[name] for name in self.masks} if self.metadata.get("pruned") == "frozen" else {}
 
     def apply(self, model: nn.Module) -> None:
-        """Put the masked weights of the rewind point, and its buffers, into `model`, in place.
+        """Copy the masked parameters and the buffers of the rewind point into `model`, in place.
 
         Raises:
-            UserError: names, shapes or kinds of numbers differ; all are named and nothing was changed.
+            UserError: names, shapes or kinds of numbers differ; the model is unchanged.
         """
         own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         faults = [f"{name} is missing in the model" for name in self.state.keys() - own.keys()]
@@ -66,8 +66,8 @@ class Ticket:
         masking.apply_masks(own, self.masks, self.frozen)
 
     def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> masking.MaskHook:
-        """Keep the pruned weights of `model` at zero from now on: after every step of `optimizer` they
-        are zeroed again, so neither momentum nor weight decay revives them. `.remove()` ends it.
+        """Keep the pruned weights of `model` at zero: they are set to zero after every step of `optimizer`, so neither
+        momentum nor weight decay changes them. `.remove()` ends it.
 
         Raises:
             UserError: a masked tensor is missing in the model, of another shape, or not trained by `optimizer`.
@@ -80,10 +80,10 @@ class Ticket:
         ]
         if faults:
             raise UserError("the ticket does not fit this model; no such tensor: " + ", ".join(faults))
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        strange = [name for name in self.masks if id(weights[name]) not in held]
-        if strange:
-            raise UserError("this optimizer does not train these tensors of the model: " + ", ".join(strange))
+        trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        untrained = [name for name in self.masks if id(weights[name]) not in trained]
+        if untrained:
+            raise UserError("this optimizer does not train these tensors of the model: " + ", ".join(untrained))
         return masking.MaskHook(weights, self.masks, optimizer, self.frozen)
 
     def to_tensors(self) -> Tensors:
@@ -95,24 +95,24 @@ class Ticket:
         """The inverse of `to_tensors`.
 
         Raises:
-            UserError: it is not a ticket, of another format version, or masks and state disagree.
+            UserError: not a ticket, another format version, or masks and state disagree; `where` names the file.
         """
         masks = {name.removeprefix("mask/"): t for name, t in tensors.items() if name.startswith("mask/")}
         state = {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")}
         if not masks or not state:
             raise UserError(f"{where}: not a ticket (it has no mask/… and state/… tensors)")
-        strange = sorted(tensors.keys() - {f"mask/{name}" for name in masks} - {f"state/{name}" for name in state})
-        if strange:
+        unknown = sorted(tensors.keys() - {f"mask/{name}" for name in masks} - {f"state/{name}" for name in state})
+        if unknown:
             raise UserError(
-                f"{where}: a ticket has mask/… and state/… tensors alone; found {shorten(', '.join(strange))}"
+                f"{where}: found {shorten(', '.join(unknown))}; a ticket has only mask/… and state/… tensors"
             )
         if metadata.get("format") != FORMAT:
             raise UserError(f"{where}: ticket format {metadata.get('format')}; this lthrun reads format {FORMAT}")
         for name, mask in masks.items():
             if mask.dtype != torch.bool or name not in state or state[name].shape != mask.shape:
                 raise UserError(
-                    f"{where}: mask/{shorten(name)} must be boolean and of the shape of state/{shorten(name)}"
+                    f"{where}: mask/{shorten(name)} must be boolean and have the shape of state/{shorten(name)}"
                 )
             if mask.numel() == 0 or mask.view(torch.uint8).max() > 1:
-                raise UserError(f"{where}: mask/{shorten(name)} must hold zeros and ones, and at least one of them")
+                raise UserError(f"{where}: mask/{shorten(name)} must hold zeros and ones, and not be empty")
         return cls(masks, state, dict(metadata))

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from lthrun import __version__
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.storage.json_files import read_json
 from tests.conftest import SMALL
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from lthrun import data
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.config.sections import Data
 from lthrun.data import cifar, folder, pets, store
 from lthrun.errors import MissingData, UserError
-from lthrun.experiments.context import prepare
+from lthrun.levels.context import prepare
 
 COLOUR = (200, 100, 50)
 GREY = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.executors import EXECUTORS
-from lthrun.experiments.context import prepare
+from lthrun.levels.context import prepare
 from lthrun.experiments.tasks import RunOptions, Task, graph
 from tests.conftest import SMALL, digest
 from tests.executors.test_local import alive, below, kill_one, silent, start, study

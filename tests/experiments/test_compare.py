@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lthrun.analysis.mask_overlap import layers, overlap
 from lthrun.config import Compare
 from lthrun.config.comparison import ALL, ladder
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.errors import UserError
 from lthrun.experiments import run
 from lthrun.experiments.arms import ARMS, pieces

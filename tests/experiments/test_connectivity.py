@@ -18,10 +18,10 @@ from torch import nn
 
 from lthrun import models
 from lthrun.analysis.intervals import barrier, barrier_interval
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.experiments import Result, run
 from lthrun.experiments.connectivity import Line, between
-from lthrun.experiments.context import RunContext, prepare
+from lthrun.levels.context import RunContext, prepare
 from lthrun.levels.builder import LevelBuilder
 from lthrun.models import build_model
 from lthrun.report.connectivity_tables import curve

@@ -14,7 +14,7 @@ import torch
 
 import lthrun
 from lthrun.experiments import Result, run
-from lthrun.experiments.context import prepare
+from lthrun.levels.context import prepare
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Conditions, chain
 from lthrun.models import build_model

@@ -83,7 +83,7 @@ def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
         "baseline", **{"training.optimizer": "sgd", "training.learning_rate": 0.05, "training.momentum": 0.8}
     )
     result = run(config, tmp_path)
-    from lthrun.experiments.context import prepare
+    from lthrun.levels.context import prepare
     from lthrun.levels.builder import LevelBuilder
 
     batches = LevelBuilder(prepare(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lthrun.experiments import run
-from lthrun.experiments.context import RunContext, prepare
+from lthrun.levels.context import RunContext, prepare
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.plan import Level, control, reordered
 from lthrun.models import build_model

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lthrun.cli.names import TABLES as LISTED
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.levels.environment import environment_differences
 from lthrun.levels.plan import Conditions, chain
 from lthrun.registry import TABLES, Entry

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.levels.plan import Conditions, Level, chain, dense, replays
 
 CONDITIONS = Conditions({"images": "x"}, 92, "cpu", "float32")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lthrun.config.loading import load_config
+from lthrun.experiments import load_config
 from lthrun.config.sections import LayerSelection
 from lthrun.errors import UserError
 from lthrun.models import MODELS, build_model

@@ -1,4 +1,4 @@
-"""Criteria against formulas written down a second time, in numpy or by hand."""
+"""Criteria against independent formulas in numpy, or worked by hand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_criterion_but_random_has_a_formula_here():
 
 
 @given(st.sampled_from(sorted(FORMULAS)), tensors)
-def test_criteria_are_their_formulas_and_leave_the_weights_alone(name, values):
+def test_criteria_equal_their_formulas_and_do_not_change_the_weights(name, values):
     now, start, last = (torch.tensor(column) for column in zip(*values, strict=True))
     before = [t.clone() for t in (now, start, last)]
     scores = CRITERIA[name](Weights(now, start, last, torch.Generator()))
@@ -68,30 +68,32 @@ NAMES = ["0.weight", "3.weight", "7.weight"]
 
 
 def batches() -> Iterator[tuple[Tensor, Tensor]]:
-    draw = torch.Generator().manual_seed(5)
+    rng = torch.Generator().manual_seed(5)
     for _ in range(3):
-        yield torch.rand(4, 3, 8, 8, generator=draw), torch.randint(0, 2, (4,), generator=draw)
+        yield torch.rand(4, 3, 8, 8, generator=rng), torch.randint(0, 2, (4,), generator=rng)
 
 
-def holding(state: dict[str, Tensor]) -> nn.Module:
+def build(state: dict[str, Tensor]) -> nn.Module:
     model = net()
     model.load_state_dict(state)
     return model
 
 
-def case(sparsity: float = 60.0, previous: dict[str, Tensor] | None = None, context: str = "global") -> ScoringContext:
+def scoring_context(
+    sparsity: float = 60.0, previous: dict[str, Tensor] | None = None, ranking: str = "global"
+) -> ScoringContext:
     start = net().state_dict()
-    draw = torch.Generator().manual_seed(9)
+    rng = torch.Generator().manual_seed(9)
     trained = {
-        n: t + 0.1 * torch.randn(t.shape, generator=draw) if t.is_floating_point() else t for n, t in start.items()
+        n: t + 0.1 * torch.randn(t.shape, generator=rng) if t.is_floating_point() else t for n, t in start.items()
     }
     trained["1.running_var"] = trained["1.running_var"].abs()
-    masking = previous or {}
+    earlier = previous or {}
     for state in (start, trained):
-        masks.apply_masks(state, masking)
+        masks.apply_masks(state, earlier)
     return ScoringContext(
-        NAMES, trained, start, masking, sparsity, holding, batches,
-        lambda scores, percent, before: masks.make_masks(scores, percent, "weight", context, before),
+        NAMES, trained, start, earlier, sparsity, build, batches,
+        lambda scores, percent, before: masks.make_masks(scores, percent, "weight", ranking, before),
     )  # fmt: skip
 
 
@@ -104,8 +106,8 @@ def loss(model: nn.Module, temperature: float = 1.0) -> Tensor:
 @pytest.mark.parametrize(("name", "state"), [("taylor", "trained"), ("snip", "start")])
 def test_saliency_is_the_weight_times_the_gradient_of_the_loss(name, state):
     """SNIP's own definition: the derivative to a mask c that multiplies the weights, at c = 1."""
-    made = CRITERIA[name](case())
-    model = holding(getattr(case(), state))
+    scores = CRITERIA[name](scoring_context())
+    model = build(getattr(scoring_context(), state))
     connections = {n: torch.ones_like(model.get_parameter(n), requires_grad=True) for n in NAMES}
     model.train()
     total = 0.0
@@ -114,7 +116,7 @@ def test_saliency_is_the_weight_times_the_gradient_of_the_loss(name, state):
         total = total + cross_entropy(torch.func.functional_call(model, state_, images), labels) / 3
     derivatives = torch.autograd.grad(total, list(connections.values()))
     for n, derivative in zip(NAMES, derivatives, strict=True):
-        assert torch.allclose(made[n], derivative.abs(), rtol=1e-4, atol=1e-7), n
+        assert torch.allclose(scores[n], derivative.abs(), rtol=1e-4, atol=1e-7), n
 
 
 def test_grasp_is_the_change_of_the_gradient_flow():
@@ -122,14 +124,14 @@ def test_grasp_is_the_change_of_the_gradient_flow():
     from dataclasses import replace
 
     doubled = replace(
-        case(),
-        model=lambda state: holding(state).double(),
+        scoring_context(),
+        model=lambda state: build(state).double(),
         batches=lambda: ((images.double(), labels) for images, labels in batches()),
     )
-    made = CRITERIA["grasp"](doubled)
+    scores = CRITERIA["grasp"](doubled)
 
     def gradient(shift: dict[str, Tensor], size: float) -> list[Tensor]:
-        model = holding(case().start).double().train()
+        model = build(scoring_context().start).double().train()
         with torch.no_grad():
             for n, direction in shift.items():
                 model.get_parameter(n).add_(direction, alpha=size)
@@ -139,8 +141,10 @@ def test_grasp_is_the_change_of_the_gradient_flow():
     flow = dict(zip(NAMES, gradient({}, 0), strict=True))
     ahead, behind = gradient(flow, 1e-1), gradient(flow, -1e-1)
     for n, a, b in zip(NAMES, ahead, behind, strict=True):
-        bent = (a - b) / 0.2
-        assert torch.allclose(made[n], case().start[n].double() * bent, rtol=1e-3, atol=1e-11), n
+        hessian_product = (a - b) / 0.2
+        assert torch.allclose(
+            scores[n], scoring_context().start[n].double() * hessian_product, rtol=1e-3, atol=1e-11
+        ), n
 
 
 def test_a_single_synflow_pass_is_the_flow_of_magnitudes_through_each_weight():
@@ -153,68 +157,68 @@ def test_a_single_synflow_pass_is_the_flow_of_magnitudes_through_each_weight():
         model.float().load_state_dict(values)
         return model
 
-    here = ScoringContext(
+    context = ScoringContext(
         list(state), state, state, {}, 10.0, hold, lambda: [(torch.rand(1, 3, 1, 1), torch.zeros(1))],
         lambda scores, percent, before: {n: torch.ones_like(s, dtype=torch.bool) for n, s in scores.items()},
     )  # fmt: skip
-    made = CRITERIA["synflow"](here)
-    assert made["1.weight"].tolist() == [[3.0, 6, 9], [16, 20, 24]]  # |a| times the column sums 3 and 4 of |second|
-    assert made["2.weight"].tolist() == [[6.0, 15], [12, 45]]  # |b| times the row sums 6 and 15 of |first|
+    scores = CRITERIA["synflow"](context)
+    assert scores["1.weight"].tolist() == [[3.0, 6, 9], [16, 20, 24]]  # |a| times the column sums 3 and 4 of |second|
+    assert scores["2.weight"].tolist() == [[6.0, 15], [12, 45]]  # |b| times the row sums 6 and 15 of |first|
 
 
 @given(st.floats(10, 97), st.integers(0, 1))
-def test_synflow_ends_in_the_mask_of_its_last_pass_and_empties_no_layer(sparsity, seed):
-    here = case(sparsity)
-    scores = CRITERIA["synflow"](here)
-    made = here.prune(scores, sparsity, None)
-    removed = sum(int((~mask).sum()) for mask in made.values())
-    total = sum(mask.numel() for mask in made.values())
-    assert removed == round(sparsity / 100 * total) and all(mask.any() for mask in made.values())
+def test_synflow_scores_give_the_mask_of_its_last_pass_and_empty_no_layer(sparsity, seed):
+    context = scoring_context(sparsity)
+    scores = CRITERIA["synflow"](context)
+    result = context.prune(scores, sparsity, None)
+    removed = sum(int((~mask).sum()) for mask in result.values())
+    total = sum(mask.numel() for mask in result.values())
+    assert removed == round(sparsity / 100 * total) and all(mask.any() for mask in result.values())
     assert sum(int((score == -1).sum()) for score in scores.values()) == removed
     assert PASSES == 100
 
 
-def test_synflow_goes_on_from_an_earlier_mask():
-    first = case(30).prune(CRITERIA["synflow"](case(30)), 30, None)
-    here = case(60, first)
-    second = here.prune(CRITERIA["synflow"](here), 60, first)
+def test_synflow_continues_from_an_earlier_mask():
+    first = scoring_context(30).prune(CRITERIA["synflow"](scoring_context(30)), 30, None)
+    context = scoring_context(60, first)
+    second = context.prune(CRITERIA["synflow"](context), 60, first)
     assert not any((second[n] & ~first[n]).any() for n in NAMES)
 
 
-def test_wanda_is_magnitude_times_the_norm_of_what_the_weight_sees():
-    made = CRITERIA["wanda"](case())
-    model = holding(case().trained).eval()
+def test_wanda_is_magnitude_times_the_norm_of_the_weights_input():
+    scores = CRITERIA["wanda"](scoring_context())
+    model = build(scoring_context().trained).eval()
     images = torch.cat([images for images, _ in batches()])
     with torch.no_grad():
         hidden = model[2](model[1](model[0](images)))
         features = model[6](model[5](model[4](model[3](hidden))))
-    weight = case().trained
+    weight = scoring_context().trained
     assert torch.allclose(
-        made["0.weight"], weight["0.weight"].abs() * images.square().sum((0, 2, 3)).sqrt().view(1, 3, 1, 1)
+        scores["0.weight"], weight["0.weight"].abs() * images.square().sum((0, 2, 3)).sqrt().view(1, 3, 1, 1)
     )
     norms = hidden.square().sum((0, 2, 3)).sqrt()
     for out in range(6):  # filters 0 to 2 see inputs 0 and 1, filters 3 to 5 inputs 2 and 3
         seen = norms[2 * (out // 3) : 2 * (out // 3) + 2].view(2, 1, 1)
-        assert torch.allclose(made["3.weight"][out], weight["3.weight"][out].abs() * seen, rtol=1e-5)
-    assert torch.allclose(made["7.weight"], weight["7.weight"].abs() * features.square().sum(0).sqrt(), rtol=1e-5)
+        assert torch.allclose(scores["3.weight"][out], weight["3.weight"][out].abs() * seen, rtol=1e-5)
+    assert torch.allclose(scores["7.weight"], weight["7.weight"].abs() * features.square().sum(0).sqrt(), rtol=1e-5)
 
 
-def test_wanda_of_a_linear_layer_that_sees_pictures():
-    """ConvNeXt's linear layers see [batch, height, width, features]."""
+def test_wanda_of_a_linear_layer_with_spatial_inputs():
+    """ConvNeXt's linear layers read [batch, height, width, features]."""
     model = nn.Sequential(nn.Linear(3, 2, bias=False))
     images = torch.rand(4, 5, 6, 3)
-    here = ScoringContext(
+    context = ScoringContext(
         ["0.weight"], model.state_dict(), {}, {}, 50.0, lambda state: model, lambda: [(images, images)], lambda *_: {}
     )  # fmt: skip
     expected = model[0].weight.abs() * images.reshape(-1, 3).square().sum(0).sqrt()
-    assert torch.allclose(CRITERIA["wanda"](here)["0.weight"], expected)
+    assert torch.allclose(CRITERIA["wanda"](context)["0.weight"], expected)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in CRITERIA.items() if entry.measured])
-def test_measuring_changes_nothing(name):
-    here = case()
-    before = {n: t.clone() for n, t in here.trained.items()}, {n: t.clone() for n, t in here.start.items()}
-    scores = CRITERIA[name](here)
+def test_measured_criteria_change_neither_state(name):
+    context = scoring_context()
+    before = {n: t.clone() for n, t in context.trained.items()}, {n: t.clone() for n, t in context.start.items()}
+    scores = CRITERIA[name](context)
     assert {n: s.shape for n, s in scores.items()} == {n: before[0][n].shape for n in NAMES}
-    for state, old in zip((here.trained, here.start), before, strict=True):
+    for state, old in zip((context.trained, context.start), before, strict=True):
         assert all(torch.equal(state[n], old[n]) for n in old)

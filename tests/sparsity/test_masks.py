@@ -19,19 +19,19 @@ percents = st.one_of(st.floats(1, 95), st.sampled_from([50.0, 25.0, 100 / 6, 100
 
 def scores_of(shape: tuple[int, ...], seed: int, levels: int = 10**6) -> torch.Tensor:
     """Random scores; few `levels` make many ties."""
-    draw = np.random.default_rng(seed)
-    return torch.from_numpy(draw.integers(0, levels, shape) / levels - 0.5).float()
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.integers(0, levels, shape) / levels - 0.5).float()
 
 
 def groups(mask: torch.Tensor, granularity: str) -> np.ndarray:
-    """Per group the set of values its members have, found by walking over all weights."""
+    """Per group whether it is kept, by visiting every weight."""
     group_dims = GRANULARITIES[granularity].conv
-    found: dict[tuple[int, ...], set[bool]] = {}
+    members: dict[tuple[int, ...], set[bool]] = {}
     for place in np.ndindex(*mask.shape):
         key = tuple(0 if dim in group_dims else i for dim, i in enumerate(place))
-        found.setdefault(key, set()).add(bool(mask[place]))
-    assert all(len(values) == 1 for values in found.values()), "a group was torn apart"
-    return np.array([values.pop() for values in found.values()])
+        members.setdefault(key, set()).add(bool(mask[place]))
+    assert all(len(values) == 1 for values in members.values()), "a group is kept in part"
+    return np.array([values.pop() for values in members.values()])
 
 
 @given(shapes, percents, st.sampled_from(CONV), st.integers(0, 99), st.sampled_from([3, 10**6]))
@@ -53,14 +53,14 @@ def test_global_weights_are_the_lowest_of_all_with_ties_by_index(all_shapes, spa
     ranked = sorted(
         (float(value), i, j) for i, name in enumerate(scores) for j, value in enumerate(scores[name].flatten())
     )
-    gone = {(i, j) for _, i, j in ranked[: round(sparsity / 100 * len(ranked))]}
+    pruned = {(i, j) for _, i, j in ranked[: round(sparsity / 100 * len(ranked))]}
     expected = {
-        name: torch.tensor([(i, j) not in gone for j in range(scores[name].numel())]).view(scores[name].shape)
+        name: torch.tensor([(i, j) not in pruned for j in range(scores[name].numel())]).view(scores[name].shape)
         for i, name in enumerate(scores)
     }
     if all(mask.any() for mask in expected.values()):
-        made = masks.make_masks(scores, sparsity, context="global")
-        assert all(torch.equal(made[name], expected[name]) for name in scores)
+        result = masks.make_masks(scores, sparsity, context="global")
+        assert all(torch.equal(result[name], expected[name]) for name in scores)
     else:
         with pytest.raises(UserError):
             masks.make_masks(scores, sparsity, context="global")
@@ -72,9 +72,9 @@ def test_global_groups_are_weighted_by_size():
         "a": torch.tensor([1.0, 2.0, 9.0, 9.0]).view(4, 1, 1, 1),
         "b": torch.tensor([3.0, 8.0]).view(2, 1, 1, 1).expand(2, 1, 3, 3).contiguous(),
     }
-    made = masks.make_masks(scores, 50, "kernel", "global")
-    assert made["a"].flatten().tolist() == [False, False, True, True]
-    assert made["b"].flatten(1).any(1).tolist() == [False, True]
+    result = masks.make_masks(scores, 50, "kernel", "global")
+    assert result["a"].flatten().tolist() == [False, False, True, True]
+    assert result["b"].flatten(1).any(1).tolist() == [False, True]
 
 
 def test_local_ranks_each_tensor_by_itself():
@@ -84,7 +84,7 @@ def test_local_ranks_each_tensor_by_itself():
         masks.make_masks(scores, 50, context="global")
 
 
-def test_equal_scores_go_by_index():
+def test_equal_scores_break_by_index():
     assert masks.make_masks({"a": torch.zeros(6, 1, 1, 1)}, 50)["a"].flatten().tolist() == [False] * 3 + [True] * 3
 
 
@@ -93,15 +93,15 @@ def test_masks_are_nested_from_level_to_level(shape, steps, sparsity, seed, gran
     previous = None
     for level, target in enumerate(sparsity * k / steps for k in range(steps + 1)):
         try:
-            made = masks.make_masks({"a": scores_of(shape, seed + level)}, target, granularity, previous=previous)
+            result = masks.make_masks({"a": scores_of(shape, seed + level)}, target, granularity, previous=previous)
         except UserError:
             return
         if previous is not None:
-            assert not (made["a"] & ~previous["a"]).any(), "a pruned weight came back"
-        previous = made
+            assert not (result["a"] & ~previous["a"]).any(), "a pruned weight was restored"
+        previous = result
 
 
-def test_an_unnested_mask_would_bring_weights_back():
+def test_without_previous_masks_pruned_weights_would_be_restored():
     first = masks.make_masks({"a": torch.tensor([0.0, 1, 2, 3]).view(4, 1, 1, 1)}, 50)
     later = {"a": torch.tensor([9.0, 8, 1, 0]).view(4, 1, 1, 1)}
     assert masks.make_masks(later, 50)["a"].flatten().tolist() == [True, True, False, False]
@@ -110,23 +110,25 @@ def test_an_unnested_mask_would_bring_weights_back():
 
 @given(st.lists(shapes, min_size=1, max_size=4), percents, st.integers(0, 99), st.sampled_from(CONV))
 def test_global_groups_are_the_lowest_of_all_by_mean_score(all_shapes, sparsity, seed, granularity):
-    """The kept groups all score at least as high as the pruned ones, and the weights pruned are nearest to the target."""
+    """Every kept group scores at least as high as every pruned one; the weights pruned are nearest to the target."""
     scores = {f"t{i}": scores_of(shape, seed + i) for i, shape in enumerate(all_shapes)}
     try:
-        made = masks.make_masks(scores, sparsity, granularity, "global")
+        result = masks.make_masks(scores, sparsity, granularity, "global")
     except UserError:
         return
     dims = GRANULARITIES[granularity].conv
-    kept, gone, sizes = [], [], []
-    for name, mask in made.items():
+    kept, pruned, sizes = [], [], []
+    for name, mask in result.items():
         means = scores[name].double().mean(dims, keepdim=True) if dims else scores[name].double()
         alive = mask.double().mean(dims, keepdim=True) if dims else mask.double()
         assert set(alive.flatten().tolist()) <= {0.0, 1.0}
         kept += means[alive == 1].tolist()
-        gone += means[alive == 0].tolist()
+        pruned += means[alive == 0].tolist()
         sizes.append(mask.numel() // means.numel())
-    assert not gone or not kept or max(gone) <= min(kept)
-    removed, total = (sum(f(mask) for mask in made.values()) for f in (lambda m: int((~m).sum()), lambda m: m.numel()))
+    assert not pruned or not kept or max(pruned) <= min(kept)
+    removed, total = (
+        sum(f(mask) for mask in result.values()) for f in (lambda m: int((~m).sum()), lambda m: m.numel())
+    )
     assert abs(removed - sparsity / 100 * total) <= max(sizes) / 2 + 1e-6
 
 
@@ -152,8 +154,8 @@ def test_rounding_never_leaks_between_layers():
     plain = masks.make_masks(scores, 30, context="global")
     counts = {name: int(mask.sum()) for name, mask in plain.items()}
     assert counts == {"a": 12, "b": 23}  # by hand: the 15 lowest of 0, 0.5, 1, 1.5 … 7 are 8 of a and 7 of b
-    made = masks.make_masks(scores, 30, context="global", round_to=8)
-    assert {name: int(mask.sum()) for name, mask in made.items()} == {"a": 16, "b": 24}
+    result = masks.make_masks(scores, 30, context="global", round_to=8)
+    assert {name: int(mask.sum()) for name, mask in result.items()} == {"a": 16, "b": 24}
 
 
 @given(
@@ -181,82 +183,84 @@ def test_n_of_m_of_a_linear_layer_and_of_one_that_does_not_divide():
 
 @pytest.mark.parametrize(("granularity", "pruned"), [("row", [[0, 0], [1, 1]]), ("column", [[0, 1], [0, 1]])])
 def test_rows_and_columns_of_a_linear_layer(granularity, pruned):
-    """A row is what makes one output, a column what one input goes to."""
+    """A row holds the weights of one output, a column those of one input."""
     score = torch.tensor([[0.0, 3.0], [2.0, 9.0]])  # means of rows 1.5 and 5.5, of columns 1 and 6
     assert masks.make_masks({"fc": score}, 50, granularity)["fc"].int().tolist() == pruned
 
 
 def test_a_linear_layer_has_no_kernels():
-    with pytest.raises(UserError, match=r"found kernel; fc.weight is of a linear layer, which has weight, row, column"):
+    with pytest.raises(
+        UserError, match=r"found kernel; fc.weight is of a linear layer, which supports weight, row, column"
+    ):
         masks.make_masks({"fc.weight": torch.ones(4, 4)}, 50, "kernel")
 
 
-def test_layers_are_pruned_whole_where_that_was_asked_for():
+def test_whole_layers_are_pruned_where_the_granularity_is_layer():
     scores = {name: torch.full((2, 2, 1, 1), value) for name, value in (("a", 3.0), ("b", 1.0), ("c", 2.0))}
-    made = masks.make_masks(scores, 40, "layer", "global")
-    assert {name: bool(mask.any()) for name, mask in made.items()} == {"a": True, "b": False, "c": True}
+    result = masks.make_masks(scores, 40, "layer", "global")
+    assert {name: bool(mask.any()) for name, mask in result.items()} == {"a": True, "b": False, "c": True}
     with pytest.raises(UserError, match="all layers would be pruned"):
         masks.make_masks({"a": scores["a"]}, 90, "layer", "global")
 
 
-def test_layers_may_have_targets_of_their_own():
-    made = masks.make_masks(
+def test_layers_can_have_their_own_targets():
+    result = masks.make_masks(
         {"a": torch.arange(10.0).view(10, 1, 1, 1), "b": torch.arange(10.0).view(10, 1, 1, 1)}, {"a": 20, "b": 70}
     )
-    assert [int((~mask).sum()) for mask in made.values()] == [2, 7]
+    assert [int((~mask).sum()) for mask in result.values()] == [2, 7]
 
 
 @given(shapes, st.integers(0, 99), st.sampled_from(CONV), st.sampled_from(["local", "global"]))
-def test_where_sparsity_falls_weights_come_back_and_none_is_lost(shape, seed, granularity, context):
+def test_where_sparsity_falls_pruned_groups_are_restored_and_none_is_pruned(shape, seed, granularity, context):
     try:
         dense = masks.make_masks({"a": scores_of(shape, seed)}, 80, granularity, context)
         again = masks.make_masks({"a": scores_of(shape, seed + 1)}, 30, granularity, context, dense)
     except UserError:
         return
-    assert not (dense["a"] & ~again["a"]).any(), "what was kept stays"
+    assert not (dense["a"] & ~again["a"]).any(), "kept weights stay kept"
     assert len(groups(again["a"], granularity)) - groups(again["a"], granularity).sum() == round(
         0.3 * len(groups(again["a"], granularity))
     )
 
 
-def test_the_highest_of_the_pruned_come_back_first():
+def test_pruned_groups_of_the_highest_scores_are_restored_first():
     scores = {"a": torch.tensor([1.0, 2, 3, 4, 5, 6, 7, 8]).view(8, 1, 1, 1)}
     sparse = {"a": torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]).bool().view(8, 1, 1, 1)}
     assert masks.make_masks(scores, 25, previous=sparse)["a"].flatten().int().tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, torch.inf, -torch.inf])
-def test_scores_that_are_all_the_same_go_by_index(value):
+def test_constant_scores_break_by_index(value):
     mask = masks.make_masks({"a": torch.full((4, 2, 1, 1), value)}, 50)["a"]
     assert mask.flatten().int().tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 @given(shapes, st.integers(0, 99))
-def test_a_random_mask_keeps_as_many_in_each_layer(shape, seed):
+def test_a_random_mask_keeps_the_count_of_each_layer(shape, seed):
     mask = {"a": scores_of(shape, seed) > 0}
     drawn = masks.draw_random_masks(mask, torch.Generator().manual_seed(seed))
     assert drawn["a"].shape == mask["a"].shape and int(drawn["a"].sum()) == int(mask["a"].sum())
 
 
 @given(st.sampled_from([*CONV, "2:4"]), st.integers(0, 99))
-def test_a_random_mask_of_groups_is_one_of_groups(granularity, seed):
-    made = masks.make_masks({"a": scores_of((6, 4, 3, 3), seed)}, 50, granularity)
-    drawn = masks.draw_random_masks(made, torch.Generator().manual_seed(seed), granularity)["a"]
-    assert int(drawn.sum()) == int(made["a"].sum())
+def test_a_random_mask_keeps_whole_groups(granularity, seed):
+    result = masks.make_masks({"a": scores_of((6, 4, 3, 3), seed)}, 50, granularity)
+    drawn = masks.draw_random_masks(result, torch.Generator().manual_seed(seed), granularity)["a"]
+    assert int(drawn.sum()) == int(result["a"].sum())
     if granularity == "2:4":
         assert (drawn.sum(1) == 2).all()
     else:
-        groups(drawn, granularity)  # fails where a group is torn apart
+        groups(drawn, granularity)  # fails where a group is kept in part
 
 
 def test_nan_names_the_layer():
-    with pytest.raises(UserError, match="layer3.weight: its scores are not numbers"):
+    with pytest.raises(UserError, match="layer3.weight: found NaN among its scores"):
         masks.make_masks({"layer3.weight": torch.tensor([0.0, torch.nan]).view(2, 1, 1, 1)}, 50)
 
 
 @settings(deadline=None)
 @given(st.floats(5, 90), st.sampled_from(["sgd", "adamw"]), st.integers(0, 20))
-def test_held_weights_stay_zero_whatever_momentum_says(sparsity, name, seed):
+def test_masked_weights_stay_zero_under_momentum(sparsity, name, seed):
     torch.manual_seed(seed)
     model = torch.nn.Conv2d(3, 4, 3)
     optimizer = (
@@ -264,21 +268,21 @@ def test_held_weights_stay_zero_whatever_momentum_says(sparsity, name, seed):
         if name == "sgd"
         else torch.optim.AdamW(model.parameters(), lr=0.5)
     )
-    for _ in range(2):  # momentum gathers before the mask comes
+    for _ in range(2):  # momentum accumulates before the mask is applied
         optimizer.zero_grad()
         model(torch.randn(2, 3, 5, 5)).square().mean().backward()
         optimizer.step()
-    made = masks.make_masks({"weight": model.weight.detach().abs()}, sparsity)
-    hold = masks.MaskHook({"weight": model.weight}, made, optimizer)
+    result = masks.make_masks({"weight": model.weight.detach().abs()}, sparsity)
+    hold = masks.MaskHook({"weight": model.weight}, result, optimizer)
     for _ in range(4):
-        assert not model.weight[~made["weight"]].any()
+        assert not model.weight[~result["weight"]].any()
         optimizer.zero_grad()
         model(torch.randn(2, 3, 5, 5)).square().mean().backward()
         optimizer.step()
-    assert masks.count_pruned({"weight": model.weight}, made)["weight"] == [round(sparsity / 100 * 108), 108]
+    assert masks.count_pruned({"weight": model.weight}, result)["weight"] == [round(sparsity / 100 * 108), 108]
     hold.remove()
     optimizer.step()
-    assert model.weight[~made["weight"]].any() or not (~made["weight"]).any(), "after remove() they are free"
+    assert model.weight[~result["weight"]].any() or not (~result["weight"]).any(), "after remove() they train"
 
 
 def test_sparsity_is_counted_on_the_weights_not_on_the_mask():
@@ -287,7 +291,7 @@ def test_sparsity_is_counted_on_the_weights_not_on_the_mask():
     assert masks.counted_sparsity({"a": [2, 4], "b": [0, 4]}) == 25.0
 
 
-def test_frozen_weights_stay_at_their_value():
+def test_frozen_weights_keep_their_value():
     torch.manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(4, 3, 3, 3))
     initial, mask = weight.detach().clone(), {"weight": torch.rand(4, 3, 3, 3) > 0.5}
@@ -296,7 +300,7 @@ def test_frozen_weights_stay_at_their_value():
     for _ in range(5):
         weight.grad = torch.randn_like(weight)
         optimizer.step()
-    gone = ~mask["weight"]
-    assert torch.equal(weight[gone], initial[gone]) and not torch.equal(weight[~gone], initial[~gone])
+    pruned = ~mask["weight"]
+    assert torch.equal(weight[pruned], initial[pruned]) and not torch.equal(weight[~pruned], initial[~pruned])
     counted = masks.count_pruned({"weight": weight}, mask, {"weight": initial})
-    assert counted == {"weight": [int(gone.sum()), 108]}
+    assert counted == {"weight": [int(pruned.sum()), 108]}

@@ -1,7 +1,7 @@
-"""lthrun's masks beside those of fasterai 0.4.1: equal where fasterai is right, and where not, who is.
+"""lthrun's masks compared with those of fasterai 0.4.1: where they agree, and where not, which one is correct.
 
-`make test-peers` installs fasterai and runs this; docs/peers.md tabulates what it shows. Three ways to a mask meet:
-fasterai's `Sparsifier`, lthrun's, and a brute-force ranking in plain Python that shares no code with either.
+`make test-peers` installs fasterai and runs this; docs/peers.md tabulates the results. Three implementations are
+compared: fasterai's `Sparsifier`, lthrun's, and a brute-force ranking in plain Python that shares no code with either.
 
 fasterai keeps every score that reaches the int(s · n)-th lowest, that element included, so of n groups it removes
 int(s · n) - 1 where lthrun removes round(s · n). "The same" means: fasterai's mask is lthrun's and, in addition, just
@@ -137,7 +137,7 @@ CASES = [
     for kind, granularities in (("conv", SPANS[4]), ("linear", SPANS[2]), ("both", SPANS[2]))
     for granularity in granularities
     for context in ("local", "global")
-    if granularity != "layer"  # fasterai never removes one: test_a_whole_layer_never_goes
+    if granularity != "layer"  # fasterai never removes one: test_fasterai_never_removes_a_layer
     # Ranked together, groups are of one size here; test_global_groups_of_different_sizes has the others
     and (kind != "both" or granularity == "weight" or context == "local")
 ]
@@ -245,7 +245,7 @@ def test_names_and_granularities_are_fasterais() -> None:
 @pytest.mark.parametrize(("kind", "granularity", "context"), CASES)
 @pytest.mark.parametrize("criterion", FORMULAS)
 def test_same_mask(criterion: str, kind: str, granularity: str, context: str) -> None:
-    """At a first pruning, and at a second, of weights rewound and trained again; `updating_…` then looks at those of
+    """At a first pruning, and at a second, of weights rewound and retrained; `updating_…` then uses those of
     the first."""
     for start, trained in models(kind, context):
         for first, second in zip(SPARSITIES, (30.0, 50.0, 75.0, 90.0), strict=True):
@@ -283,26 +283,26 @@ def test_resnet18(context: str, kept_in_addition: int) -> None:
     scores = {name: m.weight.detach().abs() for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     fasterai.Sparsifier(model, "weight", context, fasterai.large_final).sparsify_model(0.5)
     theirs = {name: model.get_submodule(name)._mask.bool() for name in scores}
-    made = masks.make_masks(scores, 50.0, context=context)
-    assert removed(made) == 5_583_456
+    result = masks.make_masks(scores, 50.0, context=context)
+    assert removed(result) == 5_583_456
     assert removed(theirs) == 5_583_456 - kept_in_addition
-    assert not any((made[name] & ~theirs[name]).any() for name in made)
+    assert not any((result[name] & ~theirs[name]).any() for name in result)
 
 
 @pytest.mark.parametrize("granularity", ["weight", "filter", "kernel"])
-def test_same_mask_where_each_layer_has_its_sparsity(granularity: str) -> None:
+def test_same_mask_with_a_target_per_layer(granularity: str) -> None:
     start, trained = draw(SHAPES["conv"][:3], seed=0)
     targets = dict(zip(start, (20.0, 50.0, 75.0), strict=True))
     ours, brute = scored("large_final", trained, start)
     theirs = Peer(start, "large_final", granularity, "local").train_to(trained).prune(targets)
-    made = masks.make_masks(ours, targets, granularity)
+    result = masks.make_masks(ours, targets, granularity)
     for name, sparsity in targets.items():
-        assert differing({name: made[name]}, brute_masks({name: brute[name]}, sparsity, granularity)) == 0
-        same_but_for_the_threshold({name: theirs[name]}, {name: made[name]}, sparsity, granularity, "local")
+        assert differing({name: result[name]}, brute_masks({name: brute[name]}, sparsity, granularity)) == 0
+        same_but_for_the_threshold({name: theirs[name]}, {name: result[name]}, sparsity, granularity, "local")
 
 
 def two_of_four(score: Tensor) -> Tensor:
-    """Of every four consecutive input channels at one place the two best stay; of equals the last."""
+    """Of every four consecutive input channels at one position the two best are kept; of equal scores the last."""
     keep = torch.zeros_like(score, dtype=torch.bool)
     out, into, *kernel = map(range, score.shape)
     for o, block, *place in itertools.product(out, into[::4], *kernel):
@@ -327,8 +327,8 @@ def test_two_of_four_that_fasterai_leaves_out() -> None:
     _, linear = draw([(10, 24)], seed=0)
     for weights in (odd, equal, linear):
         ours, brute = scored("large_final", weights, weights)
-        made = masks.make_masks(ours, 50.0, "2:4")
-        assert torch.equal(made["0.weight"], two_of_four(brute["0.weight"])) and percent(made) == [50.0]
+        result = masks.make_masks(ours, 50.0, "2:4")
+        assert torch.equal(result["0.weight"], two_of_four(brute["0.weight"])) and percent(result) == [50.0]
     for weights in (odd, equal):
         assert removed(Peer(weights, "large_final", "weight", "local", nm=True).prune(50.0)) == 0
     with pytest.raises(ValueError, match="not enough values to unpack"):
@@ -392,7 +392,7 @@ def test_counts(sizes: list[int], sparsity: float, theirs: int, ours: int) -> No
 
 
 @pytest.mark.parametrize("criterion", ["large_final", "movement", "squared_final"])
-def test_equal_scores_all_stay(criterion: str) -> None:
+def test_fasterai_prunes_nothing_of_equal_scores(criterion: str) -> None:
     """Signed constants, weights that have not moved, and squares of weights near 1e-8, which become equal as fasterai
     adds 1.2e-7 to every score in single precision: fasterai prunes nothing at any sparsity."""
     start, _ = draw([(8, 4, 3, 3)], seed=0)
@@ -400,9 +400,9 @@ def test_equal_scores_all_stay(criterion: str) -> None:
     ours, brute = scored(criterion, start, start)
     for sparsity in SPARSITIES:
         assert removed(Peer(start, criterion, "weight", "local").prune(sparsity)) == 0
-        made = masks.make_masks(ours, sparsity)
-        assert removed(made) == round(sparsity / 100 * 288)
-        assert differing(made, brute_masks(brute, sparsity)) == 0
+        result = masks.make_masks(ours, sparsity)
+        assert removed(result) == round(sparsity / 100 * 288)
+        assert differing(result, brute_masks(brute, sparsity)) == 0
 
 
 @pytest.mark.parametrize(
@@ -420,8 +420,8 @@ def test_global_negative_scores(criterion: str, theirs_percent: list[float], our
     start, trained = draw([(16, 8, 3, 3)] * 2, seed=0)
     theirs = Peer(start, criterion, "weight", "global").train_to(trained).prune(50.0)
     ours, brute = scored(criterion, trained, start)
-    made = masks.make_masks(ours, 50.0, context="global")
-    assert (percent(theirs), percent(made)) == (theirs_percent, ours_percent)
+    result = masks.make_masks(ours, 50.0, context="global")
+    assert (percent(theirs), percent(result)) == (theirs_percent, ours_percent)
     compare(theirs, ours, brute, 50.0, "weight", "global")
 
 
@@ -436,9 +436,9 @@ def test_global_random_is_not_random(seed: int) -> None:
     assert removed(theirs) != 50_049
     generator = torch.Generator().manual_seed(seed)
     scores = {name: CRITERIA["random"](Weights(w, w, w, generator)) for name, w in start.items()}
-    made = masks.make_masks(scores, 50.0, context="global")
-    assert abs(percent(made)[0] - 50) < 20  # four standard deviations
-    assert removed(made) == 50_050
+    result = masks.make_masks(scores, 50.0, context="global")
+    assert abs(percent(result)[0] - 50) < 20  # four standard deviations
+    assert removed(result) == 50_050
 
 
 @pytest.mark.parametrize(
@@ -452,14 +452,14 @@ def test_global_groups_of_different_sizes(sparsity: float, theirs_percent: float
         weights["0.weight"] *= 1.8
     theirs = Peer(start, "large_final", "filter", "global").train_to(trained).prune(sparsity)
     ours, brute = scored("large_final", trained, start)
-    made = masks.make_masks(ours, sparsity, "filter", "global")
+    result = masks.make_masks(ours, sparsity, "filter", "global")
     same_but_for_the_threshold(theirs, brute_masks(brute, sparsity, "filter", "global"), sparsity, "filter", "global")
-    total = sum(mask.numel() for mask in made.values())
+    total = sum(mask.numel() for mask in result.values())
     assert round(100 * removed(theirs) / total, 1) == theirs_percent
-    assert round(100 * removed(made) / total, 1) == ours_percent
+    assert round(100 * removed(result) / total, 1) == ours_percent
     reachable = [brute_masks(brute, 100 * count / 32, "filter", "global") for count in range(33)]
     nearest = min(reachable, key=lambda kept: abs(removed(kept) / total - sparsity / 100))
-    assert differing(made, nearest) == 0
+    assert differing(result, nearest) == 0
 
 
 def test_global_never_empties_a_layer() -> None:
@@ -467,14 +467,14 @@ def test_global_never_empties_a_layer() -> None:
     start, _ = draw([(4, 4, 3, 3), (4, 4, 3, 3)], seed=0)
     start["0.weight"] *= 1e-3
     theirs = Peer(start, "large_final", "weight", "global").prune(60.0)
-    # 288 · 0.6 = 172.8: 171 were to go, of which one stays
+    # 288 · 0.6 = 172.8: 171 should be pruned, of which one is kept
     assert {name: int(mask.sum()) for name, mask in theirs.items()} == {"0.weight": 1, "1.weight": 117}
     with pytest.raises(UserError, match=r"layer collapse, 0\.weight would lose all its 144 weights"):
         masks.make_masks(scored("large_final", start, start)[0], 60.0, context="global")
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-def test_a_whole_layer_never_goes(kind: str) -> None:
+def test_fasterai_never_removes_a_layer(kind: str) -> None:
     """Granularity `layer` does nothing in fasterai: the best group of each layer is kept, here the only one."""
     start, _ = draw([SHAPES[kind][0]] * 4, seed=0)
     ours, brute = scored("large_final", start, start)
@@ -495,21 +495,21 @@ def test_round_to(stay: int, theirs_stay: int, ours_stay: int) -> None:
     ours, brute = scored("large_final", trained, start)
     sparsity = 100 * (24 - stay) / 24
     theirs = Peer(start, "large_final", "filter", "local").train_to(trained).prune(sparsity, round_to=8)
-    made = masks.make_masks(ours, sparsity, "filter", round_to=8)
+    result = masks.make_masks(ours, sparsity, "filter", round_to=8)
     assert differing(theirs, brute_masks(brute, 100 * (24 - theirs_stay) / 24, "filter")) == 0
-    assert differing(made, brute_masks(brute, 100 * (24 - ours_stay) / 24, "filter")) == 0
+    assert differing(result, brute_masks(brute, 100 * (24 - ours_stay) / 24, "filter")) == 0
 
 
-def test_round_to_of_one_layer_leaks_into_the_next() -> None:
+def test_fasterais_round_to_leaks_between_layers() -> None:
     """Global 30 % of 8 large and 32 small filters: right are the 12 lowest, all of the second layer, which leaves 20
-    of its filters, a multiple of 4. In fasterai the first layer's smallest becomes everybody's threshold."""
+    of its filters, a multiple of 4. In fasterai the first layer's smallest becomes the threshold of all layers."""
     start, _ = draw([(8, 4, 3, 3), (32, 4, 3, 3)], seed=0)
     start["0.weight"] *= 10
     ours, brute = scored("large_final", start, start)
     theirs = Peer(start, "large_final", "filter", "global").prune(30.0, round_to=4)
-    made = masks.make_masks(ours, 30.0, "filter", "global", round_to=4)
-    assert differing(made, brute_masks(brute, 30.0, "filter", "global")) == 0
-    assert (removed(theirs, "filter"), removed(made, "filter")) == (28, 12)  # 70 %, and 30 %
+    result = masks.make_masks(ours, 30.0, "filter", "global", round_to=4)
+    assert differing(result, brute_masks(brute, 30.0, "filter", "global")) == 0
+    assert (removed(theirs, "filter"), removed(result, "filter")) == (28, 12)  # 70 %, and 30 %
 
 
 def test_round_to_fails_in_fasterai() -> None:
@@ -532,7 +532,7 @@ class Behind(nn.Sequential):
 
 
 @pytest.mark.parametrize("kind", [nn.Sequential, Behind])
-def test_filters_take_bias_and_batch_norm_with_them(kind: type[nn.Sequential]) -> None:
+def test_filters_are_pruned_with_bias_and_batch_norm(kind: type[nn.Sequential]) -> None:
     """Both zero a pruned filter's bias and the batch norm after it; which that is, fasterai guesses from the order
     of registration, and its zeros of batch norm are in no mask."""
     model = kind(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
@@ -543,9 +543,9 @@ def test_filters_take_bias_and_batch_norm_with_them(kind: type[nn.Sequential]) -
     assert int(kept.sum()) == 5
     assert all(torch.equal(tensor.bool(), kept) for tensor in (layer.bias, norm.weight, norm.bias))
     assert "_mask" not in dict(norm.named_buffers())
-    made = make_channel_masks(model, {"0.weight": layer._mask.bool().expand_as(layer.weight)})
-    assert [*made] == (["0.bias"] if kind is Behind else ["0.bias", "1.weight", "1.bias"])
-    assert all(torch.equal(mask, kept) for mask in made.values())
+    result = make_channel_masks(model, {"0.weight": layer._mask.bool().expand_as(layer.weight)})
+    assert [*result] == (["0.bias"] if kind is Behind else ["0.bias", "1.weight", "1.bias"])
+    assert all(torch.equal(mask, kept) for mask in result.values())
 
 
 def test_old_weights_outlive_the_sparsifier() -> None:
@@ -577,9 +577,9 @@ def test_iterative_overshoots_in_floating_point() -> None:
 
 
 def test_dense_sparse_dense_flickers() -> None:
-    """Down the second half, fasterai's masks go to dense at a stroke, for pruned scores tie at zero and all
+    """Down the second half, fasterai's masks become dense at once, for pruned scores tie at zero and all
     reach the threshold; if training then moves the weights, the next pruning is sparse again, and so on.
-    lthrun gives back just as many as the schedule says, the best first."""
+    lthrun restores exactly as many as the schedule says, the best first."""
     start, trained = draw([(16, 8, 3, 3)], seed=0)
     peer = Peer(start, "large_final", "weight", "local").train_to(trained)
     previous = peer.prune(50.0)
@@ -591,10 +591,10 @@ def test_dense_sparse_dense_flickers() -> None:
         theirs += percent(peer.prune(50 * fasterai_schedules.sched_dsd(0.0, 1.0, step / 20)))
         moved = {name: w + torch.randn(w.shape, generator=generator) * 0.01 for name, w in peer.held().items()}
         ours, brute = scored("large_final", peer.train_to(moved).held(), start)
-        made = masks.make_masks(ours, sparsity, previous=previous)
-        assert differing(made, brute_masks(brute, sparsity, alive=previous)) == 0
-        assert removed(made) == round(sparsity / 100 * 1152)
-        assert not (previous["0.weight"] & ~made["0.weight"]).any(), "taken while the sparsity falls"
-        previous = made
+        result = masks.make_masks(ours, sparsity, previous=previous)
+        assert differing(result, brute_masks(brute, sparsity, alive=previous)) == 0
+        assert removed(result) == round(sparsity / 100 * 1152)
+        assert not (previous["0.weight"] & ~result["0.weight"]).any(), "pruned while the sparsity falls"
+        previous = result
     assert wished == [48.8, 45.2, 39.7, 32.7, 25.0, 17.3, 10.3, 4.8, 1.2, 0.0]
     assert theirs == [0.0, 45.1, 0.0, 32.6, 0.0, 17.2, 0.0, 4.7, 0.0, 0.0]

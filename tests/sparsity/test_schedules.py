@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lthrun.config.sections import Training
-from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams, prunings, sparsity_targets
+from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams, count_steps, sparsity_targets
 from lthrun.training.learning_rates import LEARNING_RATES, rate
 
-courses = st.builds(
+schedule_params = st.builds(
     ScheduleParams,
     start=st.floats(0, 40),
     end=st.floats(40, 99),
@@ -22,7 +22,7 @@ courses = st.builds(
 )
 
 
-def test_the_tutorials_levels():
+def test_default_targets_are_the_tutorials():
     assert sparsity_targets("iterative", ScheduleParams()) == pytest.approx([0, 16.6666667, 33.3333333, 50])
 
 
@@ -34,7 +34,7 @@ def test_iterative_is_target_times_k_over_steps(sparsity, steps):
     )
 
 
-def test_geometric_is_frankles_fifth_of_what_remains():
+def test_geometric_removes_frankles_fifth_of_the_remaining_weights():
     assert sparsity_targets("geometric", ScheduleParams(0, 100 * (1 - 0.8**4), 4)) == pytest.approx(
         [0, 20, 36, 48.8, 59.04]
     )
@@ -58,34 +58,34 @@ def test_smooth_schedules_at_known_points(name, progress, expected):
     assert SCHEDULES[name](progress, ScheduleParams(0, 80, 3)) == pytest.approx(expected)
 
 
-@given(st.sampled_from(sorted(SCHEDULES)), courses, st.floats(0, 1))
+@given(st.sampled_from(sorted(SCHEDULES)), schedule_params, st.floats(0, 1))
 def test_every_schedule_stays_between_its_ends(name, params, progress):
     values = params.sparsities if name == "custom" else (params.start, params.end)
     low, high = min(params.start, *values), max(params.start, *values)
     assert low - 1e-9 <= SCHEDULES[name](progress, params) <= high + 1e-9
 
 
-@given(st.sampled_from(sorted(set(SCHEDULES) - {"dsd", "custom"})), courses, st.floats(0, 1), st.floats(0, 1))
+@given(st.sampled_from(sorted(set(SCHEDULES) - {"dsd", "custom"})), schedule_params, st.floats(0, 1), st.floats(0, 1))
 def test_all_but_dense_sparse_dense_never_fall_and_end_at_the_target(name, params, one, other):
     first, second = (SCHEDULES[name](progress, params) for progress in sorted((one, other)))
     assert first <= second + 1e-9
     assert SCHEDULES[name](1.0, params) == pytest.approx(params.end)
 
 
-@given(courses)
-def test_dense_sparse_dense_falls_back_to_where_it_began(params):
+@given(schedule_params)
+def test_dense_sparse_dense_returns_to_its_start(params):
     assert SCHEDULES["dsd"](1.0, params) == pytest.approx(params.start, abs=1e-9)
 
 
-@given(st.sampled_from(sorted(SCHEDULES)), courses)
-def test_there_are_as_many_prunings_as_said(name, params):
-    made = sparsity_targets(name, params)
-    assert made[0] == 0 and len(made) == 1 + prunings(name, params)
+@given(st.sampled_from(sorted(SCHEDULES)), schedule_params)
+def test_there_is_one_target_per_pruning_step(name, params):
+    targets = sparsity_targets(name, params)
+    assert targets[0] == 0 and len(targets) == 1 + count_steps(name, params)
 
 
-@given(st.sampled_from([name for name, entry in SCHEDULES.items() if entry.stepped]), courses)
-def test_the_stepped_ones_change_at_whole_steps_only(name, params):
-    n = prunings(name, params)
+@given(st.sampled_from([name for name, entry in SCHEDULES.items() if entry.stepped]), schedule_params)
+def test_stepped_schedules_change_at_whole_steps_only(name, params):
+    n = count_steps(name, params)
     for k in range(n):
         values = {round(SCHEDULES[name]((k + part) / n, params), 6) for part in (0.3, 0.7, 1.0)}
         assert len(values) == 1
@@ -134,10 +134,10 @@ def test_warmup_rises_to_the_schedule_in_equal_steps():
 
 @given(st.sampled_from(sorted(LEARNING_RATES)), st.integers(0, 300))
 def test_after_the_span_the_rate_stays_where_it_ended(name, step):
-    found = rate(training(schedule=name), step, 100, 10)
-    assert 0 < found <= 0.1 + 1e-12
+    value = rate(training(schedule=name), step, 100, 10)
+    assert 0 < value <= 0.1 + 1e-12
     if step >= 100:
-        assert found == rate(training(schedule=name), 100, 100, 10)
+        assert value == rate(training(schedule=name), 100, 100, 10)
 
 
 def test_constant_is_constant():

@@ -1,4 +1,4 @@
-"""Masks that are learned: what they keep, what the gradient does, and that no weight ever moves."""
+"""Learned masks: what they keep, how gradients reach the scores, and that weights never change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lthrun.models import build_model
 from lthrun.rng import make_generator
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import make_masks
-from lthrun.sparsity.supermasks import Bernoulli, EdgePopup, Straight
+from lthrun.sparsity.supermasks import Bernoulli, EdgePopup, StraightThrough
 from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import LAYOUT
 
@@ -29,45 +29,45 @@ def test_edge_popup_keeps_the_largest_scores_by_magnitude(out, inputs, seed, lev
     """Also where few `levels` make many ties, of which the first by index are pruned."""
     weight = torch.ones(out, inputs, 2, 2)
     kept = max(1, weight.numel() // 3)
-    made = EdgePopup(weight, kept, torch.Generator().manual_seed(seed))
-    made.scores.data = (made.scores.data * levels).round() / levels
-    by_sort = make_masks({"w": made.scores.detach().abs()}, 100 * (1 - kept / weight.numel()))["w"]
-    assert torch.equal(made.mask(), by_sort)
-    mask, size = made.mask(), made.scores.detach().abs()
+    popup = EdgePopup(weight, kept, torch.Generator().manual_seed(seed))
+    popup.scores.data = (popup.scores.data * levels).round() / levels
+    by_sort = make_masks({"w": popup.scores.detach().abs()}, 100 * (1 - kept / weight.numel()))["w"]
+    assert torch.equal(popup.mask(), by_sort)
+    mask, size = popup.mask(), popup.scores.detach().abs()
     assert int(mask.sum()) == kept
     assert kept == weight.numel() or size[~mask].max() <= size[mask].min()
-    assert torch.equal(made(weight) != 0, mask)
+    assert torch.equal(popup(weight) != 0, mask)
 
 
-def test_the_gradient_passes_straight_through_the_mask_and_through_the_magnitude():
+def test_gradients_pass_through_the_mask_and_the_magnitude():
     """d/ds of sum(w · m(|s|)) is w · sign(s), pruned or not."""
     weight = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    made = EdgePopup(weight, 2, torch.Generator().manual_seed(0))
-    made.scores.data = torch.tensor([[0.1, -0.2, 0.3, -0.4]])
-    made(weight).sum().backward()
-    assert made.scores.grad.tolist() == [[1.0, -2.0, 3.0, -4.0]]
+    popup = EdgePopup(weight, 2, torch.Generator().manual_seed(0))
+    popup.scores.data = torch.tensor([[0.1, -0.2, 0.3, -0.4]])
+    popup(weight).sum().backward()
+    assert popup.scores.grad.tolist() == [[1.0, -2.0, 3.0, -4.0]]
     scores = torch.tensor([1.0, 2.0], requires_grad=True)
-    Straight.apply(scores, torch.tensor([0.0, 1.0])).sum().backward()
+    StraightThrough.apply(scores, torch.tensor([0.0, 1.0])).sum().backward()
     assert scores.grad.tolist() == [1.0, 1.0]
 
 
-def test_bernoulli_draws_in_every_pass_and_its_mask_is_the_likelier_half():
+def test_bernoulli_draws_in_every_pass_and_its_mask_keeps_the_likelier_half():
     weight = torch.ones(1, 4000)
-    made = Bernoulli(weight, 0, torch.Generator())
-    made.scores.data = torch.cat([torch.full((1, 2000), math.log(3)), torch.full((1, 2000), -math.log(3))], 1)
+    popup = Bernoulli(weight, torch.Generator())
+    popup.scores.data = torch.cat([torch.full((1, 2000), math.log(3)), torch.full((1, 2000), -math.log(3))], 1)
     torch.manual_seed(0)
-    drawn = made(weight)
-    assert not torch.equal(drawn, made(weight))
+    drawn = popup(weight)
+    assert not torch.equal(drawn, popup(weight))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     assert drawn[:, :2000].mean().item() == pytest.approx(0.75, abs=0.05)
     assert drawn[:, 2000:].mean().item() == pytest.approx(0.25, abs=0.05)
-    assert made.mask()[:, :2000].all() and not made.mask()[:, 2000:].any()
-    sampled = supermasks.sample({"w": made.scores.detach()}, torch.Generator().manual_seed(1))["w"]
+    assert popup.mask()[:, :2000].all() and not popup.mask()[:, 2000:].any()
+    sampled = supermasks.sample({"w": popup.scores.detach()}, torch.Generator().manual_seed(1))["w"]
     assert sampled.float()[:, :2000].mean().item() == pytest.approx(0.75, abs=0.05)
 
 
 @pytest.mark.parametrize(("kind", "share"), [("signed_constant", 0.5), ("kaiming_normal", 0.3)])
-def test_weights_have_the_deviation_of_the_paper(kind, share):
+def test_weights_have_the_papers_standard_deviation(kind, share):
     model = nn.Sequential(nn.Conv2d(16, 64, 3, bias=False))
     supermasks.draw_supermask_weights(model, ["0.weight"], kind, share, torch.Generator().manual_seed(0))
     sigma = math.sqrt(2 / (16 * 9) / share)
@@ -178,7 +178,7 @@ def test_what_was_judged_is_not_judged_again(small: Callable, tmp_path: Path):
 @pytestmark_runs
 def test_a_random_masks_judgement_is_that_of_a_plain_network(small: Callable, tmp_path: Path):
     """The dense control again by plain PyTorch: batch norm's statistics as cumulative averages of centre crops."""
-    from lthrun.experiments.context import prepare
+    from lthrun.levels.context import prepare
     from lthrun.levels.builder import LevelBuilder
     from lthrun.storage.level_store import LevelStore
 

@@ -1,4 +1,4 @@
-"""Tickets in somebody else's code."""
+"""Tickets in a user's own code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5):
         yield step
 
 
-def test_apply_puts_masked_weights_and_buffers_into_a_model(ticket: Ticket):
+def test_apply_copies_masked_weights_and_buffers_into_a_model(ticket: Ticket):
     model = tiny(2)
     ticket.apply(model)
     for name, value in model.state_dict().items():
@@ -55,7 +55,7 @@ def test_apply_masks_even_where_the_state_does_not(ticket: Ticket):
 def test_hold_keeps_pruned_weights_at_zero_in_a_users_loop(ticket: Ticket, make):
     model = tiny(2)
     optimizer = make(model.parameters())
-    for _ in train(model, optimizer):  # momentum gathered before the ticket
+    for _ in train(model, optimizer):  # momentum accumulated before the ticket
         pass
     ticket.apply(model)
     ticket.hold(model, optimizer)
@@ -66,7 +66,7 @@ def test_hold_keeps_pruned_weights_at_zero_in_a_users_loop(ticket: Ticket, make)
     assert not torch.equal(before, model[0].weight), "the kept weights train"
 
 
-def test_without_hold_they_would_revive(ticket: Ticket):
+def test_without_hold_pruned_weights_train(ticket: Ticket):
     model = tiny(2)
     ticket.apply(model)
     for _ in train(model, torch.optim.AdamW(model.parameters(), lr=0.1)):
@@ -84,7 +84,7 @@ def test_hold_ends_on_remove(ticket: Ticket):
     assert model[0].weight[~ticket.masks["0.weight"]].any()
 
 
-def test_a_mismatch_names_tensors_and_shapes_and_changes_nothing(ticket: Ticket):
+def test_a_mismatch_names_tensors_and_shapes_and_leaves_the_model_unchanged(ticket: Ticket):
     model = tiny(3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(lthrun.UserError) as error:
@@ -106,12 +106,12 @@ def test_an_optimizer_of_another_model_is_refused(ticket: Ticket):
         ticket.hold(tiny(2), torch.optim.SGD(tiny(2).parameters(), 0.1))
 
 
-def test_sparsity_is_that_of_the_masks(ticket: Ticket):
+def test_sparsity_is_computed_from_the_masks(ticket: Ticket):
     pruned = sum(int((~mask).sum()) for mask in ticket.masks.values())
     assert ticket.sparsity == pytest.approx(100 * pruned / (108 + 288))
 
 
-def test_file_and_back(ticket: Ticket, tmp_path: Path):
+def test_a_file_round_trip_keeps_everything(ticket: Ticket, tmp_path: Path):
     path = tmp_path / "ticket.safetensors"
     write_tensors(path, ticket.to_tensors(), ticket.metadata)
     loaded = lthrun.load_ticket(path)
@@ -120,7 +120,7 @@ def test_file_and_back(ticket: Ticket, tmp_path: Path):
     assert all(torch.equal(loaded.state[n], s) for n, s in ticket.state.items())
 
 
-def test_what_is_no_ticket_is_refused(ticket: Ticket, tmp_path: Path):
+def test_other_files_are_refused(ticket: Ticket, tmp_path: Path):
     path = tmp_path / "t.safetensors"
     with pytest.raises(lthrun.UserError, match="t.safetensors: no such file"):
         lthrun.load_ticket(path)

@@ -15,7 +15,7 @@ import torch
 import lthrun as package
 from lthrun.bench.setup import prepare_bench
 from lthrun.experiments import run
-from lthrun.experiments.context import find_precision, prepare
+from lthrun.levels.context import find_precision, prepare
 from lthrun.experiments.tasks import RunOptions, Task, Worker
 from lthrun.levels.plan import Conditions, dense
 from lthrun.training import backend_flags as module

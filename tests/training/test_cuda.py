@@ -15,7 +15,7 @@ from lthrun import models
 from lthrun.config.sections import LayerSelection, Training
 from lthrun.data.batches import Batches
 from lthrun.experiments import run
-from lthrun.experiments.context import prepare
+from lthrun.levels.context import prepare
 from lthrun.models import build_model
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.layer_selection import select_prunable
