@@ -33,11 +33,11 @@ def with_data(action: Callable[[], T], dataset: str, screen: Screen) -> T:
     try:
         return action()
     except MissingData:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise
-        from lthrun.data import DOWNLOADS
+        from lthrun.data import DATASETS
 
-        download = DOWNLOADS[dataset]
+        download = DATASETS[dataset].download
+        if download is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
         with screen.paused():
             question = f"{download.title} is not on this machine. Download it now ({download.size})?"
             if not typer.confirm(question, err=True):
@@ -222,8 +222,9 @@ def data_command(
     quiet: bool,
 ) -> None:
     from lthrun.config.loading import load_config
-    from lthrun.data import DATASETS, DOWNLOADS
-    from lthrun.data.store import describe, open_store
+    from lthrun.data import DATASETS
+    from lthrun.data.store import open_store
+    from lthrun.events import Decoding
     from lthrun.report.screen import Screen, make_console
     from lthrun.report.tables import data_tables
 
@@ -231,21 +232,22 @@ def data_command(
     settings = load_config(source, None, sets, {key: value for key, value in options.items() if value is not None}).data
     with Screen(make_console(stderr=as_json), quiet) as screen:
         screen("busy", doing=f"finding the images ({settings.dataset})")
+        dataset = DATASETS[settings.dataset]
         try:
-            images = DATASETS[settings.dataset](settings)
+            images = dataset(settings)
         except MissingData:
-            if not download:
+            if not (download and dataset.download):
                 raise
             with screen.paused():
-                DOWNLOADS[settings.dataset].fetch()
-            images = DATASETS[settings.dataset](settings)
+                dataset.download.fetch()
+            images = dataset(settings)
         store = open_store(
             images,
             settings.image_size,
             settings.skip_unreadable or not download,  # `info` is there to list what cannot be read
-            lambda done, of: screen("decoding", done=done, of=of),
+            lambda event: screen("decoding", done=event.done, of=event.total) if isinstance(event, Decoding) else None,
         )
-    found = describe(store, settings.validation, settings.split_seed)
+    found = store.describe(settings.validation, settings.split_seed)
     if as_json:
         print_json(found)
     elif not quiet:

@@ -19,6 +19,7 @@ from lthrun.config.sections import LayerSelection
 from lthrun.data import DATASETS
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
+from lthrun.events import Decoding
 from lthrun.experiments.arms import pieces
 from lthrun.levels.plan import PLANS, Conditions, Level
 from lthrun.sparsity import schedules
@@ -86,8 +87,11 @@ def prepare(config: Config, emit: Emit) -> RunContext:
         images,
         config.data.image_size,
         config.data.skip_unreadable,
-        lambda done, of: emit("decoding", done=done, of=of),
-        lambda: emit("waiting", store=str(images.folder)),
+        lambda event: (
+            emit("decoding", done=event.done, of=event.total)
+            if isinstance(event, Decoding)
+            else emit("waiting", store=str(images.folder))
+        ),
     )
     train, valid = store.split(config.data.validation, config.data.split_seed)
     check_split(config, store, train, valid)
