@@ -33,7 +33,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as --data-dir wants it, with 60 drawn images."""
     root = tmp_path_factory.mktemp("pets")
     (root / "images").mkdir()
-    synthetic.draw(root / "images", COUNT)
+    synthetic.draw_images(root / "images", COUNT)
     return root
 
 

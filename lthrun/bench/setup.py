@@ -13,7 +13,7 @@ from torch import nn
 
 from lthrun import models
 from lthrun.config import Config
-from lthrun.data import DATASETS
+from lthrun.data import DATASETS, Images
 from lthrun.data.batches import Batches
 from lthrun.levels.context import Emit, RunContext, prepare
 from lthrun.levels.environment import environment
@@ -44,7 +44,8 @@ class Arena:
 
     def folder(self) -> Path:
         """Where the image files lie: the store's names are relative to it."""
-        return DATASETS[self.context.config.data.dataset](self.context.config.data).folder
+        images: Images = DATASETS[self.context.config.data.dataset](self.context.config.data)
+        return images.folder
 
     def facts(self) -> dict[str, Any]:
         """What the figures depend on."""

@@ -26,11 +26,11 @@ def offer_download(action: Callable[[], T], dataset: str, screen: Screen) -> T:
     try:
         return action()
     except MissingData:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise
         from lthrun.data import DATASETS
 
         download = DATASETS[dataset].download
+        if download is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
         with screen.paused():
             question = f"{download.title} is not on this machine. Download it now ({download.size})?"
             if not typer.confirm(question, err=True):
@@ -70,7 +70,7 @@ def open_images(
 ) -> None:
     """Open the store of a data set, made if it is missing, and describe it."""
     from lthrun.data import DATASETS
-    from lthrun.data.store import describe, open_store
+    from lthrun.data.store import open_store
     from lthrun.events import Busy
     from lthrun.experiments import load_config
     from lthrun.report.data_tables import print_data
@@ -82,7 +82,7 @@ def open_images(
     with Screen(make_console(stderr=as_json), quiet) as screen:
         screen(Busy(f"finding the images ({settings.dataset})"))
         try:
-            images = DATASETS[settings.dataset](settings)
+            images = dataset(settings)
         except MissingData:
             if not is_download:
                 raise
@@ -91,7 +91,7 @@ def open_images(
             images = DATASETS[settings.dataset](settings)
         # `info` is there to list what cannot be read
         store = open_store(images, settings.image_size, settings.skip_unreadable or not is_download, screen)
-    description = describe(store, settings.validation, settings.split_seed)
+    description = store.describe(settings.validation, settings.split_seed)
     if as_json:
         print_json(description)
     elif not quiet:

@@ -26,14 +26,14 @@ class Data(Section):
     validation: float = Field(20.0, gt=0, lt=100)
     """Share of the images held out for validation, in percent; cifar10 holds out its own 10,000."""
     split_seed: int = Field(42, ge=0, le=LARGEST_SEED)
-    """Draws the validation images; apart from `seed`, so that replicates share one split."""
+    """Draws the validation images; separate from `seed`, so that replicates share one split."""
     skip_unreadable: bool = False
-    """Leave out images that cannot be read, rather than stop."""
+    """Leave out images that cannot be read, instead of stopping."""
 
 
 class Model(Section):
     name: named_in("models") = "resnet18"  # type: ignore[valid-type]
-    """The architecture, randomly initialised."""
+    """The architecture, randomly initialized."""
 
 
 class Training(Section):

@@ -1,35 +1,9 @@
-"""Data sets by name. A new one is one function that says which images there are, and one line here."""
+"""The images of an experiment: which there are, decoded once into a store, split, and batched on the device.
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+Importing this package fills the table of data sets, and imports no torch.
+"""
 
 from lthrun.data import cifar, folder, pets, synthetic
+from lthrun.data.datasets import DATASETS, DatasetEntry, Download, Images
 
-if TYPE_CHECKING:
-    from lthrun.config.sections import Data
-    from lthrun.data.images import Images
-
-DATASETS: dict[str, Callable[[Data], Images]] = {
-    "pets": pets.images,
-    "cifar10": cifar.images,
-    "folder": folder.images,
-    "synthetic": synthetic.images,
-}
-
-
-@dataclass(frozen=True)
-class Download:
-    """What can be fetched, how large it is, and the function that fetches it into the cache."""
-
-    title: str
-    size: str
-    fetch: Callable[[], None]
-
-
-DOWNLOADS = {
-    "pets": Download("Oxford-IIIT Pet", "800 MB", pets.download),
-    "cifar10": Download("CIFAR-10", "170 MB", cifar.download),
-}
+__all__ = ["DATASETS", "DatasetEntry", "Download", "Images", "cifar", "folder", "pets", "synthetic"]

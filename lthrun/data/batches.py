@@ -1,7 +1,7 @@
 """Device-resident batches: gathered, cropped and scaled on the device, straight from the store.
 
-An epoch decodes nothing, starts no worker and touches no image from Python: a batch is one gather of
-pixels by computed positions.
+An epoch decodes nothing, starts no worker and handles no image in Python: a batch is one gather of pixels at computed
+positions.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Batches:
         self._draw = lru_cache(maxsize=2)(self._draw_epoch)
 
     def training_batch(self, step: int, order: int = 0) -> tuple[Tensor, Tensor]:
-        """The batch of a training step, counted from initialisation: a function of seed, step and order alone.
+        """The batch of a training step, counted from initialization: a function of seed, step and order alone.
 
-        Another `order` is another draw of the order of the images; the stream of the augmentation stays.
+        Another `order` is another draw of the order of the images; the augmentation stream stays.
         """
         epoch, within = divmod(step, self.epoch_steps)
         images, places = self._draw(epoch, order)
@@ -60,9 +60,9 @@ class Batches:
         return self._gather(images[chosen], places[chosen])
 
     def center_crops(self, split: str, batch_size: int, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of `train` or `valid` once, cropped in the centre, in batches of nearly equal size.
+        """The images of `train` or `valid` once, center-cropped, in batches of nearly equal size.
 
-        All of them, or `most` at even distances: the images lie by class, so that each class keeps its share.
+        All of them, or `most` at even intervals: images are stored by class, so that each class keeps its share.
         """
         images = self._train if split == "train" else self._valid
         if most is not None and most < len(images):
@@ -71,21 +71,22 @@ class Batches:
             yield self._gather(part, torch.full((len(part),), 0.5, device=self.device))
 
     def validation_batches(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The validation images in centre crops; without gradients a batch can be four times as large."""
+        """The validation images in center crops; without gradients a batch can be four times as large."""
         return self.center_crops("valid", 4 * self.batch_size, most)
 
     def _draw_epoch(self, epoch: int, order: int = 0) -> tuple[Tensor, Tensor]:
-        """Order and crop places (0 to 1 along the longer side) of an epoch."""
-        place = (epoch, order) if order else (epoch,)
-        drawn = torch.randperm(self.n_train, generator=make_generator(self.seed, "order", *place))
+        """Order and crop positions (0 to 1 along the longer side) of an epoch."""
+        position = (epoch, order) if order else (epoch,)
+        permutation = torch.randperm(self.n_train, generator=make_generator(self.seed, "order", *position))
         places = torch.rand(self.n_train, generator=make_generator(self.seed, "augmentation", epoch))
-        return self._train[self._sent(drawn)], self._sent(places)
+        return self._train[self._to_device(permutation)], self._to_device(places)
 
-    def _sent(self, drawn: Tensor) -> Tensor:
-        """On the device, without waiting for it."""
+    def _to_device(self, drawn: Tensor) -> Tensor:
+        """The tensor on the device, without waiting for the copy."""
         return drawn.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else drawn
 
     def _gather(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops of the images [batch] at `places` (0 to 1) along their longer sides, with their labels."""
         room = self._room[images]
         # Room is zero along the shorter side. A place just below 1 may round up to it, hence the minimum.
         corner = (places.unsqueeze(1) * (room + 1)).long().minimum(room)

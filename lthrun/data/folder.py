@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.data.images import Images, given
+from lthrun.data.datasets import DATASETS, Images, expand_dir
 from lthrun.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,60 +15,61 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def images(settings: Data) -> Images:
-    """Your own images: data.dir/<class>/<image>, at any depth.
+@DATASETS.register("Your own images: data.dir/<class>/<image>, at any depth.", "folder")
+def list_folder(settings: Data) -> Images:
+    """The images under `settings.dir`.
 
     Raises:
-        UserError: no folder was given, it cannot be read, has fewer than two classes, or a class has no images.
+        UserError: no folder is named, it cannot be read, has fewer than two classes, or a class has no images.
     """
     if settings.dir is None:
         raise UserError(
             "data.dir: found null; data.dataset: folder needs the folder that holds a folder of images for each "
             "class: name it with --data-dir DIR"
         )
-    return in_folder("folder", given(settings.dir))
+    return label_by_folder("folder", expand_dir(settings.dir))
 
 
-def in_folder(name: str, root: Path) -> Images:
+def label_by_folder(name: str, root: Path) -> Images:
     """The images below the folders in `root`, whose sorted names are the classes.
 
-    Hidden files and folders and files of another suffix are passed over. A link to a folder is followed for a
-    class, not further down, so that links in a circle come to an end.
+    Hidden files and folders and files with other suffixes are skipped. A link to a folder is followed for a class but
+    not further down, so that circular links end.
     """
     try:
         if not root.is_dir():
-            there = "is a file" if root.is_file() else "No such file or directory"
-            raise UserError(f"data.dir: {root} cannot be read: {there}; must be a folder of class folders")
+            reason = "is a file" if root.is_file() else "No such file or directory"
+            raise UserError(f"data.dir: {root} cannot be read: {reason}; must be a folder of class folders")
         root = root.resolve()
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        found = [below(folder) for folder in folders]
+        paths_by_class = [list_images(folder) for folder in folders]
     except OSError as error:
         raise UserError(f"data.dir: {error.filename or root} cannot be read: {error.strerror}") from None
     classes = tuple(folder.name for folder in folders)
     if len(classes) < 2:
-        there = f"one folder only, {classes[0]}," if classes else "no folders"
+        folders_here = f"one folder only, {classes[0]}," if classes else "no folders"
         raise UserError(
-            f"data.dir: found {there} in {root}; must hold two or more folders of images, each named as its class"
+            f"data.dir: found {folders_here} in {root}; must hold two or more folders of images, each named as its "
+            "class"
         )
-    empty = [folder.name for folder, paths in zip(folders, found, strict=True) if not paths]
+    empty = [name for name, paths in zip(classes, paths_by_class, strict=True) if not paths]
     if empty:
         raise UserError(
             f"data.dir: found no images (files ending in {', '.join(SUFFIXES)}) in {len(empty)} of the "
             f"{len(classes)} folders of {root}: {', '.join(empty[:5])}{' …' if len(empty) > 5 else ''}"
         )
-    labels = [label for label, paths in enumerate(found) for _ in paths]
-    return Images(name, root, [path for paths in found for path in paths], labels, classes)
+    labels = [label for label, paths in enumerate(paths_by_class) for _ in paths]
+    return Images(name, root, [path for paths in paths_by_class for path in paths], labels, classes)
 
 
-def below(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """The images in `folder` and its folders, sorted."""
 
-    def stop(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise error
 
     paths = []
-    for place, inner, files in os.walk(folder, onerror=stop):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        shown = [name for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES)]
-        paths += [Path(place, name) for name in shown]
+    for place, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(place, n) for n in files if not n.startswith(".") and n.lower().endswith(SUFFIXES)]
     return sorted(paths)

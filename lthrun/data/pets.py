@@ -1,7 +1,7 @@
-"""Oxford-IIIT Pet (Parkhi et al. 2012): find it or download it, and label it by species or breed.
+"""Oxford-IIIT Pet (Parkhi et al. 2012): find or download it, and label it by species or breed.
 
-All 7,390 images of `images/` are used, not the 7,349 of the annotation lists, as fastai does. The file
-names are the breed and a number; those of cat breeds start with an upper-case letter.
+All 7,390 images of `images/` are used, not the 7,349 of the annotation lists, as fastai does. A file name is the
+breed and a number; those of cat breeds start with an upper-case letter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthrun.data.images import Images, fetching, given, is_folder
+from lthrun.data.datasets import DATASETS, Download, Images, expand_dir, is_folder, safe_download
 from lthrun.errors import MissingData, UserError
 from lthrun.storage.files import cache_dir
 from lthrun.storage.locks import lock
@@ -21,14 +21,35 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def images(settings: Data) -> Images:
-    """Oxford-IIIT Pet: 7,390 photographs, cats against dogs or 37 breeds (Parkhi et al. 2012).
-
-    They lie under `settings.dir`, or are lthrun's own copy.
+def download() -> None:
+    """Download the set into the cache with torchvision, which verifies checksums and shows progress.
 
     Raises:
-        MissingData: lthrun has no copy yet.
-        UserError: the folder given is missing, holds no images or images of but one class.
+        UserError: the download failed; the next call starts over.
+    """
+    from torchvision.datasets import OxfordIIITPet
+
+    with lock(home() / ".lock"):
+        if (home() / "complete").exists():
+            return
+        # Where both folders exist torchvision takes the set for complete, even if unpacking was interrupted.
+        shutil.rmtree(home() / "oxford-iiit-pet" / "annotations", ignore_errors=True)
+        with safe_download("Oxford-IIIT Pet"):
+            OxfordIIITPet(str(home()), download=True)
+        (home() / "complete").touch()
+
+
+@DATASETS.register(
+    "Oxford-IIIT Pet: 7,390 photographs, cats against dogs or 37 breeds (Parkhi et al. 2012).",
+    "pets",
+    download=Download("Oxford-IIIT Pet", "800 MB", download),
+)
+def list_pets(settings: Data) -> Images:
+    """The images under `settings.dir`, or those of the downloaded copy.
+
+    Raises:
+        MissingData: there is no downloaded copy yet.
+        UserError: the folder is missing, holds no images, or images of one class only.
     """
     if settings.dir is None:
         folder = home() / "oxford-iiit-pet" / "images"
@@ -37,35 +58,35 @@ def images(settings: Data) -> Images:
                 "data: Oxford-IIIT Pet is not on this machine; download it (800 MB) with `lthrun data prepare`, "
                 "name a copy with --data-dir DIR, or use the embedded set with --set data.dataset=synthetic"
             )
-        return in_folder("pets", folder, settings.labels)
-    root = given(settings.dir)
+        return label_by_name("pets", folder, settings.labels)
+    root = expand_dir(settings.dir)
     for folder in (root / "images", root / "oxford-iiit-pet" / "images"):
         if is_folder(folder):
-            return in_folder("pets", folder, settings.labels)
+            return label_by_name("pets", folder, settings.labels)
     raise UserError(
         f"--data-dir {settings.dir}: found neither {root / 'images'} nor {root / 'oxford-iiit-pet' / 'images'}; "
         "name the folder that holds images/"
     )
 
 
-def in_folder(name: str, folder: Path, by: str = "species") -> Images:
-    """The images in a folder of the Pets layout, sorted by name and labelled `by` species or breed.
+def label_by_name(name: str, folder: Path, by: str = "species") -> Images:
+    """The images in a folder of the Pets layout, sorted by name and labeled `by` species or breed.
 
-    Other files are passed over. Each labelling has a store of its own.
+    Other files are skipped. Each labeling has a store of its own.
     """
     try:
         folder = folder.resolve()
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
-    if not found:
+    if not paths:
         raise UserError(f"{folder}: holds no images (files ending in {', '.join(SUFFIXES)})")
-    kinds = [LABELS[by](path) for path in found]
+    kinds = [LABELS[by](path) for path in paths]
     classes = tuple(sorted(set(kinds)))
     if len(classes) < 2:
-        raise UserError(f"{folder}: all {len(found)} images are of one class, {classes[0]}; {NAMING[by]}")
+        raise UserError(f"{folder}: all {len(paths)} images are of one class, {classes[0]}; {NAMING[by]}")
     labels = [classes.index(kind) for kind in kinds]
-    return Images(name if by == "species" else f"{name}-{by}", folder, found, labels, classes)
+    return Images(name if by == "species" else f"{name}-{by}", folder, paths, labels, classes)
 
 
 def species(path: Path) -> str:
@@ -85,22 +106,5 @@ NAMING = {
 
 
 def home() -> Path:
+    """Where the downloaded copy lies."""
     return cache_dir() / "pets"
-
-
-def download() -> None:
-    """Download the set into the cache with torchvision, which checks its sums and shows its progress.
-
-    Raises:
-        UserError: the download failed; run again, it starts over.
-    """
-    from torchvision.datasets import OxfordIIITPet
-
-    with lock(home() / ".lock"):
-        if (home() / "complete").exists():
-            return
-        # Where both folders are there torchvision takes the set for whole, even if unpacking was cut short.
-        shutil.rmtree(home() / "oxford-iiit-pet" / "annotations", ignore_errors=True)
-        with fetching("Oxford-IIIT Pet"):
-            OxfordIIITPet(str(home()), download=True)
-        (home() / "complete").touch()

@@ -15,7 +15,7 @@ from lthrun.config.fields import count_steps
 from lthrun.data import DATASETS
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
-from lthrun.events import Busy, Decoding, Emit, ImagesFound, Waiting
+from lthrun.events import Busy, Emit, ImagesFound
 from lthrun.levels.keys import Conditions
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
         images,
         config.data.image_size,
         config.data.skip_unreadable,
-        lambda done, total: emit(Decoding(done, total)),
-        lambda: emit(Waiting(f"the store of {images.folder}")),
+        emit,
     )
     train, valid = store.split(config.data.validation, config.data.split_seed)
     check_split(config, store, train, valid)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 class Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut without parameters (option A): every `stride`-th pixel, and zeros for
-    the channels that are new."""
+    the added channels."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -18,11 +18,11 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.stride, self.new = stride, outputs - inputs
+        self.stride, self.added = stride, outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new))
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
         return F.relu(inner + shortcut)
 
 

@@ -132,10 +132,10 @@ CASES |= {f"option: {name}": (["ticket", *arguments], said) for name, (arguments
 # Data folders. Of the first, each adds one bad file to a folder of twelve images; it is named.
 UNREADABLE = {
     "bomb.jpg": "more than 80,000,000 pixels",
-    "zero.jpg": "no image that is read, which are JPEG",
-    "text.jpg": "no image that is read",
-    "script.jpg": "no image that is read",
-    "page.jpg": "no image that is read",
+    "zero.jpg": "not an image in a format that is read: JPEG",
+    "text.jpg": "not an image in a format",
+    "script.jpg": "not an image in a format",
+    "page.jpg": "not an image in a format",
     "cut.jpg": "OSError: ",
     "cut.png": "OSError: ",
     "pipe.jpg": "not a file",
@@ -144,10 +144,10 @@ UNREADABLE = {
     "circle.jpg": "Too many levels of symbolic links",
     "folder.jpg": "not a file",
     "sparse.jpg": "found 1,000,000,000,000 bytes; must be at most 500,000,000",
-    "two\nlines.jpg": "no image that is read",
-    "bell \x1b[2J.jpg": "no image that is read",
-    "caf\udce9.jpg": "no image that is read",
-    "größe 猫.jpg": "no image that is read",
+    "two\nlines.jpg": "not an image in a format",
+    "bell \x1b[2J.jpg": "not an image in a format",
+    "caf\udce9.jpg": "not an image in a format",
+    "größe 猫.jpg": "not an image in a format",
 }
 for number, (name, why) in enumerate(UNREADABLE.items()):
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
@@ -186,7 +186,7 @@ FOLDERS: dict[str, tuple[list[str], str]] = {
     "classes: empty": (folder("--data-dir", "@empty class"), "data.dir: found no images (files ending in"),
     "classes: no folders": (folder("--data-dir", "@twelve/images"), "data.dir: found no folders in"),
     "no CIFAR-10": (["baseline", "--set", "data.dataset=cifar10", "--data-dir", "@twelve"], "found no"),
-    "half of CIFAR-10": (["baseline", "--set", "data.dataset=cifar10", "--data-dir", "@cifar"], "is not a whole copy of CIFAR-10"),
+    "half of CIFAR-10": (["baseline", "--set", "data.dataset=cifar10", "--data-dir", "@cifar"], "is not a complete copy of CIFAR-10"),
     "drawn, with a folder": (["baseline", "--config", "smoke/baseline", "--data-dir", "@twelve"], "--data-dir goes with data.dataset: pets"),
 }  # fmt: skip
 CASES |= {f"data: {name}": case for name, case in FOLDERS.items()}

@@ -1,0 +1,54 @@
+"""The models that are offered: torchvision's, without pretrained weights, and the ResNet-20 for CIFAR."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lthrun.models.table import MODELS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def from_torchvision(name: str, classes: int) -> nn.Module:
+    """torchvision's model of that name, without pretrained weights."""
+    from torchvision.models import get_model
+
+    model: nn.Module = get_model(name, weights=None, num_classes=classes)
+    return model
+
+
+# A model is listed here once tests/models/test_models.py has trained it on a batch at 64 pixels.
+TORCHVISION = {
+    "resnet18": "ResNet-18 (He et al. 2016)",
+    "resnet34": "ResNet-34 (He et al. 2016)",
+    "resnet50": "ResNet-50 (He et al. 2016)",
+    "resnet101": "ResNet-101 (He et al. 2016)",
+    "wide_resnet50_2": "Wide ResNet-50-2 (Zagoruyko & Komodakis 2016)",
+    "resnext50_32x4d": "ResNeXt-50 32x4d (Xie et al. 2017)",
+    "vgg11_bn": "VGG-11 with batch norm (Simonyan & Zisserman 2015)",
+    "vgg13_bn": "VGG-13 with batch norm (Simonyan & Zisserman 2015)",
+    "vgg16_bn": "VGG-16 with batch norm (Simonyan & Zisserman 2015)",
+    "vgg19_bn": "VGG-19 with batch norm (Simonyan & Zisserman 2015)",
+    "densenet121": "DenseNet-121 (Huang et al. 2017)",
+    "densenet169": "DenseNet-169 (Huang et al. 2017)",
+    "mobilenet_v2": "MobileNetV2 (Sandler et al. 2018)",
+    "mobilenet_v3_small": "MobileNetV3 small (Howard et al. 2019)",
+    "mobilenet_v3_large": "MobileNetV3 large (Howard et al. 2019)",
+    "efficientnet_b0": "EfficientNet-B0 (Tan & Le 2019)",
+    "efficientnet_b1": "EfficientNet-B1 (Tan & Le 2019)",
+    "convnext_tiny": "ConvNeXt-T (Liu et al. 2022)",
+    "convnext_small": "ConvNeXt-S (Liu et al. 2022)",
+}
+DEEP = ("vgg", "densenet", "convnext")  # they halve the image five times
+for _name, _about in TORCHVISION.items():
+    _make = partial(from_torchvision, _name)
+    MODELS.add(_name, f"torchvision's {_about}", _make, smallest=32 if _name.startswith(DEEP) else 16)
+
+
+@MODELS.register("The ResNet-20 for CIFAR (He et al. 2016, section 4.2)")
+def resnet20(classes: int) -> nn.Module:
+    from lthrun.models.resnet20 import ResNet20
+
+    return ResNet20(classes)

@@ -1,0 +1,34 @@
+"""Small image files, and what a store holds of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lthrun.config.sections import Data
+from lthrun.data import folder, pets
+from lthrun.data.store import Store, open_store
+
+
+def save_noise(path: Path, width: int, height: int, seed: int | list[int] = 0, **options: object) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def open_pets(images: Path, size: int = 16, skip_unreadable: bool = False) -> Store:
+    """The store of a folder of the Pets layout."""
+    return open_store(pets.list_pets(Data(dir=str(images.parent))), size, skip_unreadable)
+
+
+def open_folder(root: Path, size: int = 16, skip_unreadable: bool = False) -> Store:
+    """The store of a folder of class folders."""
+    return open_store(folder.list_folder(Data(dataset="folder", dir=str(root))), size, skip_unreadable)
+
+
+def stored_pixels(store: Store, image: int) -> np.ndarray:
+    """The pixels of one image, [height, width, 3], read without lthrun."""
+    areas = [w * h for w, h in zip(store.widths, store.heights, strict=True)]
+    w, h = store.widths[image], store.heights[image]
+    return np.fromfile(store.pixels, np.uint8, w * h * 3, offset=3 * sum(areas[:image])).reshape(h, w, 3)
