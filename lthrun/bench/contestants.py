@@ -17,7 +17,8 @@ from lthrun.bench.plain import Plain
 from lthrun.bench.rounds import Absent, Contestant, skipped, timed
 from lthrun.bench.setup import Arena
 from lthrun.bench.subprocess_contestants import Maker, elsewhere
-from lthrun.experiments.context import RunContext
+from lthrun.events import CudaGraphFallback, Event
+from lthrun.experiments.context import Emit, RunContext
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.layer_selection import select_prunable
 from lthrun.training.engine import Engine
@@ -111,7 +112,7 @@ def our(arena: Arena, precision: str) -> Contestant:
     settings = arena.context.config.training
     model = arena.model()
     masks = half(model, arena.context)
-    engine = Engine(model, settings, device, precision, masks, uncaptured=partial(arena.emit, "uncaptured"))
+    engine = Engine(model, settings, device, precision, masks, emit=partial(emit_fallback, arena.emit))
     at = 0
 
     def steps(count: int) -> None:
@@ -130,6 +131,11 @@ def our(arena: Arena, precision: str) -> Contestant:
         return timed(device, lambda: engine.evaluate(batches.validation_batches(), classes))
 
     return Contestant("lthrun", precision, train, validate)
+
+
+def emit_fallback(emit: Emit, event: Event) -> None:
+    if isinstance(event, CudaGraphFallback):
+        emit("uncaptured", what=event.what, why=event.reason)
 
 
 def half(model: nn.Module, context: RunContext) -> masking.Tensors:

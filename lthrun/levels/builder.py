@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from lthrun import models
 from lthrun.config import Ticket
 from lthrun.data.batches import Batches
+from lthrun.events import CudaGraphFallback, Event
 from lthrun.experiments.context import Emit, RunContext
 from lthrun.levels.environment import environment, environment_differences
 from lthrun.levels.mask_maker import Pruner
@@ -190,10 +190,15 @@ class LevelBuilder:
             supermasks.make_learnable(model, self.names, level.learned, level.sparsity, draw)
             weights = state.copy_model_state(model) | weights
         state.load_model_state(model, weights)
-        uncaptured = partial(self.emit, "uncaptured")
-        engine = Engine(model, self.config.training, self.device, self.precision, masks, self.frozen(masks), uncaptured)
+        engine = Engine(
+            model, self.config.training, self.device, self.precision, masks, self.frozen(masks), self._emit_fallback
+        )
         state.load_optimizer_state(engine, moments)
         return engine
+
+    def _emit_fallback(self, event: Event) -> None:
+        if isinstance(event, CudaGraphFallback):
+            self.emit("uncaptured", what=event.what, why=event.reason)
 
     def _emit_steps(self, kind: str, **facts: Any) -> None:
         if kind == "step":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.levels.environment import environment
 from lthrun.levels.plan import Level
+from lthrun.records import EpochRecord, InterimEvaluation
 from lthrun.rng import derive_seed
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
@@ -21,8 +22,8 @@ from lthrun.storage.files import FORMAT
 from lthrun.storage.level_store import KEPT_EPOCHS
 from lthrun.training import state
 from lthrun.training.engine import Engine
-from lthrun.training.learning_rates import rate
-from lthrun.training.loop import Look, TrainingSpan, epochs
+from lthrun.training.learning_rates import learning_rate_at
+from lthrun.training.loop import EpochProgress, TrainingSpan, train_epochs
 
 if TYPE_CHECKING:
     from lthrun.experiments.context import Emit
@@ -39,25 +40,21 @@ class Trainer:
         self.records: list[dict[str, Any]] = []
         self.last: Tensors = {}
         self.engine: Engine
+        self.span: TrainingSpan
 
     def train(self) -> dict[str, Any]:
         """The level's record, which now lies among the finished levels."""
         builder, level, training = self.builder, self.level, self.config.training
         found = None if builder.fresh else self.levels.checkpoint(level.key, builder.damaged(level, "checkpoint"))
-        at, spent, looks = self._go_on(*found) if found else (self._begin(), 0.0, [])
-        span = TrainingSpan(level.first, level.end, level.order, training.evaluate_every, training.evaluate_images)
-        measure, rates = self._measure(), self._rate()
-        last_good = partial(self.levels.last_good, level.key)
+        start = self._resume(*found) if found else EpochProgress(self._begin())
+        self.span = TrainingSpan(level.first, level.end, level.order, training.evaluate_every, training.evaluate_images)
         result: dict[str, Any] = {}
-        for record in epochs(
-            self.engine, self.batches, span, at, rates, measure, self._before_step, self._on_step, last_good, spent,
-            looks,
-        ):  # fmt: skip
-            self.records.append(record.to_dict())
+        for record in train_epochs(self.engine, self.batches, self.span, self, start):
+            self.records.append(to_facts(record))
             if record.step < level.end:
-                self._save(record.step)
+                self._save(EpochProgress(record.step))
             else:
-                result = self._finish(measure())
+                result = self._finish(self.count_pruned())
             builder.tell(level, self.records[-1:], self.emit)
         return result
 
@@ -106,8 +103,8 @@ class Trainer:
         self.engine = builder.engine(masks, weights, moments, level)
         return level.first
 
-    def _go_on(self, tensors: Tensors, metadata: dict[str, str]) -> tuple[int, float, list[Look]]:
-        """Take up a checkpoint: the step to go on with, the seconds and validations of its epoch so far."""
+    def _resume(self, tensors: Tensors, metadata: dict[str, str]) -> EpochProgress:
+        """Load a checkpoint."""
         level = self.level
         masks, weights, moments, self.last = (
             state.select_prefix(part, tensors) for part in ("mask", "model", "optimizer", "last")
@@ -118,11 +115,12 @@ class Trainer:
         self.builder.tell(level, self.records, self.emit)
         self.engine = self.builder.engine(masks, weights, moments, level)
         if not within:
-            return at, 0.0, []
+            return EpochProgress(at)
         self.engine.loss.copy_(tensors["loss"])
-        return at, float(metadata["seconds"]), json.loads(metadata.get("looks", "[]"))
+        looks = [InterimEvaluation(**look) for look in json.loads(metadata.get("looks", "[]"))]
+        return EpochProgress(at, float(metadata["seconds"]), looks)
 
-    def _before_step(self, step: int) -> None:
+    def before_step(self, step: int) -> None:
         if step in self.prunings:
             before = masking.masked_sparsity(self.engine.masks)
             self.last = self.builder.pruner.prune(self.engine, step, self.prunings[step], self.last)
@@ -131,41 +129,46 @@ class Trainer:
             self.emit("pruned", level=self.level.index, sparsity=after, target=target, grown=after < before)
         torch.manual_seed(derive_seed(self.config.seed, "noise", step))
 
-    def _on_step(self, epoch: int, done: int, of: int, seconds: float, looks: Sequence[Look]) -> None:
-        step = self.level.first + epoch * self.batches.epoch_steps + done
+    def after_step(self, progress: EpochProgress) -> None:
+        epoch, first, end = self.span.find_epoch(progress.step - 1, self.batches.epoch_steps)
         every = self.builder.checkpoint_every
         # What is no longer a number is not saved: the checkpoints before it are worth more.
-        if every and step % every == 0 and done < of and self.engine.loss.isfinite():
-            self._save(step, seconds, looks)
+        if every and progress.step % every == 0 and progress.step < end and self.engine.loss.isfinite():
+            self._save(progress)
         images = self.batches.batch_size
+        done, of = progress.step - first, end - first
         self.emit("step", level=self.level.index, level_epoch=epoch, done=done, of=of, images=images)
 
-    def _rate(self) -> Callable[[int], float]:
-        """The learning rate at each step; fine-tuning stays at the schedule's last."""
+    def learning_rate(self, step: int) -> float:
+        """Fine-tuning stays at the schedule's last."""
         level, training = self.level, self.config.training
-        fixed = level.span - 1 if level.parent and level.retrain == "finetune" else None
-        return lambda step: rate(training, step if fixed is None else fixed, level.span, self.batches.epoch_steps)
+        if level.parent and level.retrain == "finetune":
+            step = level.span - 1
+        return learning_rate_at(training, step, level.span, self.batches.epoch_steps)
 
-    def _measure(self) -> Callable[[], dict[str, list[int]]]:
-        """Counts the pruned weights per tensor, on the weights."""
+    def count_pruned(self) -> dict[str, list[int]]:
+        """The pruned weights per tensor, counted on the weights."""
         engine = self.engine
         if self.level.learned:
-            return lambda: supermasks.counts(engine.model)
+            return supermasks.counts(engine.model)
         weights = {name: engine.model.get_parameter(name) for name in self.builder.names}
-        return lambda: masking.count_pruned(weights, engine.masks, engine.frozen)
+        return masking.count_pruned(weights, engine.masks, engine.frozen)
 
-    def _save(self, step: int, seconds: float = 0.0, looks: Sequence[Look] = ()) -> None:
+    def last_good_checkpoint(self) -> Path | None:
+        return self.levels.last_good(self.level.key)
+
+    def _save(self, progress: EpochProgress) -> None:
         """The checkpoint at a step and, at the end of an epoch of level 0, a possible rewind point.
 
-        Within an epoch its loss so far, the `seconds` it took and its `looks` belong to it.
+        Within an epoch its loss so far, its seconds and its interim evaluations belong to it.
         """
-        level, engine = self.level, self.engine
+        level, engine, step = self.level, self.engine, progress.step
         model = state.add_prefix("model", state.copy_model_state(engine.model))
         metadata = {
             "step": str(step),
             "epochs": json.dumps(self.records),
-            "seconds": repr(seconds),
-            "looks": json.dumps(list(looks)),
+            "seconds": repr(progress.seconds),
+            "looks": json.dumps([asdict(look) for look in progress.interim_evaluations]),
         }
         epoch, within = divmod(step - level.first, self.batches.epoch_steps)
         if level.is_dense and not within and epoch <= KEPT_EPOCHS:
@@ -201,3 +204,9 @@ class Trainer:
         }
         self.levels.finish(self.level.key, record)
         return record
+
+
+def to_facts(record: EpochRecord) -> dict[str, Any]:
+    facts = record.to_dict()
+    facts["looks"] = facts.pop("interim_evaluations")
+    return facts
