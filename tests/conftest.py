@@ -18,13 +18,13 @@ from lthrun import models
 from lthrun.cli import app as cli
 from lthrun.experiments import load_config
 from lthrun.data import synthetic
-from lthrun.training.memory_layout import layout
+from lthrun.training.memory_layout import choose_memory_format
 
 # Machines are shared: a slow one is no fault.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 COUNT = 60
-LAYOUT = layout(torch.device("cpu"), "float32")  # in which plain loops have to train to come to the same bits
+LAYOUT = choose_memory_format(torch.device("cpu"), "float32")  # plain loops must use it to get the same bits
 SMALL = {"data.image_size": 16, "training.batch_size": 8, "training.epochs": 2}
 
 

@@ -1,7 +1,7 @@
-"""A stand-in for CUDA graphs on the CPU: what a function launches is recorded, and replayed on the same tensors.
+"""A stand-in for CUDA graphs on the CPU: the operations of a function are recorded, and replayed on the same tensors.
 
-As with CUDA, recording runs nothing (what it changed is put back), inputs and results stay where they were recorded,
-numbers that Python passed are those of the recording, and reading from a tensor cannot be recorded.
+As with CUDA, a recording has no effect (what it changed is restored), inputs and results stay at their addresses,
+Python numbers are those of the recording, and reading a value from a tensor cannot be recorded.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lthrun.training import cuda_graphs as graphs
 READ = "aten::_local_scalar_dense"
 
 
-def tensors(of: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(of) if isinstance(leaf, Tensor)]
+def tensors_in(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-class Watch(TorchDispatchMode):
-    """Counts how often something is read from a tensor."""
+class CountReads(TorchDispatchMode):
+    """Counts how often a value is read from a tensor."""
 
     reads = 0
 
@@ -35,26 +35,26 @@ class Watch(TorchDispatchMode):
 
 
 class Recording(TorchDispatchMode):
-    """Writes down each operation, and what was in memory before that an operation used first."""
+    """Keeps each operation, and the content before of all memory that an operation used."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[Any, Any, Any, list[tuple[Tensor, bool]]]] = []
         self.before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
-        self.made: set[int] = set()
+        self.new: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.name() == READ:
             raise RuntimeError("operation not permitted when stream is capturing\nand more")
-        old = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors((args, kwargs))}
-        for place, memory in old.items():
-            if place not in self.made and place not in self.before:
-                self.before[place] = memory, memory.clone()
+        old = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors_in((args, kwargs))}
+        for address, memory in old.items():
+            if address not in self.new and address not in self.before:
+                self.before[address] = memory, memory.clone()
         result = func(*args, **(kwargs or {}))
-        # A view, or what was changed in place, is its input.
-        made = [(tensor, tensor.untyped_storage().data_ptr() not in old) for tensor in tensors(result)]
-        self.made |= {tensor.untyped_storage().data_ptr() for tensor, is_new in made if is_new}
-        self.calls.append((func, args, kwargs or {}, made))
+        # A view or a tensor that was changed in place shares the memory of an input.
+        results = [(tensor, tensor.untyped_storage().data_ptr() not in old) for tensor in tensors_in(result)]
+        self.new |= {tensor.untyped_storage().data_ptr() for tensor, is_new in results if is_new}
+        self.calls.append((func, args, kwargs or {}, results))
         return result
 
     def undo(self) -> None:
@@ -63,28 +63,28 @@ class Recording(TorchDispatchMode):
 
     def replay(self) -> None:
         with torch.no_grad():
-            for func, args, kwargs, made in self.calls:
-                again = tensors(func(*args, **kwargs))
-                for (tensor, is_new), value in zip(made, again, strict=True):
+            for func, args, kwargs, results in self.calls:
+                values = tensors_in(func(*args, **kwargs))
+                for (tensor, is_new), value in zip(results, values, strict=True):
                     if is_new:
                         tensor.copy_(value)
 
 
 @dataclass
 class Tape:
-    """A `graphs.Recorder`. `failing` makes recording fail; `log` has what was asked of it."""
+    """A `graphs.GraphRecorder`. `failing` makes recording fail with that message; `log` has the calls."""
 
     failing: str | None = None
     log: list[str] = field(default_factory=list)
 
     def warm_up(self, function: Callable[[], None]) -> str | None:
         self.log.append("warm up")
-        drawn = torch.get_rng_state()
-        with Watch() as watch:
+        random_state = torch.get_rng_state()
+        with CountReads() as count:
             function()
-        if watch.reads:
+        if count.reads:
             return graphs.WAITS
-        return None if torch.equal(drawn, torch.get_rng_state()) else graphs.DRAWS
+        return None if torch.equal(random_state, torch.get_rng_state()) else graphs.DRAWS
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         self.log.append("record")
@@ -100,7 +100,7 @@ class Tape:
 
         return replay
 
-    def counted(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         return {what: self.log.count(what) for what in ("warm up", "record", "replay")}
 
 

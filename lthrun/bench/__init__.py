@@ -1,4 +1,4 @@
-"""The benchmark: how near an epoch is to what the machine can do, and what others need for the same."""
+"""The benchmark: how close an epoch is to what the machine can do, and what other implementations need for the same."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any
 
 import torch
 
-from lthrun.bench.contestants import CONTESTANTS
-from lthrun.bench.rounds import compete
+from lthrun.bench.implementations import IMPLEMENTATIONS
+from lthrun.bench.rounds import run_rounds
 from lthrun.bench.setup import prepare_bench
-from lthrun.bench.summary import summarise
-from lthrun.config import Config
+from lthrun.bench.summary import summarize
+from lthrun.config.base import ExperimentConfig
 from lthrun.errors import UserError
-from lthrun.levels.context import Emit
+from lthrun.events import Busy, Emit
 
 
-def bench(config: Config, rounds: int, steps: int | None, peers: Path | None, emit: Emit) -> dict[str, Any]:
-    """All contestants in one run, taking turns; every timing, and what follows from them."""
-    with ExitStack() as closing:
-        arena = prepare_bench(config, closing, emit, steps, peers)
+def bench(config: ExperimentConfig, rounds: int, steps: int | None, peers: Path | None, emit: Emit) -> dict[str, Any]:
+    """Time all implementations in interleaved rounds; every timing, and the figures that follow from them."""
+    with ExitStack() as stack:
+        setup = prepare_bench(config, stack, emit, steps, peers)
         try:
-            contestants = [contestant for maker in CONTESTANTS.values() for contestant in maker(arena)]
-            compete(contestants, rounds, arena.steps, emit)
+            implementations = [implementation for make in IMPLEMENTATIONS.values() for implementation in make(setup)]
+            run_rounds(implementations, rounds, setup.steps, emit)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"device: {arena.device} is out of memory; lower training.batch_size or data.image_size"
+                f"device: {setup.device} is out of memory; lower training.batch_size or data.image_size"
             ) from error
-        facts = arena.facts() | {"rounds": rounds, "precision": arena.context.conditions.precision}
-    return facts | summarise(contestants, facts)
+        facts = setup.facts() | {"rounds": rounds, "precision": setup.context.conditions.precision}
+    return facts | summarize(implementations, facts)
 
 
-def profile(config: Config, steps: int | None, emit: Emit) -> dict[str, Any]:
+def profile(config: ExperimentConfig, steps: int | None, emit: Emit) -> dict[str, Any]:
     """Where the time of a training step goes, in the precision that the config has on this device."""
-    from lthrun.bench import step_profile as parts
+    from lthrun.bench.step_profile import profile_step
 
-    with ExitStack() as closing:
-        arena = prepare_bench(config, closing, emit, steps)
-        emit("busy", doing=f"timing {arena.steps} steps, part by part")
-        return arena.facts() | parts.profile(arena)
+    with ExitStack() as stack:
+        setup = prepare_bench(config, stack, emit, steps)
+        emit(Busy(f"timing {setup.steps} steps, part by part"))
+        return setup.facts() | profile_step(setup)

@@ -1,7 +1,7 @@
-"""fasterai's lottery-ticket tutorial, turn by turn; run by an interpreter that has fastai and fasterai.
+"""fasterai's lottery-ticket tutorial, timed on request; run by an interpreter that has fastai and fasterai.
 
-The first line on stdin holds the settings; each further one asks for training steps (or, if null, for a validation)
-with a number of workers (null: fastai's own). Each is answered by one line.
+The first line on stdin holds the settings. Each further line asks for a number of training steps (null: a validation)
+with a number of workers (null: fastai's default). Each is answered by one line on stdout.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from fasterai.core.schedule import Schedule, sched_oneshot  # type: ignore[impor
 from fasterai.sparse.sparsify_callback import SparsifyCallback  # type: ignore[import-not-found]
 
 
-class Held(SparsifyCallback):  # type: ignore[misc]
-    """The tutorial's callback, which prunes once, in the turn that does not count, and then holds its mask."""
+class PruneOnce(SparsifyCallback):  # type: ignore[misc]
+    """The tutorial's callback, which prunes in the first warm-up round and keeps that mask."""
 
     def before_fit(self) -> None:
         if not hasattr(self, "sparsifier"):
@@ -31,33 +31,33 @@ class Held(SparsifyCallback):  # type: ignore[misc]
 
 
 class Clock(fastai.Callback):  # type: ignore[misc]
-    """Times training and validation; a fit ends without validating, which has a turn of its own."""
+    """Times training and validation; a fit does not validate, as validation is timed by itself."""
 
     order = 1000
     seconds = 0.0
 
-    def begin(self) -> None:
-        self.began = time.perf_counter()
+    def start(self) -> None:
+        self.started = time.perf_counter()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         if fastai.torch.cuda.is_available():
             fastai.torch.cuda.synchronize()
-        self.seconds = time.perf_counter() - self.began
+        self.seconds = time.perf_counter() - self.started
 
     def before_train(self) -> None:
-        self.begin()
+        self.start()
 
     def after_train(self) -> None:
-        self.end()
+        self.stop()
 
     def before_validate(self) -> None:
-        if not self.validates:
+        if not self.is_validating:
             raise fastai.CancelValidException
-        self.begin()
+        self.start()
 
     def after_validate(self) -> None:
-        if self.validates:
-            self.end()
+        if self.is_validating:
+            self.stop()
 
 
 def is_cat(name: str) -> bool:
@@ -65,7 +65,7 @@ def is_cat(name: str) -> bool:
 
 
 class Tutorial:
-    """A learner with so many workers."""
+    """A learner with a number of workers."""
 
     def __init__(self, settings: dict[str, Any], workers: int | None):
         folder = Path(settings["folder"])
@@ -85,7 +85,7 @@ class Tutorial:
         self.learn.unfreeze()
         self.learn.remove_cb(fastai.ProgressCallback)
         self.learn.logger = fastai.noop
-        self.held = Held(
+        self.prune_once = PruneOnce(
             settings["sparsity"] / 100,
             granularity="weight",
             context="local",
@@ -93,18 +93,18 @@ class Tutorial:
             schedule=Schedule(sched_oneshot),
             lth=True,
         )
-        self.rate = settings["rate"]
+        self.learning_rate = settings["rate"]
         self.clock = Clock()
         self.learn.add_cb(self.clock)
 
-    def turn(self, steps: int | None) -> float:
+    def measure_seconds(self, steps: int | None) -> float:
         """Seconds of so many training steps, or of a validation."""
-        self.clock.validates = steps is None
+        self.clock.is_validating = steps is None
         if steps is None:
             self.learn.validate()
         else:
             self.learn.dls.train.n = steps * self.learn.dls.train.bs
-            self.learn.fit(1, self.rate, cbs=self.held)
+            self.learn.fit(1, self.learning_rate, cbs=self.prune_once)
         return float(self.clock.seconds)
 
 
@@ -115,13 +115,13 @@ def main() -> None:
     print(json.dumps({"ready": True}), file=answers, flush=True)
     tutorials: dict[int | None, Tutorial] = {}
     for line in sys.stdin:
-        question = json.loads(line)
+        request = json.loads(line)
         try:
-            workers = question["workers"]
+            workers = request["workers"]
             if workers not in tutorials:
                 tutorials[workers] = Tutorial(settings, workers)
-            answer: dict[str, Any] = {"seconds": tutorials[workers].turn(question["steps"])}
-        except Exception as error:  # whatever it is, the others go on
+            answer: dict[str, Any] = {"seconds": tutorials[workers].measure_seconds(request["steps"])}
+        except Exception as error:  # reported, so that the other implementations continue
             answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:200]}
         print(json.dumps(answer), file=answers, flush=True)
 

@@ -1,4 +1,4 @@
-"""Contestants that take turns."""
+"""Timing in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -8,66 +8,73 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lthrun.levels.context import Emit
+from lthrun.events import Busy, Emit
 
 WARM_UPS, WARM_UP_STEPS = 2, 3
 
 
-class Absent(Exception):
-    """A contestant cannot take part; the message says why."""
+class Unavailable(Exception):
+    """An implementation cannot be timed; the message says why."""
 
 
 @dataclass
-class Contestant:
-    """Whoever trains. Both functions give seconds: of so many training steps, and of validating all images once."""
+class Implementation:
+    """A way to train the model.
+
+    Attributes:
+        train: seconds of so many training steps.
+        validate: seconds of one validation of all validation images.
+        unavailable: why it cannot be timed; None if it can.
+        train_seconds, validate_seconds: the timing of each round.
+    """
 
     name: str
     precision: str
     train: Callable[[int], float]
     validate: Callable[[], float]
-    skipped: str | None = None
-    trained: list[float] = field(default_factory=list)
-    validated: list[float] = field(default_factory=list)
+    unavailable: str | None = None
+    train_seconds: list[float] = field(default_factory=list)
+    validate_seconds: list[float] = field(default_factory=list)
 
 
-def skipped(name: str, why: str) -> Contestant:
-    """The row of a contestant that is not there."""
-    return Contestant(name, "float32", lambda steps: 0.0, lambda: 0.0, why)
+def unavailable(name: str, reason: str) -> Implementation:
+    """The row of an implementation that cannot be timed here."""
+    return Implementation(name, "float32", lambda steps: 0.0, lambda: 0.0, reason)
 
 
-def compete(contestants: Sequence[Contestant], rounds: int, steps: int, emit: Emit) -> None:
-    """Round-robin: in each round everybody has one turn of `steps` training steps and one validation.
+def run_rounds(implementations: Sequence[Implementation], rounds: int, steps: int, emit: Emit) -> None:
+    """In each round, time `steps` training steps and one validation of each implementation.
 
-    A machine's speed drifts; taking turns, the drift meets everybody. Short rounds beforehand do not count: in the
-    first memory is found, kernels are chosen and workers start; in the second the pages that the workers were
-    forked with are copied, which takes as long as several steps.
+    The speed of a machine drifts: interleaving spreads the drift evenly. Short warm-up rounds do not count: in the
+    first, memory is allocated, kernels are chosen and workers start; in the second, the memory pages that the workers
+    were forked with are copied, which takes as long as several steps.
     """
     for number in range(1 - WARM_UPS, rounds + 1):
-        for contestant in contestants:
-            if contestant.skipped:
+        for implementation in implementations:
+            if implementation.unavailable:
                 continue
             what = f"round {number} of {rounds}" if number > 0 else "warming up"
-            emit("busy", doing=f"{what}: {contestant.name}, {contestant.precision}")
+            emit(Busy(f"{what}: {implementation.name}, {implementation.precision}"))
             try:
-                trained = contestant.train(steps if number > 0 else WARM_UP_STEPS)
-                validated = contestant.validate()
-            except Absent as error:
-                contestant.skipped = str(error)
+                train_seconds = implementation.train(steps if number > 0 else WARM_UP_STEPS)
+                validate_seconds = implementation.validate()
+            except Unavailable as error:
+                implementation.unavailable = str(error)
                 continue
             if number > 0:
-                contestant.trained.append(trained)
-                contestant.validated.append(validated)
+                implementation.train_seconds.append(train_seconds)
+                implementation.validate_seconds.append(validate_seconds)
 
 
-def timed(device: torch.device, action: Callable[[], object]) -> float:
-    """Seconds until the device has done it."""
-    wait(device)
-    began = time.perf_counter()
+def measure_seconds(device: torch.device, action: Callable[[], object]) -> float:
+    """Seconds until the device has finished the action."""
+    synchronize(device)
+    started = time.perf_counter()
     action()
-    wait(device)
-    return time.perf_counter() - began
+    synchronize(device)
+    return time.perf_counter() - started
 
 
-def wait(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""What the contestants share: images on a device, and how long a turn is."""
+"""What the implementations share: the images on the device, and the number of steps in a round."""
 
 from __future__ import annotations
 
@@ -12,38 +12,45 @@ import torch
 from torch import nn
 
 from lthrun import models
-from lthrun.config import Config
-from lthrun.data import DATASETS, Images
+from lthrun.config.base import ExperimentConfig
+from lthrun.data import DATASETS
 from lthrun.data.batches import Batches
-from lthrun.levels.context import Emit, RunContext, prepare
-from lthrun.levels.environment import environment
+from lthrun.events import Emit
+from lthrun.levels.context import RunContext, prepare
+from lthrun.levels.environment import describe_environment
 from lthrun.training.backend_flags import backend_flags
 
 CPU_STEPS = 12
 
 
 @dataclass(frozen=True)
-class Arena:
-    """A config's images on its device, and the steps of a turn. What contestants open is closed by `closing`."""
+class BenchmarkSetup:
+    """A config's images on its device.
+
+    Attributes:
+        steps: training steps of a round.
+        peers: the interpreter that has fastai and fasterai.
+        stack: closes what implementations open.
+    """
 
     context: RunContext
     batches: Batches
     steps: int
     peers: Path | None
-    closing: ExitStack
+    stack: ExitStack
     emit: Emit
 
     @property
     def device(self) -> torch.device:
         return self.context.device
 
-    def model(self) -> nn.Module:
+    def make_model(self) -> nn.Module:
         return models.build_model(
             self.context.config.model.name, len(self.context.store.classes), self.context.config.seed
         )
 
-    def folder(self) -> Path:
-        """Where the image files lie: the store's names are relative to it."""
+    def find_image_folder(self) -> Path:
+        """The folder of the image files; the store's names are relative to it."""
         images: Images = DATASETS[self.context.config.data.dataset](self.context.config.data)
         return images.folder
 
@@ -51,8 +58,8 @@ class Arena:
         """What the figures depend on."""
         config = self.context.config
         return {
-            "environment": environment(self.device),
-            "processor": processor(self.device),
+            "environment": describe_environment(self.device),
+            "processor": find_processor(self.device),
             "device": str(self.device),
             "cudnn_float32": torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
             "model": config.model.name,
@@ -67,8 +74,8 @@ class Arena:
         }
 
 
-def processor(device: torch.device) -> str:
-    """What the device is sold as, and of a CPU the widest instructions that PyTorch uses there."""
+def find_processor(device: torch.device) -> str:
+    """The product name of the device; for a CPU also the widest instructions that PyTorch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -77,15 +84,18 @@ def processor(device: torch.device) -> str:
 
 
 def prepare_bench(
-    config: Config, closing: ExitStack, emit: Emit, steps: int | None = None, peers: Path | None = None
-) -> Arena:
-    """The images brought to the device, with the switches of a run until `closing`. A turn is a whole epoch on CUDA and
-    a few steps on the CPU, unless said."""
+    config: ExperimentConfig, stack: ExitStack, emit: Emit, steps: int | None = None, peers: Path | None = None
+) -> BenchmarkSetup:
+    """Load the images onto the device, and set the flags of a run until `stack` is closed.
+
+    A round is a whole epoch on CUDA and a few steps on the CPU, unless `steps` says otherwise; never more than an
+    epoch.
+    """
     context = prepare(config, emit)
-    closing.enter_context(backend_flags(context.device, config.deterministic))
+    stack.enter_context(backend_flags(context.device, config.deterministic))
     batches = Batches(
         context.store, context.train, context.valid, config.training.batch_size, config.seed, context.device
     )
     if steps is None:
         steps = batches.epoch_steps if context.device.type == "cuda" else CPU_STEPS
-    return Arena(context, batches, min(steps, batches.epoch_steps), peers, closing, emit)
+    return BenchmarkSetup(context, batches, min(steps, batches.epoch_steps), peers, stack, emit)

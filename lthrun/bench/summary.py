@@ -1,4 +1,4 @@
-"""What follows from the timings: epochs, medians, spread, and ratios."""
+"""The figures of a benchmark: epochs, medians, ranges and ratios."""
 
 from __future__ import annotations
 
@@ -6,39 +6,49 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lthrun.bench.rounds import Contestant
+from lthrun.bench.rounds import Implementation
 
 
-def summarise(contestants: Sequence[Contestant], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """One object per contestant, the floor of each precision, and the fastest precision.
+def summarize(implementations: Sequence[Implementation], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """One object per implementation, the floor of each precision, and the fastest precision.
 
-    `facts` gives the steps of a turn and of an epoch, the batch size, and the precision that lthrun takes by itself.
+    The floor is the fastest that PyTorch's own ways to run the model reach. `facts` has the steps of a round and of an
+    epoch, the batch size, and the precision that lthrun uses by default.
     """
-    rows = [row(contestant, facts) for contestant in contestants]
-    there = [r for r in rows if r["skipped"] is None]
+    rows = [summarize_one(implementation, facts) for implementation in implementations]
+    timed = [row for row in rows if row["skipped"] is None]
     floors: dict[str, dict[str, float]] = {}
-    for r in there:
-        if r["name"].startswith("floor"):
-            own = floors.setdefault(r["precision"], {})
+    for row in timed:
+        if row["name"].startswith("floor"):
+            floor = floors.setdefault(row["precision"], {})
             for part in ("train", "validation"):
-                own[part] = min(own.get(part, r[part]["median"]), r[part]["median"])
-    ours = {r["precision"]: r["epoch"] for r in there if r["name"] == "lthrun"}
-    for r in there:
-        r["x_floor"] = {part: r[part]["median"] / s for part, s in floors[r["precision"]].items()}
-        r["x_lthrun"] = r["epoch"] / ours[facts["precision"]]
-    return {"contestants": rows, "floors": floors, "epochs": ours, "fastest_precision": min(ours, key=ours.__getitem__)}
+                floor[part] = min(floor.get(part, row[part]["median"]), row[part]["median"])
+    epochs = {row["precision"]: row["epoch"] for row in timed if row["name"] == "lthrun"}
+    for row in timed:
+        row["x_floor"] = {part: row[part]["median"] / seconds for part, seconds in floors[row["precision"]].items()}
+        row["x_lthrun"] = row["epoch"] / epochs[facts["precision"]]
+    return {
+        "contestants": rows,
+        "floors": floors,
+        "epochs": epochs,
+        "fastest_precision": min(epochs, key=epochs.__getitem__),
+    }
 
 
-def row(contestant: Contestant, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Timings as they were taken, and scaled to an epoch."""
-    said = {"name": contestant.name, "precision": contestant.precision, "skipped": contestant.skipped}
-    if contestant.skipped:
-        return said
+def summarize_one(implementation: Implementation, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Timings of each round, and scaled to an epoch."""
+    row = {
+        "name": implementation.name,
+        "precision": implementation.precision,
+        "skipped": implementation.unavailable,
+    }
+    if implementation.unavailable:
+        return row
     scale = facts["epoch_steps"] / facts["steps"]
-    train = spread([seconds * scale for seconds in contestant.trained])
-    validation = spread(contestant.validated)
-    return said | {
-        "turns": {"train": contestant.trained, "validation": contestant.validated},
+    train = median_and_range([seconds * scale for seconds in implementation.train_seconds])
+    validation = median_and_range(implementation.validate_seconds)
+    return row | {
+        "turns": {"train": implementation.train_seconds, "validation": implementation.validate_seconds},
         "train": train,
         "validation": validation,
         "epoch": train["median"] + validation["median"],
@@ -46,5 +56,5 @@ def row(contestant: Contestant, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def spread(seconds: Sequence[float]) -> dict[str, float]:
+def median_and_range(seconds: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(seconds), "lowest": min(seconds), "highest": max(seconds)}

@@ -81,14 +81,15 @@ def open_images(
     settings = load_config(source, None, sets, options).data
     with Screen(make_console(stderr=as_json), quiet) as screen:
         screen(Busy(f"finding the images ({settings.dataset})"))
+        dataset = DATASETS[settings.dataset]
         try:
             images = dataset(settings)
         except MissingData:
-            if not is_download:
+            if not (is_download and dataset.download):
                 raise
             with screen.paused():
-                DATASETS[settings.dataset].download.fetch()
-            images = DATASETS[settings.dataset](settings)
+                dataset.download.fetch()
+            images = dataset(settings)
         # `info` is there to list what cannot be read
         store = open_store(images, settings.image_size, settings.skip_unreadable or not is_download, screen)
     description = store.describe(settings.validation, settings.split_seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lthrun.config.pruning import SparsitySettings
 from lthrun.data.batches import Batches
-from lthrun.events import CudaGraphFallback, Damaged, Emit, EpochFinished, StateSaved
+from lthrun.events import Damaged, Emit, EpochFinished, StateSaved
 from lthrun.levels.context import RunContext
 from lthrun.levels.mask_maker import MaskMaker
 from lthrun.levels.plan import Level
@@ -80,7 +80,7 @@ class LevelBuilder:
             weights = state.copy_model_state(model) | weights
         state.load_model_state(model, weights)
         frozen = self.states.frozen(masks)
-        engine = Engine(model, self.config.training, self.device, self.precision, masks, frozen, self._report_fallback)
+        engine = Engine(model, self.config.training, self.device, self.precision, masks, frozen, self.emit)
         state.load_optimizer_state(engine, moments)
         return engine
 
@@ -93,6 +93,3 @@ class LevelBuilder:
 
     def report_damage(self, level: Level, what: str) -> Callable[[Path], None]:
         return lambda aside: self.emit(Damaged(level.index, what, str(aside)))
-
-    def _report_fallback(self, what: str, why: str) -> None:
-        self.emit(CudaGraphFallback(what, why))

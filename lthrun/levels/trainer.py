@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,8 +22,8 @@ from lthrun.sparsity.masks import Tensors
 from lthrun.storage.level_store import KEPT_EPOCHS
 from lthrun.training import state
 from lthrun.training.engine import Engine
-from lthrun.training.learning_rates import rate
-from lthrun.training.loop import TrainingSpan, epochs
+from lthrun.training.learning_rates import learning_rate_at
+from lthrun.training.loop import EpochProgress, TrainingSpan, train_epochs
 
 
 class LevelTrainer:
@@ -37,24 +36,21 @@ class LevelTrainer:
         self.records: list[EpochRecord] = []
         self.before_pruning: Tensors = {}
         self.engine: Engine
+        self.span: TrainingSpan
 
     def train(self) -> LevelRecord:
         """The record of the level, which is now cached."""
         builder, level, training = self.builder, self.level, self.config.training
         damaged = builder.report_damage(level, "checkpoint")
         checkpoint = None if builder.fresh else self.levels.read_checkpoint(level.key, damaged)
-        at, spent, interim = self._resume(*checkpoint) if checkpoint else (self._start(), 0.0, [])
-        span = TrainingSpan(level.first, level.end, level.order, training.evaluate_every, training.evaluate_images)
-        measure = self._measure()
-        for record in epochs(
-            self.engine, self.batches, span, at, self._learning_rate(), measure, self._before_step, self._after_step,
-            partial(self.levels.last_good_checkpoint, level.key), spent, interim,
-        ):  # fmt: skip
+        start = self._resume(*checkpoint) if checkpoint else self._start()
+        self.span = TrainingSpan(level.first, level.end, level.order, training.evaluate_every, training.evaluate_images)
+        for record in train_epochs(self.engine, self.batches, self.span, self, start):
             self.records.append(record)
             if record.step < level.end:
-                self._save(record.step)
+                self._save(EpochProgress(record.step))
                 builder.emit_epochs(level, [record], self.emit)
-        finished = self._finish(measure())
+        finished = self._finish()
         builder.emit_epochs(level, self.records[-1:], self.emit)
         return finished
 
@@ -82,8 +78,8 @@ class LevelTrainer:
         self.levels.write(level.key, "end", state.add_prefix("mask", masks))
         return self._finish_record(layers)
 
-    def _start(self) -> int:
-        """Make the mask and the start state; the first step."""
+    def _start(self) -> EpochProgress:
+        """Make the mask and the start state."""
         builder, level = self.builder, self.level
         self.levels.discard(level.key)
         masks = builder.mask_maker.make_level_masks(level)
@@ -97,27 +93,33 @@ class LevelTrainer:
         if level.order:
             self.emit(Reordered(level.index, level.order))
         self.engine = builder.make_engine(masks, weights, moments, level)
-        return level.first
+        return EpochProgress(level.first)
 
-    def _resume(self, tensors: Tensors, metadata: dict[str, str]) -> tuple[int, float, list[InterimEvaluation]]:
-        """Load a checkpoint: its step, and the seconds and interim evaluations of its epoch so far."""
+    def _resume(self, tensors: Tensors, metadata: dict[str, str]) -> EpochProgress:
+        """Load a checkpoint."""
         level = self.level
         masks, weights, moments, self.before_pruning = (
             state.select_prefix(part, tensors) for part in ("mask", "model", "optimizer", "before_pruning")
         )
-        at = int(metadata["step"])
+        step = int(metadata["step"])
         self.records = [EpochRecord.from_dict(facts) for facts in json.loads(metadata["epochs"])]
-        within = (at - level.first) % self.batches.epoch_steps
+        within = (step - level.first) % self.batches.epoch_steps
         self.emit(Resumed(level.index, len(self.records), within))
         self.builder.emit_epochs(level, self.records, self.emit)
         self.engine = self.builder.make_engine(masks, weights, moments, level)
         if not within:
-            return at, 0.0, []
+            return EpochProgress(step)
         self.engine.loss.copy_(tensors["loss"])
         interim = [InterimEvaluation(**facts) for facts in json.loads(metadata["interim_evaluations"])]
-        return at, float(metadata["seconds"]), interim
+        return EpochProgress(step, float(metadata["seconds"]), interim)
 
-    def _before_step(self, step: int) -> None:
+    def learning_rate(self, step: int) -> float:
+        """The learning rate at a step; fine-tuning stays at the schedule's last."""
+        level = self.level
+        at = level.span - 1 if level.parent and level.retrain == "finetune" else step
+        return learning_rate_at(self.config.training, at, level.span, self.batches.epoch_steps)
+
+    def before_step(self, step: int) -> None:
         if step in self.prunings:
             target = self.prunings[step]
             before = masking.masked_sparsity(self.engine.masks)
@@ -126,44 +128,37 @@ class LevelTrainer:
             self.emit(Pruned(self.level.index, after, target, after < before))
         torch.manual_seed(derive_seed(self.config.seed, "noise", step))
 
-    def _after_step(
-        self, epoch: int, done: int, total: int, seconds: float, interim: Sequence[InterimEvaluation]
-    ) -> None:
-        step = self.level.first + epoch * self.batches.epoch_steps + done
-        every = self.builder.checkpoint_every
+    def after_step(self, progress: EpochProgress) -> None:
+        level = self.level
+        epoch, first, end = self.span.find_epoch(progress.step - 1, self.batches.epoch_steps)
+        done, total, every = progress.step - first, end - first, self.builder.checkpoint_every
         # A state with NaN or inf is not saved: the checkpoints before it are worth more.
-        if every and step % every == 0 and done < total and self.engine.loss.isfinite():
-            self._save(step, seconds, interim)
-        self.emit(Step(self.level.index, epoch, done, total, self.batches.batch_size))
+        if every and progress.step % every == 0 and done < total and self.engine.loss.isfinite():
+            self._save(progress)
+        self.emit(Step(level.index, epoch, done, total, self.batches.batch_size))
 
-    def _learning_rate(self) -> Callable[[int], float]:
-        """The learning rate at each step; fine-tuning stays at the schedule's last."""
-        level, training = self.level, self.config.training
-        fixed = level.span - 1 if level.parent and level.retrain == "finetune" else None
-        return lambda step: rate(training, step if fixed is None else fixed, level.span, self.batches.epoch_steps)
-
-    def _measure(self) -> Callable[[], LayerCounts]:
-        """Counts the pruned weights of each tensor, on the weights."""
+    def count_pruned(self) -> LayerCounts:
+        """Per tensor, the weights that are pruned, counted on the weights, and all."""
         engine = self.engine
         if self.level.learned:
-            return lambda: supermasks.counts(engine.model)
+            return supermasks.counts(engine.model)
         weights = {name: engine.model.get_parameter(name) for name in self.builder.names}
-        return lambda: masking.count_pruned(weights, engine.masks, engine.frozen)
+        return masking.count_pruned(weights, engine.masks, engine.frozen)
 
-    def _save(self, step: int, seconds: float = 0.0, interim: Sequence[InterimEvaluation] = ()) -> None:
-        """Write the checkpoint at a step and, at the end of an epoch of level 0, a possible rewind point.
+    def last_good_checkpoint(self) -> Path | None:
+        return self.levels.last_good_checkpoint(self.level.key)
 
-        Within an epoch the loss so far, the `seconds` it took and its `interim` evaluations belong to it.
-        """
+    def _save(self, progress: EpochProgress) -> None:
+        """Write the checkpoint at a step and, at the end of an epoch of level 0, a possible rewind point."""
         level, engine = self.level, self.engine
         tensors = state.add_prefix("model", state.copy_model_state(engine.model))
         metadata = {
-            "step": str(step),
+            "step": str(progress.step),
             "epochs": json.dumps([record.to_dict() for record in self.records]),
-            "seconds": repr(seconds),
-            "interim_evaluations": json.dumps([vars(found) for found in interim]),
+            "seconds": repr(progress.seconds),
+            "interim_evaluations": json.dumps([vars(found) for found in progress.interim_evaluations]),
         }
-        epoch, within = divmod(step - level.first, self.batches.epoch_steps)
+        epoch, within = divmod(progress.step - level.first, self.batches.epoch_steps)
         if level.is_dense and not within and epoch <= KEPT_EPOCHS:
             self.levels.write(level.key, f"epoch-{epoch}", tensors)
         parts = {
@@ -175,7 +170,7 @@ class LevelTrainer:
             tensors |= state.add_prefix(part, values)
         self.levels.write_checkpoint(level.key, tensors | {"loss": engine.loss.cpu()}, metadata)
 
-    def _finish(self, layers: LayerCounts) -> LevelRecord:
+    def _finish(self) -> LevelRecord:
         """Write the files that a finished level keeps, and its record."""
         level, engine = self.level, self.engine
         weights, masks, scores = state.copy_model_state(engine.model), engine.masks, {}
@@ -187,7 +182,7 @@ class LevelTrainer:
         self.levels.write(level.key, "end", tensors)
         if level.keeps_optimizer:
             self.levels.write(level.key, "optimizer", state.copy_optimizer_state(engine))
-        return self._finish_record(layers)
+        return self._finish_record(self.count_pruned())
 
     def _finish_record(self, layers: LayerCounts) -> LevelRecord:
         environment = describe_environment(self.builder.device)

@@ -1,10 +1,10 @@
-"""PyTorch's global switches for CUDA: set for the time of a run, and put back.
+"""PyTorch's global flags for CUDA: set for the time of a run, restored afterwards.
 
-float32 is float32: no TF32, in which products have 10 bits of mantissa instead of 23, neither in matrix products nor
-in convolutions (where PyTorch would take it). cuDNN may try its algorithms and take the fastest; with `deterministic`
-it may not, and whatever has only kernels whose result depends on the order of threads is refused.
+float32 means float32: TF32, whose products have 10 bits of mantissa instead of 23, is off in matrix products and in
+convolutions (where it is PyTorch's default). cuDNN may time its algorithms and use the fastest; with `deterministic`
+it may not, and an operation whose kernels all depend on the order of threads is refused.
 
-On the CPU none of them is touched: runs are the same to the bit there.
+On the CPU no flag is touched: runs are equal to the bit there.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import torch
 
 from lthrun.errors import UserError
 
-# cuBLAS reads it once per process, so it stays set. One of two values that make it deterministic (NVIDIA's cuBLAS
+# cuBLAS reads it once per process, so it stays set. These two values make it deterministic (NVIDIA's cuBLAS
 # documentation, "Results reproducibility").
 WORKSPACE, WORKSPACES = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 
 
 @contextmanager
 def backend_flags(device: torch.device, deterministic: bool) -> Iterator[None]:
-    """The switches of a run on `device`.
+    """The flags of a run on `device`.
 
     Raises:
-        UserError: CUDA is in use already without what `deterministic` needs, or an operation is not deterministic.
+        UserError: CUDA was initialized without what `deterministic` needs, or an operation is not deterministic.
     """
     if device.type != "cuda":
         yield
@@ -37,7 +37,7 @@ def backend_flags(device: torch.device, deterministic: bool) -> Iterator[None]:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             raise UserError(
                 f"deterministic: found true; this process has used CUDA before without {WORKSPACE}={WORKSPACES[0]}: "
-                "set it before the first use, or run in a process of its own"
+                "set it before the first use, or run in another process"
             )
         os.environ[WORKSPACE] = WORKSPACES[0]
     backends: Any = torch.backends
@@ -48,13 +48,13 @@ def backend_flags(device: torch.device, deterministic: bool) -> Iterator[None]:
         (backends.cudnn.rnn, "fp32_precision", "ieee"),
         (backends.cuda.matmul, "fp32_precision", "ieee"),
     ]
-    if deterministic:  # memory that is written before it is read need not be filled first
+    if deterministic:  # no memory is read before it is written
         wanted.append((torch.utils.deterministic, "fill_uninitialized_memory", False))
-    before = [(place, name, getattr(place, name)) for place, name, _ in wanted]
+    before = [(module, name, getattr(module, name)) for module, name, _ in wanted]
     mode = torch.get_deterministic_debug_mode()
     try:
-        for place, name, value in wanted:
-            setattr(place, name, value)
+        for module, name, value in wanted:
+            setattr(module, name, value)
         if deterministic:
             torch.use_deterministic_algorithms(True)
         yield
@@ -63,11 +63,11 @@ def backend_flags(device: torch.device, deterministic: bool) -> Iterator[None]:
             raise
         operation = str(error).partition(" does not have")[0]
         raise UserError(
-            f"deterministic: found true; {operation} has no deterministic kernel on {device}: leave it false, or take "
+            f"deterministic: found true; {operation} has no deterministic kernel on {device}: set it to false, or use "
             "another model.name or device: cpu"
         ) from error
     finally:
         if deterministic:
             torch.set_deterministic_debug_mode(mode)
-        for place, name, value in before:
-            setattr(place, name, value)
+        for module, name, value in before:
+            setattr(module, name, value)

@@ -1,11 +1,11 @@
 """CUDA graphs: the kernels of a step are recorded once and launched as one, so the device does not wait for the host.
 
-A replay runs the same kernels on the same memory. So inputs are copied to where the recorded ones lie, and what changes
-from step to step (the learning rate) lies on the device. What decides in Python by what is on the device, or draws
-random numbers, is not recorded: it is called as it is, and why is said.
+A replay runs the same kernels on the same memory. So inputs are copied into the memory of the recorded ones, and what
+changes from step to step (the learning rate) lies on the device. Device-dependent control flow and random draws are
+not captured: such functions run eagerly, and the reason is reported.
 
-The rules are those of PyTorch's notes on CUDA semantics ("CUDA graphs"): warm up on the stream that is recorded, which
-is not the default one; keep inputs and parameters where they are; switch autocast's cache off.
+The rules are those of PyTorch's notes on CUDA semantics ("CUDA graphs"): warm up on the stream of the recording, which
+is not the default one; keep inputs and parameters in place; switch autocast's cache off.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lthrun.events import CudaGraphFallback, Emit
+
 WARM_UPS = 3  # as many as torch.cuda.make_graphed_callables has
-DRAWS = "the model draws random numbers in it (dropout and the like)"
-WAITS = "the model waits for the device in the middle of it"
+DRAWS = "the model draws random numbers (dropout and the like)"
+WAITS = "the model waits for the device"
 SYNCHRONIZES = "called a synchronizing CUDA operation"
 
 
-class Recorder(Protocol):
+class GraphRecorder(Protocol):
     """What a device has to offer for graphs."""
 
     def warm_up(self, function: Callable[[], None]) -> str | None:
-        """Call it where it will be recorded; what stands against recording it, or None."""
+        """Call the function as it will be recorded; the reason why it cannot be, or None."""
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         """What `function` launches, without launching it; calling the result launches it.
@@ -39,40 +41,40 @@ class Recorder(Protocol):
         """
 
 
-class Cuda:
+class CudaRecorder:
     """Records CUDA graphs."""
 
     def __init__(self, device: torch.device):
         self.device, self.stream = device, side_stream(device)
 
     def warm_up(self, function: Callable[[], None]) -> str | None:
-        drawn = torch.cuda.get_rng_state(self.device)
+        random_state = torch.cuda.get_rng_state(self.device)
         mode = torch.cuda.get_sync_debug_mode()
-        with self._aside(), warnings.catch_warnings(record=True) as heard:
+        with self._on_side_stream(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
                 function()
             finally:
                 torch.cuda.set_sync_debug_mode(mode)
-        waits = [w for w in heard if SYNCHRONIZES in str(w.message)]
-        for other in heard:
+        waits = [w for w in caught if SYNCHRONIZES in str(w.message)]
+        for other in caught:
             if other not in waits and "Synchronization debug mode" not in str(other.message):
                 warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
         if waits:
             return WAITS
-        # Who draws moves the generator on.
-        return None if torch.equal(drawn, torch.cuda.get_rng_state(self.device)) else DRAWS
+        # A draw advances the generator.
+        return None if torch.equal(random_state, torch.cuda.get_rng_state(self.device)) else DRAWS
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        with self._aside(), torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+        with self._on_side_stream(), torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             function()
         return graph.replay
 
     @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """On the stream that is recorded, after what was launched before and before what is launched after."""
+    def _on_side_stream(self) -> Iterator[None]:
+        """On the stream of the recording: after what was launched before, and before what is launched afterwards."""
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
         try:
@@ -88,22 +90,23 @@ def side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def recorder(device: torch.device) -> Recorder | None:
-    """What records graphs on that device; None where there are none."""
-    return Cuda(device) if device.type == "cuda" else None
+def make_recorder(device: torch.device) -> GraphRecorder | None:
+    """The recorder of a device; None for a device without graphs."""
+    return CudaRecorder(device) if device.type == "cuda" else None
 
 
-class Captured:
-    """Calls a function of tensors: as it is in the first `warm_ups` rounds, and once for each shape; then recorded.
+class GraphedFunction:
+    """A function of tensors that is called eagerly at first, then recorded and replayed.
 
-    Those calls are work like any other, so warming up changes nothing and costs nothing. What is a round is counted by
-    the caller, in `rounds`. The function returns nothing, works in place and must be the same in every call; there is
-    one graph for each shape of its inputs. Where recording fails, `uncaptured(what, why)` is told, once.
+    The function returns nothing, works in place and does the same in every call. It is called eagerly in the first
+    `warm_ups` rounds, and once for each new shape of its inputs; the caller counts the rounds, in `rounds`. Those calls
+    are work like any other, so that a warm-up costs no extra step. There is one graph for each shape of the inputs.
+    Where recording fails, all later calls are eager, and a `CudaGraphFallback` is emitted once.
     """
 
-    def __init__(self, recorder: Recorder | None, what: str, warm_ups: int, uncaptured: Callable[..., None]):
+    def __init__(self, recorder: GraphRecorder | None, what: str, warm_ups: int, emit: Emit):
         self.rounds, self.warm_ups = 0, warm_ups
-        self._recorder, self._what, self._uncaptured = recorder, what, uncaptured
+        self._recorder, self._what, self._emit = recorder, what, emit
         self._warm: set[tuple[torch.Size, ...]] = set()
         self._obstacle: str | None = None
         self._graphs: dict[tuple[torch.Size, ...], tuple[tuple[Tensor, ...], Callable[[], None]]] = {}
@@ -119,32 +122,32 @@ class Captured:
         if not self._recorder:
             function(*inputs)
             return
-        own, replay = self._graphs[shapes]
-        for place, tensor in zip(own, inputs, strict=True):
-            place.copy_(tensor)
+        recorded_inputs, replay = self._graphs[shapes]
+        for recorded, tensor in zip(recorded_inputs, inputs, strict=True):
+            recorded.copy_(tensor)
         replay()
 
-    def forget(self) -> None:
-        """Warm up and record anew: what the function works on lies elsewhere now."""
+    def reset(self) -> None:
+        """Warm up and record again: the function works on other tensors now."""
         self.rounds = 0
         self._warm.clear()
         self._graphs.clear()
 
     def _record(
         self,
-        recorder: Recorder,
+        recorder: GraphRecorder,
         function: Callable[..., None],
         inputs: tuple[Tensor, ...],
         shapes: tuple[torch.Size, ...],
     ) -> None:
-        own = tuple(tensor.clone() for tensor in inputs)
-        why = self._obstacle
-        if why is None:
+        recorded_inputs = tuple(tensor.clone() for tensor in inputs)
+        reason = self._obstacle
+        if reason is None:
             try:
-                self._graphs[shapes] = own, recorder.record(partial(function, *own))
+                self._graphs[shapes] = recorded_inputs, recorder.record(partial(function, *recorded_inputs))
                 return
             except RuntimeError as error:
-                why = f"recording it failed ({str(error).strip().partition(chr(10))[0]})"
+                reason = f"recording it failed ({str(error).strip().partition(chr(10))[0]})"
         self._recorder = None
         self._graphs.clear()
-        self._uncaptured(what=self._what, why=why)
+        self._emit(CudaGraphFallback(self._what, reason))

@@ -1,8 +1,8 @@
-"""Learning-rate schedules, as pure functions of the clock: a level rewound to step k sees the rate of step k.
+"""Learning-rate schedules, as pure functions of the training step: a level rewound to step k sees the rate of step k.
 
-A new one is one registered function. It gives the factor by which `training.learning_rate` is
-multiplied, at a progress from 0 to 1 of the schedule's span. No library's scheduler fits: they
-count calls, and a clock that goes back, stops and resumes wants a function.
+A new one is one registered function. It gives the factor that multiplies `training.learning_rate`, at a progress from
+0 to 1 of the schedule's span. No library's scheduler fits: they count calls, while training here rewinds, stops and
+resumes, so the rate must follow from the step alone.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ def one_cycle(progress: float, training: Training) -> float:
     return training.final + (1 - training.final) * (1 + math.cos(math.pi * (progress - 0.25) / 0.75)) / 2
 
 
-def rate(training: Training, step: int, span: int, epoch_steps: int) -> float:
+def learning_rate_at(training: Training, step: int, span: int, epoch_steps: int) -> float:
     """The learning rate of a training step.
 
     Args:
-        step: counted from initialisation.
-        span: steps that the schedule takes; after them it stays where it ended.
-        epoch_steps: steps of an epoch, the unit of `training.warmup`.
+        step: counted from initialization.
+        span: the steps that the schedule takes; after them the rate stays where the schedule ended.
+        epoch_steps: the steps of an epoch, the unit of `training.warmup`.
     """
-    warmup = training.warmup_steps(epoch_steps)
-    warm = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    warmup_steps = training.warmup_steps(epoch_steps)
+    warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     factor: float = LEARNING_RATES[training.schedule](min(1.0, step / span), training)
-    return training.learning_rate * warm * factor
+    return training.learning_rate * warmup * factor

@@ -1,15 +1,18 @@
-"""How pictures and filters lie in memory: chosen by device, precision and processor, never by a timing at start."""
+"""The memory format of images and filters: a function of device, precision and processor, never of a timing at start.
+
+So the same settings on the same machine always give the same numbers.
+"""
 
 from __future__ import annotations
 
 import torch
 
 
-def layout(device: torch.device, precision: str) -> torch.memory_format:
-    """Channels last, which convolutions want, but for float32 on processors with AMX.
+def choose_memory_format(device: torch.device, precision: str) -> torch.memory_format:
+    """Channels last, the faster format for convolutions, except for float32 on processors with AMX.
 
-    There oneDNN's float32 convolutions are faster on contiguous memory, which it lays out in blocks of its own
-    (docs/performance.md).
+    There oneDNN's float32 convolutions are faster on contiguous memory, which it reorders into blocked formats of its
+    own (docs/performance.md).
     """
     if device.type == "cpu" and precision == "float32":
         cpu: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()

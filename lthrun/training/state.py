@@ -1,12 +1,11 @@
-"""Everything needed to go on exactly, as flat dictionaries of CPU tensors that a file can hold.
+"""The state of a training, as flat dictionaries of CPU tensors that a file can hold.
 
-There is no random state among it: every draw is a function of the seed and the step (lthrun.rng).
+It has no random state: every draw is a function of the seed and the step (lthrun.rng).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,43 +16,36 @@ from lthrun.training.engine import Engine
 
 def copy_model_state(model: nn.Module) -> Tensors:
     """Copies of all parameters and buffers, contiguous, on the CPU."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    return copy_to_cpu(model.state_dict())
 
 
 @torch.no_grad()
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put back what `copy_model_state` took, whatever the device and layout."""
+    """The inverse of `copy_model_state`, on any device and in any memory format."""
     for name, tensor in model.state_dict().items():
         tensor.copy_(state[name])
 
 
 def copy_optimizer_state(engine: Engine) -> Tensors:
-    """The optimizer's moments, in the shape of their parameter, and step counts as `PARAMETER/KEY`."""
-    state: Mapping[Tensor, Mapping[str, Any]] = engine.optimizer.state
-    return {
-        f"{name}/{key}": view_like(value, parameter).detach().cpu().contiguous().clone()
-        for name, parameter in engine.model.named_parameters()
-        for key, value in state.get(engine.flat_parameter(parameter), {}).items()
-        if isinstance(value, Tensor)
-    }
+    """Copies of the optimizer's moments, in the shape of their parameter, and step counts, as `PARAMETER/KEY`."""
+    return copy_to_cpu(
+        {
+            f"{name}/{key}": value
+            for name, parameter in engine.model.named_parameters()
+            for key, value in engine.flat_parameters.get_state(parameter).items()
+        }
+    )
 
 
 def load_optimizer_state(engine: Engine, state: Mapping[str, Tensor]) -> None:
-    """Put back what `copy_optimizer_state` took."""
-    parameters = dict(engine.model.named_parameters())
+    """The inverse of `copy_optimizer_state`."""
     for path, value in state.items():
         name, _, key = path.rpartition("/")
-        parameter = parameters[name]
-        flat_parameter = engine.flat_parameter(parameter)
-        own = engine.optimizer.state[flat_parameter]
-        if key not in own:
-            own[key] = torch.zeros_like(flat_parameter) if value.ndim else torch.zeros((), device=engine.device)
-        view_like(own[key], parameter).copy_(value)
+        engine.flat_parameters.set_state(engine.model.get_parameter(name), key, value)
 
 
-def view_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """A moment in the shape of its parameter, as whose elements its own lie in memory; a count as it is."""
-    return value.as_strided(parameter.shape, parameter.stride()) if value.ndim else value
+def copy_to_cpu(tensors: Mapping[str, Tensor]) -> Tensors:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
@@ -66,11 +58,11 @@ def select_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def reset_batch_norm(model: nn.Module, state: Mapping[str, Tensor]) -> Tensors:
-    """`state` with batch norm as initialised: γ = 1, β = 0, running mean 0 and variance 1."""
-    fresh = dict(state)
+    """`state` with batch norm as initialized: γ = 1, β = 0, running mean 0 and variance 1."""
+    reset = dict(state)
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             for key in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
                 fill = torch.ones_like if key in ("weight", "running_var") else torch.zeros_like
-                fresh[f"{name}.{key}"] = fill(state[f"{name}.{key}"])
-    return fresh
+                reset[f"{name}.{key}"] = fill(state[f"{name}.{key}"])
+    return reset

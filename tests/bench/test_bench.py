@@ -1,4 +1,4 @@
-"""The benchmark: who takes part, in turns, and what follows from the timings. No test depends on how fast anything is."""
+"""The benchmark: interleaved rounds, subprocesses, and figures from timings. No test depends on how fast anything is."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from lthrun.bench import contestants as entrants
-from lthrun.bench import step_profile as parts
-from lthrun.bench.rounds import WARM_UP_STEPS, WARM_UPS, Absent, Contestant, compete, skipped
-from lthrun.bench.setup import Arena, prepare_bench
-from lthrun.bench.subprocess_contestants import elsewhere
-from lthrun.bench.summary import spread, summarise
+from lthrun.bench import implementations, step_profile
+from lthrun.bench.rounds import WARM_UP_STEPS, WARM_UPS, Implementation, Unavailable, run_rounds, unavailable
+from lthrun.bench.setup import BenchmarkSetup, prepare_bench
+from lthrun.bench.subprocess_implementations import in_subprocess
+from lthrun.bench.summary import median_and_range, summarize
 from lthrun.errors import UserError
+from lthrun.training.engine import Engine
 from tests.conftest import SMALL
 
 TINY = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
@@ -29,31 +29,31 @@ FACTS = {"epoch_steps": 90, "steps": 10, "batch_size": 64, "precision": "float32
 pytestmark = pytest.mark.usefixtures("tiny_model")
 
 
-def quiet(kind: str, **facts: Any) -> None:
-    pass
+def drop(*_: Any, **__: Any) -> None:
+    """Drops events."""
 
 
 @pytest.fixture(autouse=True)
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loops with none and with one worker will do."""
+    """So that there are loops with no worker and with one only."""
     monkeypatch.setattr("os.cpu_count", lambda: 1)
 
 
 @pytest.fixture(autouse=True)
-def together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All in this process, which has a tiny model; that some go elsewhere is a test of its own, and `make smoke`'s."""
-    monkeypatch.setitem(entrants.CONTESTANTS, "floor", entrants.floors)
-    monkeypatch.setitem(entrants.CONTESTANTS, "plain PyTorch", entrants.plain)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in this process, which has the tiny model; subprocesses have a test of their own, and `make smoke`."""
+    monkeypatch.setitem(implementations.IMPLEMENTATIONS, "floor", implementations.make_floors)
+    monkeypatch.setitem(implementations.IMPLEMENTATIONS, "plain PyTorch", implementations.make_plain_loops)
 
 
-def timed(name: str, precision: str, trained: list[float], validated: list[float]) -> Contestant:
-    return Contestant(name, precision, lambda steps: 0.0, lambda: 0.0, None, trained, validated)
+def timed(name: str, precision: str, train_seconds: list[float], validate_seconds: list[float]) -> Implementation:
+    return Implementation(name, precision, lambda steps: 0.0, lambda: 0.0, None, train_seconds, validate_seconds)
 
 
 def test_the_table_of_a_small_benchmark(lthrun: Callable, images: Path):
-    found = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 2, "--steps", 2)
-    assert found.status == 0, found.err
-    lines = found.out.splitlines()
+    result = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 2, "--steps", 2)
+    assert result.status == 0, result.err
+    lines = result.out.splitlines()
     heads = ("what", "precision", "train s/epoch", "× floor", "validation s", "× its floor", "images/s", "× lthrun")
     assert any(all(head in line for head in heads) for line in lines)
     rows = [line.strip() for line in lines]
@@ -66,94 +66,94 @@ def test_the_table_of_a_small_benchmark(lthrun: Callable, images: Path):
     ):
         assert any(row.startswith(start) for row in rows), start
     assert "fasterai, float32: skipped: no --peers PYTHON" in rows
-    words = " ".join(found.out.split())
+    words = " ".join(result.out.split())
     assert "2 rounds" in words and "2 of an epoch's 6 steps of 8 images, scaled to the epoch" in words
     assert sum(row.startswith("fastest on this machine: precision: ") for row in rows) == 1
 
 
 def test_the_json_of_a_small_benchmark(lthrun: Callable, images: Path):
     outcome = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 2, "--steps", 2, "--json")
-    found = json.loads(outcome.out)
-    assert found["environment"]["torch"] == torch.__version__
-    assert found["environment"]["threads"] == torch.get_num_threads()
-    assert (found["device"], found["rounds"], found["steps"], found["epoch_steps"]) == ("cpu", 2, 2, 6)
-    rows = {(row["name"], row["precision"]): row for row in found["contestants"]}
+    result = json.loads(outcome.out)
+    assert result["environment"]["torch"] == torch.__version__
+    assert result["environment"]["threads"] == torch.get_num_threads()
+    assert (result["device"], result["rounds"], result["steps"], result["epoch_steps"]) == ("cpu", 2, 2, 6)
+    rows = {(row["name"], row["precision"]): row for row in result["contestants"]}
     for precision in ("float32", "bfloat16"):
-        ours = rows["lthrun", precision]
-        assert len(ours["turns"]["train"]) == len(ours["turns"]["validation"]) == 2
-        assert ours["train"]["lowest"] == pytest.approx(3 * min(ours["turns"]["train"]))
-        floor = found["floors"][precision]["train"]
-        assert ours["x_floor"]["train"] == pytest.approx(ours["train"]["median"] / floor)
+        lthrun_row = rows["lthrun", precision]
+        assert len(lthrun_row["turns"]["train"]) == len(lthrun_row["turns"]["validation"]) == 2
+        assert lthrun_row["train"]["lowest"] == pytest.approx(3 * min(lthrun_row["turns"]["train"]))
+        floor = result["floors"][precision]["train"]
+        assert lthrun_row["x_floor"]["train"] == pytest.approx(lthrun_row["train"]["median"] / floor)
     assert rows["fasterai", "float32"]["skipped"] == "no --peers PYTHON"
-    assert found["fastest_precision"] == min(found["epochs"], key=found["epochs"].get)
+    assert result["fastest_precision"] == min(result["epochs"], key=result["epochs"].get)
 
 
-def test_a_turn_is_prune_rate_an_epoch(small: Callable):
-    for asked, taken in ((99, 6), (None, 6), (1, 1)):
-        with ExitStack() as closing:
-            assert prepare_bench(small("baseline"), closing, quiet, asked).steps == taken
+def test_a_round_is_at_most_an_epoch(small: Callable):
+    for steps, expected in ((99, 6), (None, 6), (1, 1)):
+        with ExitStack() as stack:
+            assert prepare_bench(small("baseline"), stack, drop, steps).steps == expected
 
 
-def test_contestants_take_turns():
-    seen: list[tuple[str, int | None]] = []
+def test_rounds_are_interleaved():
+    calls: list[tuple[str, int | None]] = []
 
-    def entrant(name: str) -> Contestant:
+    def make(name: str) -> Implementation:
         def train(steps: int) -> float:
-            seen.append((name, steps))
+            calls.append((name, steps))
             return 1.0
 
         def validate() -> float:
-            seen.append((name, None))
+            calls.append((name, None))
             return 2.0
 
-        return Contestant(name, "float32", train, validate)
+        return Implementation(name, "float32", train, validate)
 
-    both = [entrant("a"), entrant("b")]
-    compete([both[0], skipped("c", "ill"), both[1]], rounds=2, steps=7, emit=quiet)
-    warm = [("a", WARM_UP_STEPS), ("a", None), ("b", WARM_UP_STEPS), ("b", None)]
-    assert seen == WARM_UPS * warm + 2 * [("a", 7), ("a", None), ("b", 7), ("b", None)]
-    assert [(c.trained, c.validated) for c in both] == 2 * [([1.0, 1.0], [2.0, 2.0])]
+    both = [make("a"), make("b")]
+    run_rounds([both[0], unavailable("c", "missing"), both[1]], rounds=2, steps=7, emit=drop)
+    warm_up = [("a", WARM_UP_STEPS), ("a", None), ("b", WARM_UP_STEPS), ("b", None)]
+    assert calls == WARM_UPS * warm_up + 2 * [("a", 7), ("a", None), ("b", 7), ("b", None)]
+    assert [(i.train_seconds, i.validate_seconds) for i in both] == 2 * [([1.0, 1.0], [2.0, 2.0])]
 
 
-def test_a_contestant_that_falls_out_is_skipped_and_the_others_go_on():
+def test_an_implementation_that_fails_is_skipped_and_the_others_continue():
     def fail(steps: int) -> float:
-        raise Absent("no compiler")
+        raise Unavailable("no compiler")
 
-    failing = Contestant("a", "float32", fail, lambda: 0.0)
-    going = Contestant("b", "float32", lambda steps: 1.0, lambda: 1.0)
-    compete([failing, going], rounds=3, steps=1, emit=quiet)
-    assert failing.skipped == "no compiler" and not failing.trained
-    assert going.trained == [1.0, 1.0, 1.0]
+    failing = Implementation("a", "float32", fail, lambda: 0.0)
+    other = Implementation("b", "float32", lambda steps: 1.0, lambda: 1.0)
+    run_rounds([failing, other], rounds=3, steps=1, emit=drop)
+    assert failing.unavailable == "no compiler" and not failing.train_seconds
+    assert other.train_seconds == [1.0, 1.0, 1.0]
 
 
 def test_a_floor_that_cannot_be_compiled_is_skipped(small: Callable, monkeypatch: pytest.MonkeyPatch):
     def broken(*inputs: Any) -> None:
-        raise RuntimeError("no compiler\nlong story")
+        raise RuntimeError("no compiler\nmore lines")
 
     monkeypatch.setattr(torch, "compile", lambda model, mode: broken)
-    with ExitStack() as closing:
-        arena = prepare_bench(small("baseline"), closing, quiet, 1)
-        stock = entrants.STOCK["channels_last, compiled"]
-        floor = entrants.floor(arena, "floor", stock, "float32")
-        compete([floor], rounds=1, steps=1, emit=quiet)
-    assert floor.skipped == "RuntimeError: no compiler"
+    with ExitStack() as stack:
+        setup = prepare_bench(small("baseline"), stack, drop, 1)
+        stock = implementations.STOCK["channels_last, compiled"]
+        floor = implementations.make_floor(setup, "floor", stock, "float32")
+        run_rounds([floor], rounds=1, steps=1, emit=drop)
+    assert floor.unavailable == "RuntimeError: no compiler"
 
 
-def strangers(arena: Arena) -> Iterator[Contestant]:
-    """One that tells where it lives, one that falls out, and one that dies."""
+def make_for_subprocess(setup: BenchmarkSetup) -> Iterator[Implementation]:
+    """One that returns its process id, one that fails, and one that kills its process."""
 
-    def fall_out(steps: int) -> float:
-        raise Absent("no compiler")
+    def fail(steps: int) -> float:
+        raise Unavailable("no compiler")
 
     def die(steps: int) -> float:
         os.kill(os.getpid(), signal.SIGKILL)
         return 0.0
 
-    for train in (lambda steps: float(os.getpid()), fall_out, die):
-        yield Contestant("stranger", "float32", train, lambda: float(torch.get_num_threads()))
+    for train in (lambda steps: float(os.getpid()), fail, die):
+        yield Implementation("test", "float32", train, lambda: float(torch.get_num_threads()))
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -161,36 +161,37 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_contestants_live_in_a_process_of_their_own_that_ends_with_the_benchmark(small: Callable):
+def test_a_subprocess_ends_with_the_benchmark(small: Callable):
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with ExitStack() as closing:
-            there, falling, _ = elsewhere(strangers)(prepare_bench(small("baseline"), closing, quiet, 1))
-            assert (there.name, there.precision) == ("stranger", "float32")
-            assert there.validate() == 3
-            pid = int(there.train(1))
-            assert there.train(1) == pid != os.getpid() and not gone(pid)
-            with pytest.raises(Absent, match="no compiler"):
-                falling.train(1)
+        with ExitStack() as stack:
+            setup = prepare_bench(small("baseline"), stack, drop, 1)
+            working, failing, _ = in_subprocess(make_for_subprocess)(setup)
+            assert (working.name, working.precision) == ("test", "float32")
+            assert working.validate() == 3
+            pid = int(working.train(1))
+            assert working.train(1) == pid != os.getpid() and not has_exited(pid)
+            with pytest.raises(Unavailable, match="no compiler"):
+                failing.train(1)
     finally:
         torch.set_num_threads(threads)
-    assert gone(pid)
+    assert has_exited(pid)
 
 
-def test_a_process_that_is_lost_ends_the_benchmark(small: Callable):
-    with pytest.raises(UserError, match="the process of the contestants strangers was lost"), ExitStack() as closing:
-        *_, dying = elsewhere(strangers)(prepare_bench(small("baseline"), closing, quiet, 1))
+def test_a_subprocess_that_dies_ends_the_benchmark(small: Callable):
+    with pytest.raises(UserError, match="the subprocess of make_for_subprocess died"), ExitStack() as stack:
+        *_, dying = in_subprocess(make_for_subprocess)(prepare_bench(small("baseline"), stack, drop, 1))
         dying.train(1)
 
 
-def test_medians_and_spread_by_hand():
-    assert spread([5.0, 1.0, 3.0]) == {"median": 3.0, "lowest": 1.0, "highest": 5.0}
-    assert spread([4.0, 1.0, 2.0, 9.0]) == {"median": 3.0, "lowest": 1.0, "highest": 9.0}
+def test_medians_and_ranges_by_hand():
+    assert median_and_range([5.0, 1.0, 3.0]) == {"median": 3.0, "lowest": 1.0, "highest": 5.0}
+    assert median_and_range([4.0, 1.0, 2.0, 9.0]) == {"median": 3.0, "lowest": 1.0, "highest": 9.0}
 
 
 def test_the_floor_is_the_fastest_stock_setting_of_each_precision():
-    found = summarise(
+    summary = summarize(
         [
             timed("floor contiguous", "float32", [6.0, 5.0, 7.0], [1.0, 2.0, 3.0]),
             timed("floor channels_last", "float32", [5.0, 4.0, 9.0], [4.0, 4.0, 4.0]),
@@ -198,26 +199,26 @@ def test_the_floor_is_the_fastest_stock_setting_of_each_precision():
             timed("lthrun", "float32", [5.0, 10.0, 11.0], [3.0, 3.0, 1.0]),
             timed("lthrun", "bfloat16", [3.0, 3.0, 4.0], [2.0, 2.0, 2.0]),
             timed("plain PyTorch, 0 workers", "float32", [20.0, 20.0, 20.0], [6.0, 6.0, 6.0]),
-            skipped("fasterai", "why"),
+            unavailable("fasterai", "missing"),
         ],
         FACTS,
     )
-    assert found["floors"] == {
+    assert summary["floors"] == {
         "float32": {"train": 45.0, "validation": 2.0},
         "bfloat16": {"train": 27.0, "validation": 1.0},
     }
-    rows = {(row["name"], row["precision"]): row for row in found["contestants"]}
-    ours = rows["lthrun", "float32"]
-    assert ours["train"] == {"median": 90.0, "lowest": 45.0, "highest": 99.0}
-    assert ours["x_floor"] == {"train": 2.0, "validation": 1.5}
-    assert ours["images_per_second"] == 64.0
-    assert (ours["epoch"], ours["x_lthrun"]) == (93.0, 1.0)
+    rows = {(row["name"], row["precision"]): row for row in summary["contestants"]}
+    lthrun = rows["lthrun", "float32"]
+    assert lthrun["train"] == {"median": 90.0, "lowest": 45.0, "highest": 99.0}
+    assert lthrun["x_floor"] == {"train": 2.0, "validation": 1.5}
+    assert lthrun["images_per_second"] == 64.0
+    assert (lthrun["epoch"], lthrun["x_lthrun"]) == (93.0, 1.0)
     assert rows["plain PyTorch, 0 workers", "float32"]["x_lthrun"] == pytest.approx(186 / 93)
     assert rows["floor channels_last", "float32"]["x_floor"]["train"] == 1.0
-    assert found["epochs"] == {"float32": 93.0, "bfloat16": 29.0} and found["fastest_precision"] == "bfloat16"
+    assert summary["epochs"] == {"float32": 93.0, "bfloat16": 29.0} and summary["fastest_precision"] == "bfloat16"
 
 
-def ended_peer(folder: Path, script: str) -> Path:
+def make_interpreter(folder: Path, script: str) -> Path:
     python = folder / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
@@ -225,44 +226,44 @@ def ended_peer(folder: Path, script: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("script", "why"),
+    ("script", "reason"),
     [
         (
             "echo \"ModuleNotFoundError: No module named 'fasterai'\" >&2; exit 1",
             "ModuleNotFoundError: No module named 'fasterai'",
         ),
-        ("exit 0", "it ended without a word"),
+        ("exit 0", "it exited without output"),
         ('read line; echo \'{"error": "too old"}\'', "too old"),
     ],
 )
-def test_a_peer_that_does_not_come_is_skipped_with_the_reason(
-    script: str, why: str, lthrun: Callable, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_peer_that_does_not_start_is_skipped_with_the_reason(
+    script: str, reason: str, lthrun: Callable, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    kept = {name: maker for name, maker in entrants.CONTESTANTS.items() if name != "plain PyTorch"}
-    monkeypatch.setattr("lthrun.bench.CONTESTANTS", kept)
-    python = ended_peer(tmp_path, script)
-    found = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 1, "--steps", 1, "--peers", python)
-    assert found.status == 0, found.err
-    assert f"fasterai, float32: skipped: {why}" in found.out
+    others = {name: make for name, make in implementations.IMPLEMENTATIONS.items() if name != "plain PyTorch"}
+    monkeypatch.setattr("lthrun.bench.IMPLEMENTATIONS", others)
+    python = make_interpreter(tmp_path, script)
+    result = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 1, "--steps", 1, "--peers", python)
+    assert result.status == 0, result.err
+    assert f"fasterai, float32: skipped: {reason}" in result.out
 
 
-def test_there_may_be_no_such_interpreter_and_no_such_labels(small: Callable, images: Path):
-    arena = prepare_bench(small("baseline"), ExitStack(), quiet, 1)
+def test_a_missing_interpreter_or_other_labels_are_the_reason(small: Callable):
+    setup = prepare_bench(small("baseline"), ExitStack(), drop, 1)
 
-    def why(config: Any, python: Path) -> str | None:
-        with ExitStack() as closing:
-            context = replace(arena.context, config=config)
-            (row,) = entrants.fasterai(replace(arena, context=context, peers=python, closing=closing))
-        return row.skipped
+    def find_reason(config: Any, python: Path) -> str | None:
+        with ExitStack() as stack:
+            context = replace(setup.context, config=config)
+            (row,) = implementations.make_fasterais(replace(setup, context=context, peers=python, stack=stack))
+        return row.unavailable
 
-    assert why(small("baseline"), Path("nowhere/python")) == "--peers nowhere/python: No such file or directory"
+    assert find_reason(small("baseline"), Path("nowhere/python")) == "--peers nowhere/python: No such file or directory"
     breeds = small("baseline", **{"data.labels": "breed"})
-    assert why(breeds, Path(sys.executable)) == "its tutorial tells cats from dogs by file names"
+    assert find_reason(breeds, Path(sys.executable)) == "its tutorial distinguishes cats and dogs by file names"
 
 
-def test_a_peer_takes_its_turns_in_its_own_process(lthrun: Callable, images: Path, tmp_path: Path):
+def test_a_peer_is_timed_in_its_own_process(lthrun: Callable, images: Path, tmp_path: Path):
     answers = 'read line; echo "{}"; while read line; do echo "{\\"seconds\\": 4.5}"; done'
-    python = ended_peer(tmp_path, answers)
+    python = make_interpreter(tmp_path, answers)
     outcome = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 2, "--steps", 3, "--peers", python, "--json")
     rows = {row["name"]: row for row in json.loads(outcome.out)["contestants"]}
     for name in ("fasterai, as it comes", "fasterai, 0 workers", "fasterai, 1 worker"):
@@ -271,40 +272,40 @@ def test_a_peer_takes_its_turns_in_its_own_process(lthrun: Callable, images: Pat
 
 
 def test_the_parts_of_a_step_are_within_the_step(lthrun: Callable, images: Path):
-    found = json.loads(lthrun("bench", "--data-dir", images, *TINY, "--steps", 4, "--profile", "--json").out)
-    names = [row["part"] for row in found["parts"]]
-    assert names == [*parts.PARTS, "the rest (host gaps)"]
-    assert all(row["ms"] >= 0 for row in found["parts"])
-    assert sum(row["ms"] for row in found["parts"]) == pytest.approx(found["step_ms"])
-    assert found["engine_step_ms"] > 0 and found["device_busy_ms"] is None
-    costs = [row["ms"] for row in found["operators"]]
+    result = json.loads(lthrun("bench", "--data-dir", images, *TINY, "--steps", 4, "--profile", "--json").out)
+    names = [row["part"] for row in result["parts"]]
+    assert names == [*step_profile.PARTS, "the rest (host gaps)"]
+    assert all(row["ms"] >= 0 for row in result["parts"])
+    assert sum(row["ms"] for row in result["parts"]) == pytest.approx(result["step_ms"])
+    assert result["engine_step_ms"] > 0 and result["device_busy_ms"] is None
+    costs = [row["ms"] for row in result["operators"]]
     assert len(costs) == 10 and costs == sorted(costs, reverse=True)
-    assert any(row["operator"].startswith("aten::") for row in found["operators"])
+    assert any(row["operator"].startswith("aten::") for row in result["operators"])
 
 
 def test_the_tables_of_a_profile(lthrun: Callable, images: Path):
-    found = lthrun("bench", "--data-dir", images, *TINY, "--steps", 2, "--profile")
-    assert found.status == 0, found.err
-    for part in (*parts.PARTS, "the rest (host gaps)", "operator"):
-        assert any(line.strip().startswith(part) for line in found.out.splitlines()), part
+    result = lthrun("bench", "--data-dir", images, *TINY, "--steps", 2, "--profile")
+    assert result.status == 0, result.err
+    for part in (*step_profile.PARTS, "the rest (host gaps)", "operator"):
+        assert any(line.strip().startswith(part) for line in result.out.splitlines()), part
 
 
-def test_a_step_taken_apart_computes_what_the_engine_computes(small: Callable):
-    arena = prepare_bench(small("baseline"), ExitStack(), quiet, 4)
-    taken = parts.Parts(arena)
-    parts.taken_apart(taken, 4)
-    model = arena.model()
-    masks = entrants.half(model, arena.context)
-    engine = parts.Engine(model, arena.context.config.training, arena.device, "float32", masks)
+def test_the_parts_of_a_step_compute_what_the_engine_computes(small: Callable):
+    setup = prepare_bench(small("baseline"), ExitStack(), drop, 4)
+    parts = step_profile.StepParts(setup)
+    step_profile.measure_parts(parts, 4)
+    model = setup.make_model()
+    masks = implementations.make_half_masks(model, setup)
+    engine = Engine(model, setup.context.config.training, setup.device, "float32", masks)
     engine.model.train()
     for step in range(4):
-        engine.step(arena.batches.training_batch(step))
+        engine.step(setup.batches.training_batch(step))
     for name, weight in engine.model.state_dict().items():
-        assert torch.equal(weight, taken.engine.model.state_dict()[name]), name
-    assert engine.take_loss() == float(taken.total)
+        assert torch.equal(weight, parts.engine.model.state_dict()[name]), name
+    assert engine.take_loss() == float(parts.total)
 
 
 @pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--steps", "0"], ["--steps", "many"]])
 def test_bad_options_are_one_line(arguments: list[str], lthrun: Callable):
-    found = lthrun("bench", *arguments)
-    assert found.status == 2 and len(found.err.splitlines()) == 1
+    result = lthrun("bench", *arguments)
+    assert result.status == 2 and len(result.err.splitlines()) == 1

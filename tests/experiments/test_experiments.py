@@ -404,12 +404,12 @@ def test_a_run_directory_holds_what_it_promises(small: Callable, tmp_path: Path)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_key_to_change(small: Callable, tmp_path: Path):
-    with pytest.raises(lthrun.UserError, match=r"training.learning_rate: the loss is no longer a number in epoch 0"):
+    with pytest.raises(lthrun.UserError, match=r"training.learning_rate: the loss became NaN or inf in epoch 0"):
         run(small("baseline", **{"training.learning_rate": 1e30}), tmp_path)
 
 
 def test_a_validation_loss_that_is_no_number_does_too(small: Callable, tmp_path: Path):
-    with pytest.raises(lthrun.UserError, match=r"the loss is no longer a number.*training.weight_decay"):
+    with pytest.raises(lthrun.UserError, match=r"the loss became NaN or inf.*training.weight_decay"):
         run(small("baseline", **{"training.weight_decay": 1e6, "training.epochs": 9}), tmp_path)
 
 

@@ -1,17 +1,14 @@
-"""Schedules and learning rates against hand-worked values and independent formulas."""
+"""Schedules against hand-worked values and independent formulas."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthrun.config.sections import Training
-from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams, count_steps, sparsity_targets
-from lthrun.training.learning_rates import LEARNING_RATES, rate
+from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams, prunings, sparsity_targets
 
 schedule_params = st.builds(
     ScheduleParams,
@@ -89,56 +86,3 @@ def test_stepped_schedules_change_at_whole_steps_only(name, params):
     for k in range(n):
         values = {round(SCHEDULES[name]((k + part) / n, params), 6) for part in (0.3, 0.7, 1.0)}
         assert len(values) == 1
-
-
-def training(**settings):
-    return Training(learning_rate=0.1, **settings)
-
-
-@pytest.mark.parametrize("span", [7, 100])
-def test_cosine_is_torchs(span):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, span, eta_min=0.001)
-    for step in range(span):
-        assert rate(training(schedule="cosine"), step, span, 10) == pytest.approx(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
-
-
-def test_step_is_torchs():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [50, 75], 0.1)
-    for step in range(100):
-        assert rate(training(schedule="step"), step, 100, 10) == pytest.approx(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
-
-
-def test_one_cycle_is_torchs_with_fastais_numbers():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    # torch reaches the ends at step (total * pct - 1) and (total - 1); 0.26 puts the top at step 25 of 101.
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 0.1, total_steps=101, pct_start=26 / 101, div_factor=25, final_div_factor=4, cycle_momentum=False
-    )
-    for step in range(100):
-        assert rate(training(schedule="one_cycle"), step, 100, 10) == pytest.approx(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
-
-
-def test_warmup_rises_to_the_schedule_in_equal_steps():
-    rates = [rate(training(warmup="2ep"), step, 100, 5) for step in range(12)]
-    assert rates == pytest.approx([0.01 * k for k in range(1, 11)] + [0.1, 0.1])
-    assert rate(training(warmup="4it"), 1, 100, 5) == pytest.approx(0.05)
-
-
-@given(st.sampled_from(sorted(LEARNING_RATES)), st.integers(0, 300))
-def test_after_the_span_the_rate_stays_where_it_ended(name, step):
-    value = rate(training(schedule=name), step, 100, 10)
-    assert 0 < value <= 0.1 + 1e-12
-    if step >= 100:
-        assert value == rate(training(schedule=name), 100, 100, 10)
-
-
-def test_constant_is_constant():
-    assert {rate(training(), step, 10, 5) for step in range(20)} == {0.1}

@@ -196,7 +196,7 @@ def test_a_loss_that_is_no_number_is_told_with_step_rate_and_the_last_good_check
     with pytest.raises(package.UserError) as error:
         run(config, tmp_path, checkpoint_every=every)
     said = (
-        f"training.learning_rate: the loss is no longer a number in epoch {at // 6} of the level, from step {at} on, "
+        f"training.learning_rate: the loss became NaN or inf in epoch {at // 6} of the level, from step {at} on, "
         f"at a learning rate of {0.5 if at < 6 else 0.125:g}; lower it or training.weight_decay "
     )
     assert str(error.value).startswith(said)

@@ -1,11 +1,10 @@
-"""On a GPU: recorded steps beside plain ones, nothing read within an epoch, the same bits where they are asked for."""
+"""On a GPU: recorded steps are eager ones, an epoch reads nothing back, and `deterministic` gives the same bits."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 from lthrun import models
 from lthrun.config.sections import LayerSelection, Training
 from lthrun.data.batches import Batches
+from lthrun.events import CudaGraphFallback, Emit, Event, ignore
 from lthrun.experiments import run
 from lthrun.levels.context import prepare
 from lthrun.models import build_model
@@ -25,7 +25,7 @@ from lthrun.training.backend_flags import WORKSPACE, WORKSPACES, backend_flags
 from lthrun.training.engine import Engine
 from tests.conftest import tiny
 from tests.storage.test_reliability import broken_off, same
-from tests.training.test_cuda_graphs import RATES, SETTINGS, Noisy, told, trained
+from tests.training.test_cuda_graphs import RATES, SETTINGS, Noisy, read_fallbacks, train
 from tests.training.test_engine import batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -34,36 +34,36 @@ if torch.cuda.is_available():  # before the first test that uses the GPU
     os.environ.setdefault(WORKSPACE, WORKSPACES[0])
 
 
-def halved(net: nn.Module) -> masking.Tensors:
+def half_masks(net: nn.Module) -> masking.Tensors:
     return masking.make_masks(
         {name: net.get_parameter(name).detach().abs() for name in select_prunable(net, LayerSelection())}, 50.0
     )
 
 
-def engine(settings: str, precision: str, **more: Any) -> Engine:
+def make_engine(settings: str, precision: str, emit: Emit = ignore) -> Engine:
     net = build_model("resnet18", 2, 0)
-    return Engine(net, SETTINGS[settings], CUDA, precision, halved(net), **more)
+    return Engine(net, SETTINGS[settings], CUDA, precision, half_masks(net), emit=emit)
 
 
-def steps(made: Engine) -> Engine:
-    made.model.train()
+def train_on_gpu(engine: Engine) -> Engine:
+    engine.model.train()
     for step, rate in enumerate(RATES):
         images, labels = batch(step)
-        made.step((images.to(CUDA), labels.to(CUDA)), rate / 10)
-    return made
+        engine.step((images.to(CUDA), labels.to(CUDA)), rate / 10)
+    return engine
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_recorded_steps_are_plain_steps_to_the_bit_where_kernels_are_deterministic(settings: str, precision: str):
-    said: list[dict[str, str]] = []
+def test_recorded_steps_are_eager_steps_to_the_bit_where_kernels_are_deterministic(settings: str, precision: str):
+    events: list[Event] = []
     with backend_flags(CUDA, True):
-        recorded = steps(engine(settings, precision, uncaptured=lambda **facts: said.append(facts)))
-        plain = engine(settings, precision)
-        plain._steps._recorder = None
-        steps(plain)
-    assert not said
-    one, two = state.copy_model_state(recorded.model), state.copy_model_state(plain.model)
+        recorded = train_on_gpu(make_engine(settings, precision, events.append))
+        eager = make_engine(settings, precision)
+        eager._training._recorder = None
+        train_on_gpu(eager)
+    assert not events
+    one, two = state.copy_model_state(recorded.model), state.copy_model_state(eager.model)
     assert all(torch.equal(one[name], two[name]) for name in one)
     for name, mask in recorded.masks.items():
         assert not one[name][~mask].any()
@@ -75,8 +75,8 @@ def test_recorded_steps_on_the_gpu_are_those_of_the_cpu():
     nets = [tiny(2), tiny(2)]
     nets[1].load_state_dict(nets[0].state_dict())
     with backend_flags(CUDA, False):
-        on_gpu = steps(Engine(nets[0], SETTINGS["sgd"], CUDA, "float32", {}))
-    on_cpu = trained(Engine(nets[1], SETTINGS["sgd"], torch.device("cpu"), "float32", {}), [r / 10 for r in RATES])
+        on_gpu = train_on_gpu(Engine(nets[0], SETTINGS["sgd"], CUDA, "float32", {}))
+    on_cpu = train(Engine(nets[1], SETTINGS["sgd"], torch.device("cpu"), "float32", {}), [r / 10 for r in RATES])
     one, two = state.copy_model_state(on_gpu.model), state.copy_model_state(on_cpu.model)
     assert all(torch.allclose(one[name].float(), two[name].float(), atol=1e-3) for name in one)
 
@@ -85,31 +85,30 @@ def test_within_an_epoch_nothing_is_read_from_the_gpu(small: Callable):
     context = prepare(small("baseline", device="cuda"), lambda *_, **__: None)
     batches = Batches(context.store, context.train, context.valid, 8, 0, CUDA)
     net = build_model("resnet18", 2, 0)
-    made = Engine(net, Training(), CUDA, "bfloat16", halved(net))
-    made.model.train()
+    engine = Engine(net, Training(), CUDA, "bfloat16", half_masks(net))
+    engine.model.train()
     for step in range(6):
-        made.step(batches.training_batch(step), 1e-3)
+        engine.step(batches.training_batch(step), 1e-3)
     for _ in range(2):
-        made.evaluate(batches.validation_batches(), 2)
-    made.model.train()
+        engine.evaluate(batches.validation_batches(), 2)
+    engine.model.train()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in range(6, 12):
-            made.step(batches.training_batch(step), 1e-3)
+            engine.step(batches.training_batch(step), 1e-3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_model_that_draws_is_not_recorded():
-    said: list[dict[str, str]] = []
-    made = Engine(Noisy(2), Training(), CUDA, "float32", {}, uncaptured=lambda **facts: said.append(facts))
-    steps(made)
-    assert said == [{"what": "training", "why": graphs.DRAWS}]
+    events: list[Event] = []
+    train_on_gpu(Engine(Noisy(2), Training(), CUDA, "float32", {}, emit=events.append))
+    assert events == [CudaGraphFallback("training", graphs.DRAWS)]
 
 
-def test_where_recording_fails_it_goes_on():
-    """A graph cannot wait for the device, and this one hides it from the warm-up."""
-    said: list[dict[str, str]] = []
+def test_where_recording_fails_training_continues_eagerly():
+    """A graph cannot wait for the device; this model starts to do so after the warm-up."""
+    events: list[Event] = []
 
     class Late(nn.Sequential):
         calls = 0
@@ -120,22 +119,20 @@ def test_where_recording_fails_it_goes_on():
                 float(x.sum())
             return super().forward(x)
 
-    made = Engine(Late(*tiny(2)), Training(), CUDA, "float32", {}, uncaptured=lambda **facts: said.append(facts))
-    steps(made)
-    assert [facts["what"] for facts in said] == ["training"] and int(made.finite) == len(RATES)
+    engine = train_on_gpu(Engine(Late(*tiny(2)), Training(), CUDA, "float32", {}, emit=events.append))
+    assert [event.what for event in events] == ["training"] and int(engine.finite) == len(RATES)
     assert torch.cuda.current_stream(CUDA) == torch.cuda.default_stream(CUDA)
-    made.evaluate([(images.to(CUDA), labels.to(CUDA)) for images, labels in [batch(0)]], 2)
+    engine.evaluate([(images.to(CUDA), labels.to(CUDA)) for images, labels in [batch(0)]], 2)
 
 
 @pytest.mark.parametrize("experiment", ["ticket", "prune"])
 @pytest.mark.parametrize("moment", [4, 9])
-def test_with_deterministic_a_resumed_run_is_the_undisturbed_one_to_the_bit(
+def test_with_deterministic_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(
     small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: str, moment: int
 ):
     monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, ""))
-    events: list[tuple[str, dict[str, Any]]] = []
     config = small(experiment, device="cuda", deterministic=True, **{"training.epochs": 4, "pruning.steps": 1})
-    whole = run(config, tmp_path / "whole", emit=told(events))
-    assert "uncaptured" not in dict(events)
+    whole = run(config, tmp_path / "whole", emit=lambda *_, **__: None)
+    assert not read_fallbacks(whole.run_dir)
     broken_off(config, tmp_path / "broken", moment, checkpoint_every=2)
     same(run(config, tmp_path / "broken"), whole)

@@ -1,7 +1,8 @@
-"""Recorded steps beside plain ones, to the bit, on a stand-in for CUDA graphs (tests/tape.py)."""
+"""Recorded steps are those of a plain loop to the bit, on a stand-in for CUDA graphs (tests/tape.py)."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from lthrun import models
 from lthrun.config.sections import Training
+from lthrun.events import CudaGraphFallback, Emit, Event, ignore
 from lthrun.experiments import run
 from lthrun.report.screen import Screen, make_console
 from lthrun.sparsity import masks as masking
@@ -34,20 +36,20 @@ SETTINGS = {
 
 @pytest.fixture
 def tape(monkeypatch: pytest.MonkeyPatch) -> Tape:
-    made = Tape()
-    monkeypatch.setattr(graphs, "recorder", lambda device: made)
-    return made
+    recorder = Tape()
+    monkeypatch.setattr(graphs, "make_recorder", lambda device: recorder)
+    return recorder
 
 
 def single(rate: float) -> float:
-    """As it lies on the device."""
+    """The rate in float32, as it lies on the device."""
     return float(torch.tensor(rate, dtype=torch.float32))
 
 
-def by_hand(
+def train_by_hand(
     settings: Training, masks: dict[str, Tensor], rates: list[float], layout: torch.memory_format = LAYOUT
 ) -> tuple[nn.Module, float]:
-    """The model after a step at each rate, and the sum of the losses, in the loop that everybody writes."""
+    """The model after a step at each rate, and the sum of the losses, in a plain PyTorch loop."""
     net = model().to(memory_format=layout)
     kept = [(net.get_parameter(name), mask) for name, mask in masks.items()]
     groups = [
@@ -79,7 +81,7 @@ def by_hand(
     return net, float(total)
 
 
-def trained(engine: Engine, rates: list[float]) -> Engine:
+def train(engine: Engine, rates: list[float]) -> Engine:
     engine.model.train()
     for step, rate in enumerate(rates):
         engine.step(batch(step), rate)
@@ -89,13 +91,13 @@ def trained(engine: Engine, rates: list[float]) -> Engine:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_a_step_is_that_of_the_loop_that_everybody_writes_to_the_bit(
+def test_a_step_is_that_of_a_plain_loop_to_the_bit(
     settings: str, masked: bool, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lthrun.training.engine.layout", lambda device, precision: layout)
+    monkeypatch.setattr("lthrun.training.engine.choose_memory_format", lambda device, precision: layout)
     masks = some_masks() if masked else {}
-    engine = trained(Engine(model(), SETTINGS[settings], CPU, "float32", masks), RATES)
-    net, total = by_hand(SETTINGS[settings], masks, RATES, layout)
+    engine = train(Engine(model(), SETTINGS[settings], CPU, "float32", masks), RATES)
+    net, total = train_by_hand(SETTINGS[settings], masks, RATES, layout)
     assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(net).values())
     assert engine.take_loss() == total and int(engine.finite) == len(RATES)
 
@@ -104,15 +106,15 @@ def test_a_step_is_that_of_the_loop_that_everybody_writes_to_the_bit(
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_recorded_steps_are_plain_steps_to_the_bit_at_every_rate(tape: Tape, settings: str, masked: bool):
     masks = some_masks() if masked else {}
-    engine = trained(Engine(model(), SETTINGS[settings], CPU, "float32", masks), RATES)
-    net, total = by_hand(SETTINGS[settings], masks, [single(rate) for rate in RATES])
-    assert tape.counted() == {"warm up": 3, "record": 1, "replay": len(RATES) - 3}
+    engine = train(Engine(model(), SETTINGS[settings], CPU, "float32", masks), RATES)
+    net, total = train_by_hand(SETTINGS[settings], masks, [single(rate) for rate in RATES])
+    assert tape.counts() == {"warm up": 3, "record": 1, "replay": len(RATES) - 3}
     assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(net).values())
     assert engine.take_loss() == total and int(engine.finite) == len(RATES)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-def test_warming_up_and_recording_take_no_step_and_draw_nothing(tape: Tape, steps: int):
+def test_warm_up_and_recording_cost_no_step_and_no_random_draw(tape: Tape, steps: int):
     engine = Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks())
     before = torch.get_rng_state()
     engine.model.train()
@@ -120,18 +122,18 @@ def test_warming_up_and_recording_take_no_step_and_draw_nothing(tape: Tape, step
     for one, rate in zip(batches, RATES, strict=False):
         engine.step(one, rate)
     assert torch.equal(before, torch.get_rng_state())
-    net, _ = by_hand(SETTINGS["adamw"], some_masks(), [single(rate) for rate in RATES[:steps]])
+    net, _ = train_by_hand(SETTINGS["adamw"], some_masks(), [single(rate) for rate in RATES[:steps]])
     assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(net).values())
     counts = [value for name, value in state.copy_optimizer_state(engine).items() if name.endswith("/step")]
     assert counts and all(float(count) == steps for count in counts)
 
 
-def test_new_masks_are_recorded_anew(tape: Tape):
-    engine = trained(Engine(model(), SETTINGS["adamw"], CPU, "float32", {}), RATES[:5])
-    assert tape.counted() == {"warm up": 3, "record": 1, "replay": 2}
+def test_new_masks_are_recorded_again(tape: Tape):
+    engine = train(Engine(model(), SETTINGS["adamw"], CPU, "float32", {}), RATES[:5])
+    assert tape.counts() == {"warm up": 3, "record": 1, "replay": 2}
     engine.prune(some_masks())
-    trained(engine, RATES[:5])
-    assert tape.counted() == {"warm up": 6, "record": 2, "replay": 4}
+    train(engine, RATES[:5])
+    assert tape.counts() == {"warm up": 6, "record": 2, "replay": 4}
     for name, mask in some_masks().items():
         weight = engine.model.get_parameter(name)
         assert not weight[~mask].any() and weight[mask].any()
@@ -141,35 +143,35 @@ def test_validation_is_recorded_once_for_each_shape(tape: Tape):
     engine = Engine(model(), Training(), CPU, "float32", {})
     parts = [batch(1, 5), batch(2, 4), batch(3, 4)]
     first = engine.evaluate(parts, 2)
-    assert tape.counted() == {"warm up": 3, "record": 0, "replay": 0}, "an engine that judges once records nothing"
+    assert tape.counts() == {"warm up": 3, "record": 0, "replay": 0}, "an engine that evaluates once records nothing"
     again = engine.evaluate(parts, 2)
     assert again == first and torch.equal(again.right, first.right)
-    trained(engine, RATES[:2])
+    train(engine, RATES[:2])
     now = engine.evaluate(parts, 2)
-    assert tape.counted() == {"warm up": 5, "record": 2, "replay": 6}
+    assert tape.counts() == {"warm up": 5, "record": 2, "replay": 6}
     plain = Engine(model(), Training(), CPU, "float32", {})
     state.load_model_state(plain.model, state.copy_model_state(engine.model))
-    plain._judgements = graphs.Captured(None, "validation", 1, lambda **_: None)
+    plain._validation = graphs.GraphedFunction(None, "validation", 1, ignore)
     assert plain.evaluate(parts, 2) == now != first
     for _ in range(3):  # a shape that comes later is warmed up as well
         assert engine.evaluate([batch(1, 3)], 2) == plain.evaluate([batch(1, 3)], 2)
-    assert tape.counted() == {"warm up": 6, "record": 3, "replay": 8}
+    assert tape.counts() == {"warm up": 6, "record": 3, "replay": 8}
 
 
-def test_state_goes_between_recorded_and_plain_engines(tape: Tape, monkeypatch: pytest.MonkeyPatch):
+def test_state_is_exchanged_between_recorded_and_plain_engines(tape: Tape, monkeypatch: pytest.MonkeyPatch):
     """Checkpoints of a GPU and of the CPU are one format."""
-    recorded = trained(Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks()), RATES)
-    other = trained(Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks()), RATES[:6])
-    monkeypatch.setattr(graphs, "recorder", lambda device: None)
-    plain = trained(Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks()), [single(r) for r in RATES])
+    recorded = train(Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks()), RATES)
+    other = train(Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks()), RATES[:6])
+    monkeypatch.setattr(graphs, "make_recorder", lambda device: None)
+    plain = train(Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks()), [single(r) for r in RATES])
     one, two = state.copy_optimizer_state(recorded), state.copy_optimizer_state(plain)
     assert list(one) == list(two) and all_equal(one.values(), two.values())
     assert [(t.dtype, t.shape) for t in one.values()] == [(t.dtype, t.shape) for t in two.values()]
-    # Into one that has recorded already, too: its graph works on what is put back.
+    # Also into one that has recorded already: its graph works on the loaded state.
     state.load_model_state(other.model, state.copy_model_state(plain.model))
     state.load_optimizer_state(other, two)
     for engine in (other, plain):
-        trained(engine, [single(r) for r in RATES[:2]])
+        train(engine, [single(r) for r in RATES[:2]])
     assert all_equal(state.copy_model_state(other.model).values(), state.copy_model_state(plain.model).values())
 
 
@@ -178,94 +180,98 @@ class Noisy(nn.Sequential):
         super().__init__(*tiny(classes)[:-1], nn.Dropout(0.5), nn.Linear(8, classes))
 
 
-def learned(method: str) -> Callable[[int], nn.Module]:
-    def made(classes: int) -> nn.Module:
+def with_learned_masks(method: str) -> Callable[[int], nn.Module]:
+    def make(classes: int) -> nn.Module:
         net = tiny(classes)
-        draw = torch.Generator().manual_seed(0)
-        supermasks.make_learnable(net, ["0.weight", "3.weight"], method, 50.0, draw)
-        for made in supermasks.parametrizations(net).values():
+        rng = torch.Generator().manual_seed(0)
+        supermasks.make_learnable(net, ["0.weight", "3.weight"], method, 50.0, rng)
+        for learned in supermasks.parametrizations(net).values():
             if method == "edge-popup":
-                made.scores.data.round_(decimals=1)  # so that some are equal
+                learned.scores.data.round_(decimals=1)  # so that some are equal
         return net
 
-    return made
+    return make
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
-    [(Noisy, graphs.DRAWS), (learned("bernoulli"), graphs.DRAWS), (learned("edge-popup"), graphs.WAITS)],
+    ("make", "reason"),
+    [
+        (Noisy, graphs.DRAWS),
+        (with_learned_masks("bernoulli"), graphs.DRAWS),
+        (with_learned_masks("edge-popup"), graphs.WAITS),
+    ],
 )
-def test_what_draws_or_reads_is_not_recorded_and_trains_as_before(
-    tape: Tape, monkeypatch: pytest.MonkeyPatch, make: Callable[[int], nn.Module], why: str
+def test_a_model_that_draws_or_reads_is_not_recorded_and_trains_eagerly(
+    tape: Tape, monkeypatch: pytest.MonkeyPatch, make: Callable[[int], nn.Module], reason: str
 ):
-    said: list[dict[str, str]] = []
+    events: list[Event] = []
 
-    def net() -> nn.Module:
+    def make_engine(emit: Emit = ignore) -> Engine:
         torch.manual_seed(0)
-        return make(2)
+        return Engine(make(2), SETTINGS["sgd"], CPU, "float32", {}, emit=emit)
 
-    def seeded(engine: Engine) -> Engine:
+    def train_seeded(engine: Engine) -> Engine:
         engine.model.train()
         for step in range(6):
             torch.manual_seed(step)
             engine.step(batch(step), single(0.1))
         return engine
 
-    told = lambda **facts: said.append(facts)  # noqa: E731
-    engine = seeded(Engine(net(), SETTINGS["sgd"], CPU, "float32", {}, uncaptured=told))
-    assert said == [{"what": "training", "why": why}] and tape.counted() == {"warm up": 3, "record": 0, "replay": 0}
-    monkeypatch.setattr(graphs, "recorder", lambda device: None)
-    plain = seeded(Engine(net(), SETTINGS["sgd"], CPU, "float32", {}))
+    engine = train_seeded(make_engine(events.append))
+    assert events == [CudaGraphFallback("training", reason)]
+    assert tape.counts() == {"warm up": 3, "record": 0, "replay": 0}
+    monkeypatch.setattr(graphs, "make_recorder", lambda device: None)
+    plain = train_seeded(make_engine())
     assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(plain.model).values())
 
 
-def test_where_recording_fails_it_goes_on_as_before_and_says_so_once(tape: Tape):
-    said: list[dict[str, str]] = []
-    tape.failing = "out of memory\nand a long story"
-    engine = Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks(), uncaptured=lambda **f: said.append(f))
-    trained(engine, RATES)
-    net, total = by_hand(SETTINGS["adamw"], some_masks(), [single(rate) for rate in RATES])
+def test_where_recording_fails_training_continues_eagerly_and_reports_it_once(tape: Tape):
+    events: list[Event] = []
+    tape.failing = "out of memory\nand more lines"
+    engine = Engine(model(), SETTINGS["adamw"], CPU, "float32", some_masks(), emit=events.append)
+    train(engine, RATES)
+    net, total = train_by_hand(SETTINGS["adamw"], some_masks(), [single(rate) for rate in RATES])
     assert all_equal(state.copy_model_state(engine.model).values(), state.copy_model_state(net).values())
     assert engine.take_loss() == total
-    assert said == [{"what": "training", "why": "recording it failed (out of memory)"}]
-    assert tape.counted() == {"warm up": 3, "record": 1, "replay": 0}
+    assert events == [CudaGraphFallback("training", "recording it failed (out of memory)")]
+    assert tape.counts() == {"warm up": 3, "record": 1, "replay": 0}
 
 
-def told(events: list[tuple[str, dict[str, Any]]]) -> Callable[..., None]:
-    return lambda kind, **facts: events.append((kind, facts))
+def read_fallbacks(run_dir: Path) -> list[dict[str, Any]]:
+    """The CUDA graph fallbacks among the events of a run."""
+    events = [json.loads(line) for line in (run_dir / "events.jsonl").read_text().splitlines()]
+    return [event for event in events if event.get("what") in ("training", "validation")]
 
 
 @pytest.mark.usefixtures("tiny_model")
 @pytest.mark.parametrize(("experiment", "recordings"), [("ticket", 6), ("prune", 2)])
 def test_a_whole_run_is_recorded(tape: Tape, small: Callable, tmp_path: Path, experiment: str, recordings: int):
-    events: list[tuple[str, dict[str, Any]]] = []
-    result = run(small(experiment, **{"pruning.steps": 2}), tmp_path, emit=told(events))
-    assert result.metrics[-1]["sparsity"] == pytest.approx(50) and "uncaptured" not in dict(events)
-    assert tape.counted()["record"] == recordings
+    result = run(small(experiment, **{"pruning.steps": 2}), tmp_path, emit=lambda *_, **__: None)
+    assert result.metrics[-1]["sparsity"] == pytest.approx(50) and not read_fallbacks(result.run_dir)
+    assert tape.counts()["record"] == recordings
     tape.failing = "no"
-    again = run(small(experiment, **{"pruning.steps": 2}), tmp_path, fresh=True, emit=told(events))
-    timeless = ("seconds", "images_per_second", "time")
+    again = run(small(experiment, **{"pruning.steps": 2}), tmp_path, fresh=True, emit=lambda *_, **__: None)
+    assert read_fallbacks(again.run_dir)
+    times = ("seconds", "images_per_second", "time")
     for one, two in zip(result.metrics, again.metrics, strict=True):
-        assert {k: v for k, v in one.items() if k not in timeless} == {
-            k: v for k, v in two.items() if k not in timeless
-        }
+        assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in two.items() if k not in times}
     for file in result.run_dir.glob("*.safetensors"):
         assert (again.run_dir / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.usefixtures("tiny_model")
-def test_the_screen_says_it_once_in_words(
+def test_the_screen_reports_a_fallback_once(
     tape: Tape, small: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(Noisy, ""))
     with Screen(make_console()) as screen:
         result = run(small("ticket", **{"pruning.steps": 2}), tmp_path, emit=screen)
-    said = [line.strip() for line in capsys.readouterr().out.splitlines() if "CUDA graph" in line]
-    assert said == [f"training goes kernel by kernel, not as a CUDA graph: {graphs.DRAWS}"]
-    assert '"event": "uncaptured"' in (result.run_dir / "events.jsonl").read_text()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "CUDA graph" in line]
+    assert line.endswith(graphs.DRAWS)
+    assert {event["what"] for event in read_fallbacks(result.run_dir)} == {"training"}
 
 
 def test_masks_of_one_kept_weight_hold_in_a_recording(tape: Tape):
     masks = masking.make_masks({"0.weight": model()[0].weight.detach().abs()}, 99.0)
-    engine = trained(Engine(model(), SETTINGS["sgd"], CPU, "float32", masks), RATES)
+    engine = train(Engine(model(), SETTINGS["sgd"], CPU, "float32", masks), RATES)
     assert int((engine.model[0].weight != 0).sum()) == 1

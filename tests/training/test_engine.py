@@ -1,4 +1,4 @@
-"""One step, one evaluation, one estimate of batch norm, against plain PyTorch written out here."""
+"""A step, an evaluation and an estimate of batch norm, against plain PyTorch written out here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.config.sections import LayerSelection, Training
@@ -19,14 +18,15 @@ from lthrun.sparsity.layer_selection import select_prunable
 from lthrun.training import state
 from lthrun.training.engine import Engine, recalibrate_batch_norm
 from tests.conftest import tiny
+from tests.tape import CountReads
 
 CPU = torch.device("cpu")
 
 
 def batch(seed: int, count: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    images = torch.rand(count, 3, 16, 16, generator=draw).contiguous(memory_format=torch.channels_last)
-    return images, torch.randint(2, (count,), generator=draw)
+    rng = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 3, 16, 16, generator=rng).contiguous(memory_format=torch.channels_last)
+    return images, torch.randint(2, (count,), generator=rng)
 
 
 def model() -> nn.Module:
@@ -34,7 +34,7 @@ def model() -> nn.Module:
     return tiny(2)
 
 
-def engine(masks: dict[str, torch.Tensor] | None = None, **settings: Any) -> Engine:
+def make_engine(masks: dict[str, torch.Tensor] | None = None, **settings: Any) -> Engine:
     return Engine(model(), Training(**settings), CPU, "float32", masks or {})
 
 
@@ -46,13 +46,13 @@ def some_masks() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("masked", [False, True])
 def test_steps_agree_with_adamw_written_out(masked: bool):
     masks = some_masks() if masked else {}
-    made = engine(masks)
+    engine = make_engine(masks)
     plain = model()
     masking.apply_masks(dict(plain.named_parameters()), masks)
     moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in plain.named_parameters()}
-    made.model.train()
+    engine.model.train()
     for t in range(1, 7):
-        made.step(batch(t))
+        engine.step(batch(t))
         plain.zero_grad()
         loss = cross_entropy(plain(batch(t)[0]), batch(t)[1])
         loss.backward()
@@ -67,59 +67,52 @@ def test_steps_agree_with_adamw_written_out(masked: bool):
                 if name in masks:
                     p.mul_(masks[name])
         for name, p in plain.named_parameters():
-            assert torch.allclose(made.model.get_parameter(name), p, atol=1e-6), name
+            assert torch.allclose(engine.model.get_parameter(name), p, atol=1e-6), name
 
 
 def test_pruned_weights_are_zero_after_every_step():
     masks = some_masks()
-    made = engine(masks, learning_rate=0.1)
-    made.model.train()
+    engine = make_engine(masks, learning_rate=0.1)
+    engine.model.train()
     for t in range(5):
         for name, mask in masks.items():
-            assert not made.model.get_parameter(name)[~mask].any()
-        made.step(batch(t))
-        assert any(made.model.get_parameter(name)[mask].any() for name, mask in masks.items())
+            assert not engine.model.get_parameter(name)[~mask].any()
+        engine.step(batch(t))
+        assert any(engine.model.get_parameter(name)[mask].any() for name, mask in masks.items())
     for name, mask in masks.items():
-        assert not made.model.get_parameter(name)[~mask].any()
+        assert not engine.model.get_parameter(name)[~mask].any()
 
 
 def test_a_step_reads_nothing_back_from_the_device():
-    class Watch(TorchDispatchMode):
-        reads = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            self.reads += "_local_scalar_dense" in str(func)
-            return func(*args, **(kwargs or {}))
-
-    made = engine(some_masks())
-    made.model.train()
-    with Watch() as watch:
-        made.step(batch(0))
-        made.step(batch(1))
-        assert watch.reads == 0
-        made.take_loss()
-        assert watch.reads == 1, "the watch sees a read where there is one"
+    engine = make_engine(some_masks())
+    engine.model.train()
+    with CountReads() as count:
+        engine.step(batch(0))
+        engine.step(batch(1))
+        assert count.reads == 0
+        engine.take_loss()
+        assert count.reads == 1, "a read is counted where there is one"
 
 
-def test_losses_add_up_until_taken():
-    made = engine(learning_rate=1e-9)
-    made.model.train()
-    wanted = 0.0
+def test_losses_are_summed_until_they_are_taken():
+    engine = make_engine(learning_rate=1e-9)
+    engine.model.train()
+    expected = 0.0
     for t in range(3):
-        wanted += float(cross_entropy(copy.deepcopy(made.model)(batch(t)[0]), batch(t)[1]).detach())
-        made.step(batch(t))
-    assert made.take_loss() == pytest.approx(wanted, rel=1e-5) and made.take_loss() == 0
+        expected += float(cross_entropy(copy.deepcopy(engine.model)(batch(t)[0]), batch(t)[1]).detach())
+        engine.step(batch(t))
+    assert engine.take_loss() == pytest.approx(expected, rel=1e-5) and engine.take_loss() == 0
 
 
 def test_evaluation_is_that_of_all_images_at_once():
-    made = engine()
+    engine = make_engine()
     parts = [batch(1, 5), batch(2, 3)]
     images, labels = (torch.cat(side) for side in zip(*parts, strict=True))
-    found = made.evaluate(parts, 2)
+    evaluation = engine.evaluate(parts, 2)
     with torch.no_grad():
         logits = model().eval()(images)
-    assert found.loss == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-5)
-    assert found.correct == [int(((logits.argmax(1) == c) & (labels == c)).sum()) for c in (0, 1)]
+    assert evaluation.loss == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-5)
+    assert evaluation.correct == [int(((logits.argmax(1) == c) & (labels == c)).sum()) for c in (0, 1)]
 
 
 def test_accuracies_by_hand():
@@ -128,82 +121,84 @@ def test_accuracies_by_hand():
 
 
 def test_recalibrated_statistics_are_the_cumulative_average_over_the_batches():
-    made = engine()
-    momentum = made.model[1].momentum
-    recalibrate_batch_norm(made, [batch(1), batch(2), batch(3)])
+    engine = make_engine()
+    momentum = engine.model[1].momentum
+    recalibrate_batch_norm(engine, [batch(1), batch(2), batch(3)])
     first = model()[0]
     with torch.no_grad():
         outputs = [first(batch(seed)[0]) for seed in (1, 2, 3)]
-    assert torch.allclose(made.model[1].running_mean, sum(o.mean((0, 2, 3)) for o in outputs) / 3, atol=1e-6)
-    assert torch.allclose(made.model[1].running_var, sum(o.var((0, 2, 3)) for o in outputs) / 3, atol=1e-6)
-    assert made.model[1].momentum == momentum
+    assert torch.allclose(engine.model[1].running_mean, sum(o.mean((0, 2, 3)) for o in outputs) / 3, atol=1e-6)
+    assert torch.allclose(engine.model[1].running_var, sum(o.var((0, 2, 3)) for o in outputs) / 3, atol=1e-6)
+    assert engine.model[1].momentum == momentum
     for name, p in model().named_parameters():
-        assert torch.equal(p, made.model.get_parameter(name)), "weights are left alone"
+        assert torch.equal(p, engine.model.get_parameter(name)), "weights are unchanged"
 
 
-def test_state_goes_out_and_comes_back_to_the_bit():
-    made, other = engine(), engine()
-    made.model.train()
+def test_copied_and_loaded_state_is_equal_to_the_bit():
+    engine, other = make_engine(), make_engine()
+    engine.model.train()
     for t in range(3):
-        made.step(batch(t))
-    state.load_model_state(other.model, state.copy_model_state(made.model))
-    state.load_optimizer_state(other, state.copy_optimizer_state(made))
+        engine.step(batch(t))
+    state.load_model_state(other.model, state.copy_model_state(engine.model))
+    state.load_optimizer_state(other, state.copy_optimizer_state(engine))
     other.model.train()
     for t in range(3, 6):
-        made.step(batch(t))
+        engine.step(batch(t))
         other.step(batch(t))
     for one, two in (
-        (state.copy_model_state(made.model), state.copy_model_state(other.model)),
-        (state.copy_optimizer_state(made), state.copy_optimizer_state(other)),
+        (state.copy_model_state(engine.model), state.copy_model_state(other.model)),
+        (state.copy_optimizer_state(engine), state.copy_optimizer_state(other)),
     ):
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def in_layout(memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch, optimizer: str = "adamw") -> Engine:
-    monkeypatch.setattr("lthrun.training.engine.layout", lambda device, precision: memory_format)
-    return engine(optimizer=optimizer)
+def make_engine_in(
+    memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch, optimizer: str = "adamw"
+) -> Engine:
+    monkeypatch.setattr("lthrun.training.engine.choose_memory_format", lambda device, precision: memory_format)
+    return make_engine(optimizer=optimizer)
 
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
 @pytest.mark.parametrize("memory_format", LAYOUTS)
-def test_moments_are_those_of_their_weight_in_any_layout(
+def test_moments_are_those_of_their_weight_in_any_memory_format(
     memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ):
-    made = in_layout(memory_format, monkeypatch)
-    wanted = {}
-    for name, p in made.model.named_parameters():
+    engine = make_engine_in(memory_format, monkeypatch)
+    expected = {}
+    for name, p in engine.model.named_parameters():
         p.grad = torch.randn_like(p)
-        wanted[f"{name}/exp_avg"] = 0.1 * p.grad
-        wanted[f"{name}/exp_avg_sq"] = 0.01 * p.grad**2
-    made.optimizer.step()
-    made.optimizer.zero_grad(set_to_none=True)
-    assert all(p.grad is None for p in made.model.parameters())
-    found = state.copy_optimizer_state(made)
-    for name, value in wanted.items():
-        assert found[name].is_contiguous() and torch.allclose(found[name], value, rtol=1e-5), name
+        expected[f"{name}/exp_avg"] = 0.1 * p.grad
+        expected[f"{name}/exp_avg_sq"] = 0.01 * p.grad**2
+    engine.optimizer.step()
+    engine.optimizer.zero_grad(set_to_none=True)
+    assert all(p.grad is None for p in engine.model.parameters())
+    moments = state.copy_optimizer_state(engine)
+    for name, value in expected.items():
+        assert moments[name].is_contiguous() and torch.allclose(moments[name], value, rtol=1e-5), name
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("there", LAYOUTS)
-@pytest.mark.parametrize("here", LAYOUTS)
-def test_the_state_of_one_layout_goes_on_in_another(
-    here: torch.memory_format, there: torch.memory_format, optimizer: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("target", LAYOUTS)
+@pytest.mark.parametrize("source", LAYOUTS)
+def test_training_continues_in_another_memory_format(
+    source: torch.memory_format, target: torch.memory_format, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ):
-    made = in_layout(here, monkeypatch, optimizer)
-    made.model.train()
+    engine = make_engine_in(source, monkeypatch, optimizer)
+    engine.model.train()
     for t in range(2):
-        made.step(batch(t))
-    other = in_layout(there, monkeypatch, optimizer)
-    state.load_model_state(other.model, state.copy_model_state(made.model))
-    state.load_optimizer_state(other, state.copy_optimizer_state(made))
+        engine.step(batch(t))
+    other = make_engine_in(target, monkeypatch, optimizer)
+    state.load_model_state(other.model, state.copy_model_state(engine.model))
+    state.load_optimizer_state(other, state.copy_optimizer_state(engine))
     other.model.train()
-    made.step(batch(2))
+    engine.step(batch(2))
     other.step(batch(2))
     for one, two in (
-        (state.copy_model_state(made.model), state.copy_model_state(other.model)),
-        (state.copy_optimizer_state(made), state.copy_optimizer_state(other)),
+        (state.copy_model_state(engine.model), state.copy_model_state(other.model)),
+        (state.copy_optimizer_state(engine), state.copy_optimizer_state(other)),
     ):
         assert one.keys() == two.keys()
         for name, value in one.items():
@@ -211,47 +206,47 @@ def test_the_state_of_one_layout_goes_on_in_another(
 
 
 def test_no_gradient_is_copied_for_the_optimizer(monkeypatch: pytest.MonkeyPatch):
-    made = in_layout(torch.channels_last, monkeypatch)
-    assert not made.model[3].weight.is_contiguous()
-    given = {id(p) for group in made.optimizer.param_groups for p in group["params"]}
-    assert id(made.model[3].weight) not in given and id(made.model[8].weight) in given
-    for p in made.model.parameters():
+    engine = make_engine_in(torch.channels_last, monkeypatch)
+    assert not engine.model[3].weight.is_contiguous()
+    optimized = {id(p) for group in engine.optimizer.param_groups for p in group["params"]}
+    assert id(engine.model[3].weight) not in optimized and id(engine.model[8].weight) in optimized
+    for p in engine.model.parameters():
         p.grad = torch.randn_like(p)
-    lies = made.model[3].weight.grad.data_ptr()
-    made.optimizer.step()
-    assert made.optimizer.param_groups[0]["params"][1].grad.data_ptr() == lies
+    address = engine.model[3].weight.grad.data_ptr()
+    engine.optimizer.step()
+    assert engine.optimizer.param_groups[0]["params"][1].grad.data_ptr() == address
 
 
-def test_saved_state_does_not_follow_the_model():
-    made = engine()
-    saved = state.copy_model_state(made.model)
+def test_copied_state_does_not_change_with_the_model():
+    engine = make_engine()
+    saved = state.copy_model_state(engine.model)
     before = {name: value.clone() for name, value in saved.items()}
-    made.model.train()
-    made.step(batch(0))
+    engine.model.train()
+    engine.step(batch(0))
     assert all(torch.equal(saved[name], before[name]) for name in saved)
 
 
-def test_initialised_batch_norm():
-    made = engine()
-    made.model.train()
-    made.step(batch(0))
-    fresh = state.reset_batch_norm(made.model, state.copy_model_state(made.model))
+def test_reset_batch_norm():
+    engine = make_engine()
+    engine.model.train()
+    engine.step(batch(0))
+    reset = state.reset_batch_norm(engine.model, state.copy_model_state(engine.model))
     for i in (1, 4):
-        assert (fresh[f"{i}.running_mean"] == 0).all() and (fresh[f"{i}.running_var"] == 1).all()
-        assert (fresh[f"{i}.weight"] == 1).all() and (fresh[f"{i}.bias"] == 0).all()
-        assert fresh[f"{i}.num_batches_tracked"] == 0
-    assert torch.equal(fresh["0.weight"], made.model[0].weight)
+        assert (reset[f"{i}.running_mean"] == 0).all() and (reset[f"{i}.running_var"] == 1).all()
+        assert (reset[f"{i}.weight"] == 1).all() and (reset[f"{i}.bias"] == 0).all()
+        assert reset[f"{i}.num_batches_tracked"] == 0
+    assert torch.equal(reset["0.weight"], engine.model[0].weight)
 
 
 def test_bfloat16_trains_with_float32_weights():
-    made = Engine(model(), Training(), CPU, "bfloat16", {})
-    made.model.train()
-    made.step(batch(0))
-    assert all(p.dtype == torch.float32 for p in made.model.parameters())
-    exact = engine()
+    engine = Engine(model(), Training(), CPU, "bfloat16", {})
+    engine.model.train()
+    engine.step(batch(0))
+    assert all(p.dtype == torch.float32 for p in engine.model.parameters())
+    exact = make_engine()
     exact.model.train()
     exact.step(batch(0))
-    assert made.take_loss() == pytest.approx(exact.take_loss(), rel=0.05)
+    assert engine.take_loss() == pytest.approx(exact.take_loss(), rel=0.05)
 
 
 def test_the_prunable_tensors_of_resnet18_are_its_twenty_convolutions():
@@ -261,7 +256,7 @@ def test_the_prunable_tensors_of_resnet18_are_its_twenty_convolutions():
     assert "fc.weight" not in names and not any("bn" in n or "downsample.1" in n for n in names)
 
 
-def test_initialisation_is_of_the_seed_alone():
+def test_initialization_depends_on_the_seed_alone():
     torch.manual_seed(1)
     first = build_model("resnet18", 2, 0)
     after = torch.rand(1)
@@ -270,4 +265,4 @@ def test_initialisation_is_of_the_seed_alone():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.conv1.weight, other.conv1.weight)
     torch.manual_seed(1)
-    assert torch.equal(after, torch.rand(1)), "the global random state is left as it was"
+    assert torch.equal(after, torch.rand(1)), "the global random state is unchanged"

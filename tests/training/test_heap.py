@@ -1,4 +1,4 @@
-"""Memory that was freed stays with the process."""
+"""Freed memory stays in the process heap."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if sys.argv[1] == "with an engine":
 
 model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU())
 images = torch.rand(16, 3, 64, 64)  # blocks of about 7 MiB
-for step in range(20):  # in the first ones a place is found for them
+for step in range(20):  # the first steps allocate them
     if step == 10:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     model(images).sum().backward()
@@ -28,11 +28,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc has such a switch")
-def test_a_step_takes_the_memory_of_the_one_before():
-    def faults(how: str) -> int:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc has this setting")
+def test_a_step_reuses_the_memory_of_the_step_before():
+    def count_page_faults(how: str) -> int:
         done = subprocess.run([sys.executable, "-c", STEPS, how], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
-    assert 10 * faults("with an engine") < faults("without")
+    assert 10 * count_page_faults("with an engine") < count_page_faults("without")

@@ -1,11 +1,11 @@
-"""Training as PyTorch's tutorials do it: files are opened, decoded and resized anew in every epoch."""
+"""Training as PyTorch's tutorials do it: image files are opened, decoded and resized again in every epoch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -15,10 +15,8 @@ from torchvision.transforms import v2
 
 from lthrun.levels.context import RunContext
 
-Loader = DataLoader[Any]
 
-
-class Files(Dataset[Any]):
+class ImageFiles(Dataset[Any]):
     """Image files and their labels."""
 
     def __init__(self, paths: list[Path], labels: list[int], transform: Callable[[Image.Image], Tensor]):
@@ -32,21 +30,28 @@ class Files(Dataset[Any]):
             return self.transform(image.convert("RGB")), self.labels[i]
 
 
-class Plain:
-    """One model and optimizer, whatever the number of workers that feed it."""
+class Loaders(NamedTuple):
+    """Training batches in the order that the list `order` holds, and validation batches."""
+
+    train: DataLoader[Any]
+    order: list[int]
+    valid: DataLoader[Any]
+
+
+class PlainLoop:
+    """One model and optimizer for every number of workers."""
 
     def __init__(self, model: nn.Module, context: RunContext, folder: Path):
-        self.device, self.batch_size = context.device, context.config.training.batch_size
+        training, size, store = context.config.training, context.store.size, context.store
+        self.device, self.batch_size = context.device, training.batch_size
         self.model = model.to(self.device)
-        training = context.config.training
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), training.learning_rate, weight_decay=training.weight_decay
         )
         self.loss = nn.CrossEntropyLoss()
-        size, store = context.store.size, context.store
         crops = {"train": v2.RandomCrop(size), "valid": v2.CenterCrop(size)}
         self.files = {
-            side: Files(
+            side: ImageFiles(
                 [folder / store.names[i] for i in ids],
                 [store.labels[i] for i in ids],
                 v2.Compose(
@@ -56,44 +61,44 @@ class Plain:
             for side, ids in (("train", context.train), ("valid", context.valid))
         }
 
-    def loaders(self, workers: int) -> tuple[Loader, list[int], Loader]:
-        """Training batches in an order that is drawn turn by turn, that order, and validation batches. Workers stay."""
+    def make_loaders(self, workers: int) -> Loaders:
+        """Loaders whose workers stay alive between epochs."""
         order: list[int] = []
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "pin_memory": self.device.type == "cuda",
         }
-        train: Loader = DataLoader(self.files["train"], self.batch_size, sampler=order, drop_last=True, **how)
-        return train, order, DataLoader(self.files["valid"], 4 * self.batch_size, **how)
+        train = DataLoader(self.files["train"], self.batch_size, sampler=order, drop_last=True, **options)
+        return Loaders(train, order, DataLoader(self.files["valid"], 4 * self.batch_size, **options))
 
-    def training(self, train: Loader, order: list[int], valid: Loader) -> Callable[[int], float]:
-        def turn(steps: int) -> float:
-            order[:] = torch.randperm(len(self.files["train"]))[: steps * self.batch_size].tolist()
-            began = time.perf_counter()
+    def make_train(self, loaders: Loaders) -> Callable[[int], float]:
+        def train(steps: int) -> float:
+            loaders.order[:] = torch.randperm(len(self.files["train"]))[: steps * self.batch_size].tolist()
+            started = time.perf_counter()
             self.model.train()
             total = 0.0
-            for images, labels in train:
+            for images, labels in loaders.train:
                 self.optimizer.zero_grad()
                 loss = self.loss(self.model(images.to(self.device)), labels.to(self.device))
                 loss.backward()
                 self.optimizer.step()
                 total += loss.item()  # waits for the device
-            return time.perf_counter() - began
+            return time.perf_counter() - started
 
-        return turn
+        return train
 
-    def validation(self, train: Loader, order: list[int], valid: Loader) -> Callable[[], float]:
+    def make_validate(self, loaders: Loaders) -> Callable[[], float]:
         @torch.no_grad()
-        def turn() -> float:
-            began = time.perf_counter()
+        def validate() -> float:
+            started = time.perf_counter()
             self.model.eval()
             total, right = 0.0, 0
-            for images, labels in valid:
+            for images, labels in loaders.valid:
                 images, labels = images.to(self.device), labels.to(self.device)
                 logits = self.model(images)
                 total += self.loss(logits, labels).item() * len(labels)
                 right += int((logits.argmax(1) == labels).sum())
-            return time.perf_counter() - began
+            return time.perf_counter() - started
 
-        return turn
+        return validate
