@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from lthrun.analysis.findings import Design, Result, findings
-from lthrun.analysis.intervals import wilson
-from lthrun.analysis.mask_overlap import layers, overlap
+from lthrun.analysis.arm_results import ArmResult, Design
+from lthrun.analysis.findings import analyze_study
+from lthrun.analysis.intervals import wilson_interval
+from lthrun.analysis.mask_overlap import measure_overlap, summarize_layers
+from lthrun.analysis.study_records import StudyFindings
 from lthrun.config import Compare
 from lthrun.config.loading import differences
 from lthrun.executors import EXECUTORS
@@ -15,6 +18,7 @@ from lthrun.experiments.arms import ARMS, Piece
 from lthrun.experiments.context import Emit, RunContext
 from lthrun.experiments.tasks import RunOptions, Task, graph
 from lthrun.levels.plan import Conditions, Level
+from lthrun.records import EpochRecord
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.files import FORMAT
 from lthrun.storage.level_store import LevelStore
@@ -27,7 +31,7 @@ OTHER_LENGTHS = {
 }
 Made = dict[tuple[str, int], list[Piece]]
 LINE = (
-    "level_epoch", "step", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds", "looks",
+    "level_epoch", "step", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds",
 )  # fmt: skip
 
 
@@ -68,7 +72,15 @@ def compare(
     emit("busy", doing="comparing")
     records = {key: levels.record(key) for key in {p.level.key for found in made.values() for p in found}}
     results = [
-        Result(arm, seed, p.sparsity, record["epochs"], p.level.steps, searched(p.level), record["sparsity"])
+        ArmResult(
+            arm,
+            seed,
+            p.sparsity,
+            [read_epoch(epoch) for epoch in record["epochs"]],
+            p.level.steps,
+            searched(p.level),
+            record["sparsity"],
+        )
         for (arm, seed), found in made.items()
         for p in found
         if p.level.key not in failures and (record := records[p.level.key]) is not None
@@ -76,8 +88,9 @@ def compare(
     have = {(r.arm, r.seed, r.sparsity) for r in results}
     counts = [sum(context.store.labels[i] == c for i in context.valid) for c in range(len(context.store.classes))]
     lines = [
-        {"arm": r.arm, "seed": r.seed, "sparsity": r.sparsity, "measured_sparsity": epoch["sparsity"]}
-        | {key: epoch.get(key) for key in LINE}
+        {"arm": r.arm, "seed": r.seed, "sparsity": r.sparsity, "measured_sparsity": epoch.sparsity}
+        | {key: getattr(epoch, key) for key in LINE}
+        | {"looks": [asdict(evaluation) for evaluation in epoch.interim_evaluations]}
         for r in results
         for epoch in r.epochs
     ]
@@ -91,11 +104,11 @@ def compare(
         "n_valid": len(context.valid),
         "classes": list(context.store.classes),
         "majority_rate": max(counts) / sum(counts),
-        "majority_interval": wilson(max(counts), sum(counts)),
+        "majority_interval": list(wilson_interval(max(counts), sum(counts))),
         "epoch_steps": context.conditions.epoch_steps,
         "epochs": study.training.epochs,
         "about": {arm: ARMS[arm].about for arm in study.compare.arms},
-        **findings(results, design(study, context.conditions.epoch_steps, counts)),
+        **to_summary(analyze_study(results, design(study, context.conditions.epoch_steps, counts))),
         "notes": notes(study, context),
         **stability(made, have, records, levels, study),
         "missing": [
@@ -111,6 +124,22 @@ def compare(
         "files": {},
     }
     return summary, lines
+
+
+def read_epoch(facts: Mapping[str, Any]) -> EpochRecord:
+    return EpochRecord.from_dict(
+        {key: facts[key] for key in facts if key != "looks"} | {"interim_evaluations": facts.get("looks", [])}
+    )
+
+
+def to_summary(findings: StudyFindings) -> dict[str, Any]:
+    """The findings under the names that the report reads."""
+    facts = findings.model_dump(mode="json")
+    for row in facts["comparisons"]:
+        row["primary"] = row.pop("is_primary")
+    for row in facts["reach"]:
+        row["of"] = row.pop("total")
+    return facts
 
 
 def design(study: Compare, epoch_steps: int, counts: Sequence[int]) -> Design:
@@ -161,10 +190,13 @@ def stability(
             if p.sparsity == sparsity and ("ticket", seed, sparsity) in have
         ]
         if keys:
-            by_layer += [{"sparsity": sparsity, **row} for row in layers([records[key]["layers"] for key in keys])]
+            by_layer += summarize_layers(sparsity, [records[key]["layers"] for key in keys])
         if len(keys) > 1:
-            in_common.append({"sparsity": sparsity, **overlap([kept(levels, key) for key in keys])})
-    return {"layers": by_layer, "overlap": in_common}
+            in_common.append(measure_overlap(sparsity, [kept(levels, key) for key in keys]).model_dump(mode="json"))
+    return {
+        "layers": [{**row.model_dump(mode="json", exclude={"total"}), "of": row.total} for row in by_layer],
+        "overlap": in_common,
+    }
 
 
 def kept(levels: LevelStore, key: str) -> Tensors:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from lthrun.analysis.intervals import STABLE, barrier, barrier_interval, wilson
+from lthrun.analysis.intervals import STABLE, barrier, barrier_interval, wilson_interval
 from lthrun.experiments.summaries import RunSummary
 from lthrun.experiments.ticket import ticket
 from lthrun.levels.builder import LevelBuilder
@@ -92,14 +92,14 @@ class Line:
             "errors": errors,
             "losses": [found["loss"] for found in judged],
             "barrier": height,
-            "interval": barrier_interval(wrong),
+            "interval": list(barrier_interval(wrong)),
             "stable": height < STABLE,
             "ends": [
                 {
                     "key": level.key,
                     "order": level.order,
                     "accuracy": 1 - sum(answers) / n,
-                    "accuracy_interval": wilson(n - sum(answers), n),
+                    "accuracy_interval": list(wilson_interval(n - sum(answers), n)),
                 }
                 for level, answers in ends
             ],

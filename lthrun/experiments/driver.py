@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lthrun.analysis.intervals import judge, wilson
+from lthrun.analysis.intervals import measure_accuracy, wilson_interval
 from lthrun.config import Ticket
 from lthrun.config.loading import differences, dump
 from lthrun.errors import UserError
@@ -107,7 +107,7 @@ def summarise(context: RunContext, counts: list[int], found: dict[str, Any], run
                 "reused": record["reused"],
                 "sparsity": record["sparsity"],
                 "epochs": len(record["epochs"]),
-                **judge(last["correct"], counts),
+                **measure_accuracy(last["correct"], counts).model_dump(mode="json"),
                 "first_epoch_accuracy": record["epochs"][0]["accuracy"],
                 "best_accuracy": best["accuracy"],
                 "first_train_loss": record["epochs"][0]["train_loss"],
@@ -129,7 +129,7 @@ def summarise(context: RunContext, counts: list[int], found: dict[str, Any], run
         "n_valid": len(context.valid),
         "classes": list(context.store.classes),
         "majority_rate": majority / sum(counts),
-        "majority_interval": wilson(majority, sum(counts)),
+        "majority_interval": list(wilson_interval(majority, sum(counts))),
         **{key: levels[-1][key] for key in ("accuracy", "accuracy_interval")},
         **{key: levels[-1][key] for key in ("balanced_accuracy", "balanced_accuracy_interval", "sparsity")},
         "epochs": sum(level["epochs"] for level in levels),

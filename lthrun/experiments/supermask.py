@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from lthrun.analysis.intervals import judge
+from lthrun.analysis.intervals import measure_accuracy
 from lthrun.experiments.baseline import baseline
 from lthrun.experiments.summaries import RunSummary
 from lthrun.experiments.ticket import ticket
@@ -136,7 +136,7 @@ class Judge:
             self.known[name] = self._correct(masks)
             self.run_dir.judgement(name, correct=self.known[name])
         self.builder.emit("judged", name=name, done=len(self.known))
-        return judge(self.known[name], self.builder.batches.valid_counts)
+        return measure_accuracy(self.known[name], self.builder.batches.valid_counts).model_dump(mode="json")
 
     def _correct(self, masks: Tensors) -> list[int]:
         builder = self.builder
