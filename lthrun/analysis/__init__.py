@@ -1,1 +1,1 @@
-"""Intervals, the verdict and what it rests on: numbers in, numbers out."""
+"""Intervals, verdicts and what they rest on: numbers in, typed records out. No files, no console, no live model."""

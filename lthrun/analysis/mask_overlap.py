@@ -1,57 +1,62 @@
-"""Where the tickets' sparsity lies, and how much of it different seeds have in common."""
+"""How sparse each layer of the tickets is, and how many weights the masks of two seeds share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
-from lthrun.sparsity.masks import Tensors
+from torch import Tensor
 
-Counts = Mapping[str, Sequence[int]]
+from lthrun.analysis.study_records import LayerSparsity, MaskOverlap
+from lthrun.records import LayerCounts
+
+Masks = Mapping[str, Tensor]
 
 
-def layers(records: Sequence[Counts]) -> list[dict[str, Any]]:
-    """Percent pruned per layer over the seeds, from each seed's [pruned, all] per tensor."""
-    found = []
-    for name, (_, of) in records[0].items():
-        shares = [100 * record[name][0] / of for record in records]
-        found.append(
-            {
-                "layer": name.removesuffix(".weight"),
-                "pruned": sum(shares) / len(shares),
-                "lowest": min(shares),
-                "highest": max(shares),
-                "of": of,
-            }
+def summarize_layers(sparsity: float, counts: Sequence[LayerCounts]) -> list[LayerSparsity]:
+    """Percent pruned per layer over the seeds, from the counts of each seed; `sparsity` is percent of all layers."""
+    rows = []
+    for name, (_, total) in counts[0].items():
+        shares = [100 * of_seed[name][0] / total for of_seed in counts]
+        rows.append(
+            LayerSparsity(
+                sparsity=sparsity,
+                layer=name.removesuffix(".weight"),
+                pruned=sum(shares) / len(shares),
+                lowest=min(shares),
+                highest=max(shares),
+                total=total,
+            )
         )
-    return found
+    return rows
 
 
-def overlap(masks: Sequence[Tensors]) -> dict[str, Any]:
-    """How many of the kept weights two seeds' masks have in common: intersection over union, all layers together.
-
-    `chance` is what masks of these per-layer densities come to when their positions are drawn at random.
-    """
+def measure_overlap(sparsity: float, masks: Sequence[Masks]) -> MaskOverlap:
+    """Overlap of the masks of all pairs of seeds; `masks` holds boolean tensors by name, per seed."""
     pairs = list(combinations(masks, 2))
-    shares = [shared(one, other) for one, other in pairs]
-    return {
-        "pairs": len(pairs),
-        "overlap": sum(shares) / len(shares),
-        "lowest": min(shares),
-        "highest": max(shares),
-        "chance": sum(by_chance(one, other) for one, other in pairs) / len(pairs),
-    }
+    shares = [share_in_common(one, other) for one, other in pairs]
+    return MaskOverlap(
+        sparsity=sparsity,
+        pairs=len(pairs),
+        overlap=sum(shares) / len(shares),
+        lowest=min(shares),
+        highest=max(shares),
+        chance=sum(chance_in_common(one, other) for one, other in pairs) / len(pairs),
+    )
 
 
-def shared(one: Tensors, other: Tensors) -> float:
+def share_in_common(one: Masks, other: Masks) -> float:
+    """Weights that both masks keep, as a share of those that either keeps: intersection over union, all layers."""
     both = sum(int((one[name] & other[name]).sum()) for name in one)
     either = sum(int((one[name] | other[name]).sum()) for name in one)
     return both / either
 
 
-def by_chance(one: Tensors, other: Tensors) -> float:
-    """Expected intersection over expected union, of n places of which a and b are kept: ab / n and a + b - ab / n."""
+def chance_in_common(one: Masks, other: Masks) -> float:
+    """The same for random positions of equal per-layer density: expected intersection over expected union.
+
+    Of n positions of which the masks keep a and b, these are ab / n and a + b − ab / n.
+    """
     both, either = 0.0, 0.0
     for name, mask in one.items():
         n, a, b = mask.numel(), int(mask.sum()), int(other[name].sum())

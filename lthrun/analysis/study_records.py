@@ -98,3 +98,17 @@ class Verdict(Record):
     """Of the primary comparison; null without one."""
     winning_ticket: bool | None
     sentences: list[str]
+
+
+class StudyFindings(Record):
+    """The answer to a study's question, and what it rests on."""
+
+    seeds: list[int]
+    arms: list[str]
+    sparsities: list[float]
+    margin: float
+    question: str
+    verdict: Verdict
+    comparisons: list[Comparison]
+    reach: list[Reach]
+    cells: list[Cell]

@@ -13,7 +13,7 @@ from torch import nn
 
 from lthrun import models
 from lthrun.config.base import ExperimentConfig
-from lthrun.data import DATASETS
+from lthrun.data import DATASETS, Images
 from lthrun.data.batches import Batches
 from lthrun.events import Emit
 from lthrun.levels.context import RunContext, prepare

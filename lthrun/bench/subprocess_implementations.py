@@ -59,7 +59,7 @@ _stack = ExitStack()  # closed when the subprocess ends
 
 def make_here(maker: Maker, config: ExperimentConfig, steps: int) -> list[tuple[str, str]]:
     """Make the implementations in this subprocess; their names and precisions."""
-    _implementations.extend(maker(prepare_bench(config, _stack, lambda *_, **__: None, steps)))
+    _implementations.extend(maker(prepare_bench(config, _stack, ignore, steps)))
     return [(implementation.name, implementation.precision) for implementation in _implementations]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from lthrun.analysis.findings import Design, Result, findings
-from lthrun.analysis.mask_overlap import layers, overlap
+from lthrun.analysis.arm_results import ArmResult, Design
+from lthrun.analysis.findings import analyze_study
+from lthrun.analysis.mask_overlap import measure_overlap, summarize_layers
+from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, StudyFindings
 from lthrun.events import Busy, Emit, NoVerdict, StudyStarted
 from lthrun.experiments.arms import ARMS, PlannedArmResult, plan_arms
 from lthrun.experiments.experiment import EXPERIMENTS
@@ -39,7 +41,7 @@ def evaluate(run: Study) -> StudySummary:
     return StudySummary(
         **run.shared_facts(),
         about={arm: ARMS[arm].about for arm in run.config.compare.arms},
-        **answer_questions(run, trained),
+        **dict(answer_questions(run, trained)),
         notes=list_notes(run),
         **describe_masks(run, trained),
         missing=[
@@ -68,20 +70,12 @@ def describe_epoch(epoch: EpochRecord) -> dict[str, Any]:
     return {"measured_sparsity": epoch.sparsity, **own}
 
 
-def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> dict[str, Any]:
+def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> StudyFindings:
     config, context = run.config, run.run.context
     epoch_steps, counts = context.conditions.epoch_steps, context.valid_counts
     arms = config.compare.arms
     results = [
-        Result(
-            p.arm,
-            p.seed,
-            p.sparsity,
-            [bridge(e) for e in record.epochs],
-            p.level.steps,
-            count_search_steps(p.level),
-            record.sparsity,
-        )
+        ArmResult(p.arm, p.seed, p.sparsity, record.epochs, p.level.steps, count_search_steps(p.level), record.sparsity)
         for p, record in trained
     ]
     design = Design(
@@ -94,11 +88,7 @@ def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, Level
         max(counts) / sum(counts),
         sum(counts),
     )
-    return findings(results, design)
-
-
-def bridge(e: EpochRecord) -> dict[str, Any]:
-    return {**e.to_dict(), "looks": [vars(i) for i in e.interim_evaluations]}
+    return analyze_study(results, design)
 
 
 def count_search_steps(level: Level) -> int:
@@ -129,14 +119,15 @@ def list_notes(run: Study) -> list[str]:
 
 def describe_masks(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> Mapping[str, Any]:
     """The tickets' sparsity per layer, and how much of their masks different seeds have in common."""
-    by_layer, in_common = [], []
+    layers: list[LayerSparsity] = []
+    overlap: list[MaskOverlap] = []
     for sparsity in run.config.compare.sparsities:
         tickets = [(p.level, record) for p, record in trained if p.arm == "ticket" and p.sparsity == sparsity]
         if tickets:
-            by_layer += [{"sparsity": sparsity, **row} for row in layers([record.layers for _, record in tickets])]
+            layers += summarize_layers(sparsity, [record.layers for _, record in tickets])
         if len(tickets) > 1:
-            in_common.append({"sparsity": sparsity, **overlap([read_weight_masks(run, level) for level, _ in tickets])})
-    return {"layers": by_layer, "overlap": in_common}
+            overlap.append(measure_overlap(sparsity, [read_weight_masks(run, level) for level, _ in tickets]))
+    return {"layers": layers, "overlap": overlap}
 
 
 def read_weight_masks(run: Study, level: Level) -> Tensors:

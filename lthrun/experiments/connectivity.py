@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_serializer, model_validator
 
-from lthrun.analysis.intervals import STABLE, barrier, barrier_interval, wilson
+from lthrun.analysis.intervals import STABLE, barrier, barrier_interval, wilson_interval
 from lthrun.config.fields import Point, Section, refuse, unique
 from lthrun.events import Evaluated, Evaluating
 from lthrun.experiments.experiment import EXPERIMENTS, PRUNING_OPTIONS, PlannedResult, plan_levels
@@ -184,7 +184,7 @@ class PathEvaluator:
                     key=level.key,
                     order=level.order,
                     accuracy=1 - sum(answers) / n,
-                    accuracy_interval=wilson(n - sum(answers), n),
+                    accuracy_interval=wilson_interval(n - sum(answers), n),
                 )
                 for level, answers in ((one, wrong[0]), (other, wrong[-1]))
             ],

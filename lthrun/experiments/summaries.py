@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from lthrun.analysis.study_records import Cell, Comparison, LayerSparsity, MaskOverlap, Reach, Verdict
+from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, StudyFindings
 from lthrun.records import Interval, LayerCounts, Measured, Record
 
 
@@ -83,21 +83,12 @@ class LevelCounts(Record):
     failed: int
 
 
-class StudySummary(Summary):
+class StudySummary(Summary, StudyFindings):
     """A study: the answer to its question, and what it rests on."""
 
     experiment: Literal["compare"]
-    seeds: list[int]
-    arms: list[str]
     about: dict[str, str]
     """One line on each arm."""
-    sparsities: list[float]
-    margin: float
-    question: str
-    verdict: Verdict
-    comparisons: list[Comparison]
-    reach: list[Reach]
-    cells: list[Cell]
     layers: list[LayerSparsity]
     overlap: list[MaskOverlap]
     notes: list[str]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from lthrun.analysis.intervals import judge, wilson
+from lthrun.analysis.intervals import measure_accuracy, wilson_interval
 from lthrun.config.base import ExperimentConfig
 from lthrun.events import Emit
 from lthrun.executors.worker import LevelResult, LevelWorker
@@ -69,7 +69,7 @@ class TrainedRun(Generic[C]):
 
     def measure(self, correct: list[int]) -> Measured:
         """Accuracies with intervals, from the right answers per class."""
-        return Measured(**judge(correct, self.run.context.valid_counts))
+        return measure_accuracy(correct, self.run.context.valid_counts)
 
     def write_model(self) -> None:
         """model.safetensors: the trained weights."""
@@ -112,7 +112,7 @@ class TrainedRun(Generic[C]):
             "n_valid": len(context.valid),
             "classes": list(context.store.classes),
             "majority_rate": max(counts) / sum(counts),
-            "majority_interval": wilson(max(counts), sum(counts)),
+            "majority_interval": wilson_interval(max(counts), sum(counts)),
             "run_dir": str(self.run_dir.path),
             "files": tensor_file_sizes(self.run_dir.path),
         }

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthrun.analysis.mask_overlap import layers, overlap
 from lthrun.config import Compare
 from lthrun.config.comparison import ALL, ladder
 from lthrun.experiments import load_config
@@ -232,20 +230,6 @@ def test_the_command_gives_a_verdict_or_says_why_there_is_none(lthrun: Callable,
 def test_bad_studies_are_refused_in_one_line(lthrun: Callable, arguments: list[str], said: str):
     found = lthrun("compare", *arguments)
     assert found.status == 2 and said in found.err and found.err.count("\n") == 1, found.err
-
-
-def test_overlap_by_hand():
-    """Of 8 weights each mask keeps 4, two of them in common: 2 / 6. By chance 4·4/8 = 2 in common, of 6."""
-    one = {"a": torch.tensor([1, 1, 1, 1, 0, 0, 0, 0]).bool()}
-    other = {"a": torch.tensor([1, 1, 0, 0, 1, 1, 0, 0]).bool()}
-    assert overlap([one, other]) == {"pairs": 1, "overlap": 2 / 6, "lowest": 2 / 6, "highest": 2 / 6, "chance": 2 / 6}
-    assert overlap([one, one, other])["highest"] == 1.0
-
-
-def test_layers_by_hand():
-    assert layers([{"a.weight": [1, 4]}, {"a.weight": [3, 4]}]) == [
-        {"layer": "a", "pruned": 50.0, "lowest": 25.0, "highest": 75.0, "of": 4}
-    ]
 
 
 @pytest.mark.usefixtures("tiny_model")

@@ -1,0 +1,94 @@
+"""What the analysis of a study starts from: the results of its arms, and the design that was fixed beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lthrun.records import EpochRecord, InterimEvaluation
+
+MAJORITY = "majority rate"
+"""Stands for an arm that always answers the most common class."""
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """The result of an arm for one seed, at a sparsity in percent (None: at all of them).
+
+    Attributes:
+        epochs: records of its last training.
+        steps: of that training; 0 where nothing is trained.
+        search_steps: of that training and of everything before it.
+        measured_sparsity: percent of the weights that are zero, counted.
+    """
+
+    arm: str
+    seed: int
+    sparsity: float | None
+    epochs: Sequence[EpochRecord]
+    steps: int
+    search_steps: int
+    measured_sparsity: float
+
+    @property
+    def last(self) -> EpochRecord:
+        return self.epochs[-1]
+
+    @cached_property
+    def evaluations(self) -> list[InterimEvaluation]:
+        """All interim evaluations of the last training, or without any those at the ends of its epochs."""
+        interim = [evaluation for epoch in self.epochs for evaluation in epoch.interim_evaluations]
+        return interim or [InterimEvaluation(epoch.step, epoch.valid_loss, epoch.accuracy) for epoch in self.epochs]
+
+    @property
+    def early_stopping_step(self) -> int:
+        """The step of the lowest validation loss (Frankle & Carbin 2019, section 2: the early-stopping iteration)."""
+        return min(self.evaluations, key=lambda evaluation: evaluation.loss).step
+
+    def first_step_with(self, accuracy: float) -> int | None:
+        """The step of the first evaluation with at least this accuracy; None without one."""
+        return next((evaluation.step for evaluation in self.evaluations if evaluation.accuracy >= accuracy), None)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What was fixed before anything was trained.
+
+    Attributes:
+        pairings: by arm, the pair of arms that its question compares: ("ticket", "random-mask") or ("prune", "dense").
+        margin: up to how many points of accuracy two arms match.
+        epoch_steps: training steps per epoch.
+        evaluation_epochs: epochs between two evaluations.
+        majority_rate: accuracy of always answering the most common class, 0 to 1.
+        n_valid: number of validation images.
+    """
+
+    seeds: Sequence[int]
+    sparsities: Sequence[float]
+    pairings: Mapping[str, tuple[str, str]]
+    margin: float
+    epoch_steps: int
+    evaluation_epochs: float
+    majority_rate: float
+    n_valid: int
+
+
+class ResultTable:
+    """Results by arm, seed and sparsity. A result at all sparsities (None) stands for each."""
+
+    def __init__(self, results: Sequence[ArmResult], seeds: Sequence[int]):
+        self._results = {(result.arm, result.seed, result.sparsity): result for result in results}
+        self._seeds = seeds
+
+    def get(self, arm: str, seed: int, sparsity: float) -> ArmResult | None:
+        return self._results.get((arm, seed, sparsity)) or self._results.get((arm, seed, None))
+
+    def select(self, arm: str, sparsity: float) -> list[ArmResult]:
+        """The results of an arm, in the order of the seeds."""
+        return [result for seed in self._seeds if (result := self.get(arm, seed, sparsity))]
+
+    def pair(self, arm: str, against: str, sparsity: float) -> list[tuple[ArmResult, ArmResult]]:
+        """The results of two arms for those seeds that have both."""
+        pairs = ((self.get(arm, seed, sparsity), self.get(against, seed, sparsity)) for seed in self._seeds)
+        return [(one, other) for one, other in pairs if one and other]
