@@ -18,7 +18,7 @@ from lthrun.bench.rounds import Implementation
 from lthrun.bench.setup import BenchmarkSetup, prepare_bench
 from lthrun.config.base import ExperimentConfig
 from lthrun.errors import UserError
-from lthrun.events import Busy
+from lthrun.events import Busy, ignore
 from lthrun.executors.worker_processes import worker_processes
 
 Maker = Callable[[BenchmarkSetup], Iterator[Implementation]]
