@@ -16,8 +16,8 @@ from torch import nn
 
 from lthrun import models
 from lthrun.cli import app as cli
-from lthrun.experiments import load_config
 from lthrun.data import synthetic
+from lthrun.experiments import load_config
 from lthrun.training.memory_layout import choose_memory_format
 
 # Machines are shared: a slow one is no fault.

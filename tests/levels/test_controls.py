@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lthrun.experiments import run
-from lthrun.levels.context import RunContext, prepare
 from lthrun.levels.builder import LevelBuilder
+from lthrun.levels.context import RunContext, prepare
 from lthrun.levels.plan import Level, control, reordered
 from lthrun.models import build_model
 from lthrun.sparsity.masks import Tensors
