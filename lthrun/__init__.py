@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lthrun.errors import UserError
+from lthrun.version import __version__
 
 if TYPE_CHECKING:
     from lthrun.config.base import ExperimentConfig
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lthrun.experiments import Result
     from lthrun.sparsity.tickets import Ticket
 
-__version__ = "0.2.0"
 __all__ = ["UserError", "__version__", "load_config", "load_ticket", "resume", "run"]
 
 
