@@ -1,47 +1,105 @@
-"""What a run's or a study's directory says, read back."""
+"""Read the directory of a run or a study back into typed records: all that a report is built from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
+from pydantic import ValidationError
+
 from lthrun.errors import UserError
-from lthrun.storage.files import read_json
-from lthrun.storage.run_dir import RunDir, read_metrics, read_study, read_summary
+from lthrun.experiments.summaries import RunSummary, StudySummary
+from lthrun.storage import files
+from lthrun.storage.run_dir import read_metrics
+
+AnySummary = RunSummary | StudySummary
+SUMMARIES = {  # of the experiments whose summary is not a plain RunSummary; imported where one is read
+    "compare": "lthrun.experiments.summaries:StudySummary",
+    "supermask": "lthrun.experiments.supermask:SupermaskSummary",
+    "connectivity": "lthrun.experiments.connectivity:ConnectivitySummary",
+}
 
 
 @dataclass(frozen=True)
 class Records:
-    """A finished run or study: `summary` is that of summary.json, `metrics` a record per epoch, `config` is YAML."""
+    """A finished run or study: `metrics` are the lines of metrics.jsonl, `config` is YAML."""
 
     run_dir: Path
-    summary: dict[str, Any]
+    summary: AnySummary
     metrics: list[dict[str, Any]]
     config: str
     environment: dict[str, Any]
 
-    @property
-    def is_study(self) -> bool:
-        return bool(self.summary["experiment"] == "compare")
+
+def parse_summary(facts: dict[str, Any]) -> AnySummary:
+    """The typed summary of an experiment.
+
+    Raises:
+        ValidationError: `facts` are not those of a summary.
+    """
+    summary: AnySummary = resolve_name(
+        SUMMARIES.get(facts.get("experiment", ""), "lthrun.experiments.summaries:RunSummary")
+    ).model_validate(facts)
+    return summary
+
+
+def read_summary(run_dir: Path) -> AnySummary | None:
+    """The summary in a run directory, wherever it is now; None where there is none, or not a whole one.
+
+    Raises:
+        UserError: it is of another format.
+    """
+    facts = files.read_json(run_dir / "summary.json")
+    if facts is None:
+        return None
+    if facts.get("format") != files.FORMAT:
+        raise UserError(
+            f"{run_dir}: written in format {facts.get('format')}, and this lthrun reads format {files.FORMAT}: "
+            "run the experiment again, or read it with the version that environment.json names"
+        )
+    try:
+        return parse_summary({**facts, "run_dir": str(run_dir)})
+    except ValidationError:
+        return None
 
 
 def read_records(run_dir: Path) -> Records:
-    """Everything a report is drawn from.
+    """Everything a report is built from.
 
     Raises:
-        UserError: this is no run's directory, or not a finished one, or another version has written it.
+        UserError: this is not the directory of a finished run of this format.
     """
     if not (run_dir / "config.yaml").is_file():
         raise UserError(f"{run_dir}: not a run directory, there is no config.yaml in it; `lthrun runs` lists them")
-    RunDir(run_dir).check_format()
-    summary = read_study(run_dir) or read_summary(run_dir)
+    summary = read_summary(run_dir)
     if summary is None:
         raise UserError(
-            f"{run_dir}: not finished, there is no whole summary.json in it; the run's command, given again, goes on"
+            f"{run_dir}: not finished, there is no valid summary.json in it; run the same command again to resume"
         )
-    metrics, environment = read_metrics(run_dir), read_json(run_dir / "environment.json")
+    metrics = read_metrics(run_dir)
     if not metrics:
-        raise UserError(f"{run_dir}/metrics.jsonl: missing or damaged; the run's command, given again, writes it anew")
+        raise UserError(
+            f"{run_dir}/metrics.jsonl: missing or damaged; run the same command again to write it from cached levels"
+        )
     config = (run_dir / "config.yaml").read_text("utf-8", errors="replace")
-    return Records(run_dir, summary, metrics, config, environment or {})
+    return Records(run_dir, summary, metrics, config, files.read_json(run_dir / "environment.json") or {})
+
+
+def read_finished(out: Path) -> tuple[list[tuple[float, AnySummary]], list[str]]:
+    """The finished runs under an output root, oldest first, each with its time (seconds since 1970).
+
+    And the names of the directories of another format.
+    """
+    finished: list[tuple[float, AnySummary]] = []
+    foreign = []
+    for path in sorted(out.glob("*/summary.json")):
+        try:
+            summary = read_summary(path.parent)
+        except UserError:
+            foreign.append(path.parent.name)
+            continue
+        if summary is not None:
+            finished.append((path.stat().st_mtime, summary))
+    return sorted(finished, key=lambda found: found[0]), foreign
