@@ -78,7 +78,8 @@ def run_and_report(
     """Call lthrun.run or lthrun.resume with a screen, and report the result."""
     import lthrun
     from lthrun.experiments.summaries import StudySummary
-    from lthrun.report.screen import Screen, make_console
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console
 
     with Screen(make_console(stderr=as_json), quiet) as screen:
         try:
@@ -101,7 +102,8 @@ def run_and_report(
 def show_dry_run(config: Any, out: Path, fresh: bool, as_json: bool, quiet: bool) -> None:
     from lthrun.experiments.dry_run import foresee_run
     from lthrun.experiments.run import prepare_run
-    from lthrun.report.screen import Screen, make_console
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console
 
     with Screen(make_console(stderr=as_json), quiet) as screen:
         run = offer_download(lambda: prepare_run(config, screen), config.data.dataset, screen)

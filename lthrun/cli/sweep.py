@@ -46,8 +46,9 @@ def sweep(
     from lthrun.executors.tasks import RunOptions
     from lthrun.experiments.dry_run import foresee_sweep
     from lthrun.experiments.sweep import at_point, prepare_sweep, run_sweep
-    from lthrun.report.screen import Screen, make_console
-    from lthrun.report.sweep_table import print_sweep
+    from lthrun.report.lists import sweep_table
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console, show_tables
 
     configs = []
     for point in list_points(grid):
@@ -75,7 +76,7 @@ def sweep(
     if json:
         print_json([summary.model_dump(mode="json") | {"grid": point} for point, summary in rows])
     elif rows:
-        print_sweep(rows)
+        show_tables(make_console(), [sweep_table(rows)])
     failed = [f"{run.name}: {reason}" for run, reason in results if isinstance(reason, str)]
     if failed:
         raise UserError(

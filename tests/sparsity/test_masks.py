@@ -303,4 +303,4 @@ def test_frozen_weights_keep_their_value():
     pruned = ~mask["weight"]
     assert torch.equal(weight[pruned], initial[pruned]) and not torch.equal(weight[~pruned], initial[~pruned])
     counted = masks.count_pruned({"weight": weight}, mask, {"weight": initial})
-    assert counted == {"weight": [int(pruned.sum()), 108]}
+    assert counted == {"weight": (int(pruned.sum()), 108)}
