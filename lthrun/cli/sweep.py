@@ -45,6 +45,7 @@ def sweep(
 ) -> None:
     from lthrun.executors.tasks import RunOptions
     from lthrun.experiments.dry_run import foresee_sweep
+    from lthrun.experiments.summaries import RunSummary
     from lthrun.experiments.sweep import at_point, prepare_sweep, run_sweep
     from lthrun.report.lists import sweep_table
     from lthrun.report.screen import Screen
@@ -72,7 +73,7 @@ def sweep(
             screen.show_interrupted()
             raise
         screen.clear()
-    rows = [(run.point, summary) for run, summary in results if not isinstance(summary, str)]
+    rows = [(run.point, summary) for run, summary in results if isinstance(summary, RunSummary)]
     if json:
         print_json([summary.model_dump(mode="json") | {"grid": point} for point, summary in rows])
     elif rows:

@@ -22,6 +22,9 @@ from lthrun.experiments.driver import Result, execute, resume_run, run_experimen
 from lthrun.experiments.experiment import EXPERIMENTS
 from lthrun.storage.run_dir import RunDir
 
+for _name in ("baseline", "ticket", "prune", "supermask", "compare", "connectivity"):
+    EXPERIMENTS[_name] = EXPERIMENTS.pop(_name)  # the order in which people meet them; others follow
+
 __all__ = [
     "EXPERIMENTS", "Result", "baseline", "compare", "connectivity", "execute", "load_config", "prune", "read_config",
     "resume_run", "run_experiment", "supermask", "ticket",

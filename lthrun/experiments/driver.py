@@ -102,9 +102,8 @@ def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emi
         failures = train_graph(run.tasks, worker, recorder)
     else:  # a chain needs all its levels: its first error ends the run
         recorder.results |= {task.key: worker.run(task) for task in run.tasks}
-    summary: AnySummary = run.experiment.evaluate(
-        TrainedRun(run, run_dir, worker, recorder.results, failures, recorder)
-    )
+    trained: TrainedRun[Any] = TrainedRun(run, run_dir, worker, recorder.results, failures, recorder)
+    summary = run.experiment.evaluate(trained)
     run_dir.finish(summary.model_dump(mode="json"))
     recorder(RunFinished(str(run_dir.path)))
     return summary
