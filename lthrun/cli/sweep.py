@@ -61,7 +61,7 @@ def sweep(
         dataset = configs[0][1].data.dataset
         runs = offer_download(lambda: prepare_sweep(configs, out, screen), dataset, screen)
         if dry_run:
-            foreseen = foresee_sweep(runs, out, screen)
+            foreseen = foresee_sweep(runs, out)
             if json:
                 print_json(foreseen.model_dump(mode="json"))
             else:

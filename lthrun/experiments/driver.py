@@ -94,7 +94,7 @@ def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emi
     recorder = Recorder(run, run_dir, emit)
     environment = describe_environment(run.context.device)
     restarted = [METRICS, *([EVENTS, EVALUATIONS] if options.fresh else [])]
-    run_dir.start(dump(run.context.resolved), {**environment, "levels": [task.key for task in run.tasks]}, restarted)
+    run_dir.start(dump(run.context.config), {**environment, "levels": [task.key for task in run.tasks]}, restarted)
     run.experiment.announce(run, recorder)
     worker = LevelWorker(options, recorder, run.context)
     failures = {}
