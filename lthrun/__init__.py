@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError
 from lthrun.version import __version__
 
@@ -55,7 +56,7 @@ def run(
     out: str | Path = "runs",
     *,
     fresh: bool = False,
-    checkpoint_every: int | None = None,
+    checkpoint_every: str = CHECKPOINT_EVERY,
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,
@@ -69,7 +70,7 @@ def run(
         config: a config, or what `load_config` takes, with its `settings`.
         out: root of run directories and cached levels.
         fresh: retrain the levels of this run.
-        checkpoint_every: steps between checkpoints within an epoch; every epoch ends with one.
+        checkpoint_every: what lies between two checkpoints: 30s (at the end of an epoch), 1ep or 200it.
         executor, jobs: what trains the levels of a study (`lthrun list executors`), and how many at once.
 
     Raises:
@@ -86,7 +87,7 @@ def run(
 def resume(
     run_dir: str | Path,
     *,
-    checkpoint_every: int | None = None,
+    checkpoint_every: str = CHECKPOINT_EVERY,
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,

@@ -13,6 +13,7 @@ from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
 from lthrun.cli.interrupts import INTERRUPTS
 from lthrun.cli.printing import print_json
+from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError, shorten
 from lthrun.experiments import EXPERIMENTS
 
@@ -34,7 +35,7 @@ def sweep(
     ],
     config: opt.ConfigFile = None,
     set: opt.Sets = [],
-    checkpoint_every: opt.CheckpointEvery = None,
+    checkpoint_every: opt.CheckpointEvery = CHECKPOINT_EVERY,
     dry_run: opt.DryRun = False,
     out: opt.Out = Path("runs"),
     executor: opt.Executor = "local",
