@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError
 from lthrun.version import __version__
 
@@ -56,7 +55,7 @@ def run(
     out: str | Path = "runs",
     *,
     fresh: bool = False,
-    checkpoint_every: str = CHECKPOINT_EVERY,
+    checkpoint_every: str = "30s",
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,
@@ -87,7 +86,7 @@ def run(
 def resume(
     run_dir: str | Path,
     *,
-    checkpoint_every: str = CHECKPOINT_EVERY,
+    checkpoint_every: str = "30s",
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,

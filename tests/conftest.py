@@ -1,13 +1,14 @@
-"""Tiny images, a tiny model, and the command line called in process."""
+"""Tiny images, a tiny model, runs of both, and the command line called in process."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
@@ -17,15 +18,22 @@ from torch import nn
 from lthrun import models
 from lthrun.cli import app as cli
 from lthrun.data import synthetic
-from lthrun.experiments import load_config
+from lthrun.events import Emit, Event, Step, ignore
+from lthrun.executors.tasks import RunOptions
+from lthrun.experiments import Result, load_config, run_experiment
 from lthrun.training.memory_layout import choose_memory_format
 
 # Machines are shared: a slow one is no fault.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
+E = TypeVar("E", bound=Event)
 COUNT = 60
 LAYOUT = choose_memory_format(torch.device("cpu"), "float32")  # plain loops must use it to get the same bits
 SMALL = {"data.image_size": 16, "training.batch_size": 8, "training.epochs": 2}
+SMALL_SETS = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+# What may differ between two uninterrupted runs: of a line of metrics.jsonl, and of summary.json.
+TIMES = {"seconds", "images_per_second", "time"}
+OWN = {"seconds", "run_dir", "xxh3"}
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +81,53 @@ def small(images: Path) -> Callable[..., Any]:
     return lambda experiment, **settings: load_config(
         None, experiment, options={"data.dir": str(images), **SMALL, **settings}
     )
+
+
+def run(config: Any, out: Path, emit: Emit = ignore, **options: Any) -> Result:
+    """A run that saves a checkpoint after every epoch."""
+    return run_experiment(config, RunOptions(out, **{"checkpoint_every": "1ep", **options}), emit)
+
+
+def interrupt(config: Any, out: Path, at: int, kind: type[Event] = Step, **options: Any) -> None:
+    """Run, and press Ctrl-C at the event number `at` of a kind: by default in that training step."""
+    count = 0
+
+    def emit(event: Event) -> None:
+        nonlocal count
+        count += isinstance(event, kind)
+        if isinstance(event, kind) and count == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, out, emit, **options)
+
+
+def select(events: list[Event], kind: type[E]) -> list[E]:
+    """The events of a kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def read_events(run_dir: Path, kind: str) -> list[dict[str, Any]]:
+    """What events.jsonl has of a kind."""
+    return [event for event in read_lines(run_dir / "events.jsonl") if event["event"] == kind]
+
+
+def timeless(result: Result) -> list[dict[str, Any]]:
+    """The metrics without what differs between two runs."""
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in result.metrics]
+
+
+def assert_same(one: Result, other: Result) -> None:
+    """Two runs came to the same numbers and, to the bit, tensors."""
+    assert timeless(one) == timeless(other)
+    files = sorted(path.name for path in other.run_dir.glob("*.safetensors"))
+    assert files and files == sorted(path.name for path in one.run_dir.glob("*.safetensors"))
+    for name in files:
+        assert digest(one.run_dir / name) == digest(other.run_dir / name), name
 
 
 def digest(path: Path) -> str:

@@ -78,7 +78,7 @@ class Training(Section):
         if self.warmup.endswith("ep") and count_steps(self.warmup, 1) > self.epochs:
             raise refuse("warmup", self.warmup, f"must end within training.epochs, which is {self.epochs}")
         if self.evaluate_images and not self.evaluate_every:
-            raise refuse("evaluate_images", self.evaluate_images, "of training.evaluate_every, which is not set")
+            raise refuse("evaluate_images", self.evaluate_images, "needs training.evaluate_every, which is not set")
         return self
 
     @property

@@ -105,14 +105,14 @@ def test_whatever_call_fails_nothing_torn_is_read_as_whole(small: Callable, tmp_
     whole = finished(run(ticket(small), tmp_path / "whole"))
     count = Disk(tmp_path / "counted", None, code)
     with count.inserted():
-        assert finished(run(ticket(small), tmp_path / "counted", checkpoint_every=3)) == whole
+        assert finished(run(ticket(small), tmp_path / "counted", checkpoint_every="3it")) == whole
     assert count.calls > 60
     for number in range(1, count.calls + 1):
         out = tmp_path / f"{number}"
         disk = Disk(out, number, code, for_good)
         with disk.inserted():
             try:
-                assert finished(run(ticket(small), out, checkpoint_every=3)) == whole
+                assert finished(run(ticket(small), out, checkpoint_every="3it")) == whole
             except OSError as error:
                 assert error.errno == code and str(error.filename).startswith(str(out)), number
             except lthrun.UserError as error:

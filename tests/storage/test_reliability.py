@@ -68,7 +68,7 @@ def test_a_checkpoint_within_an_epoch_goes_on_to_the_bit(
     settings = {"pruning.steps": 1} if experiment == "ticket" else {"pruning.steps": 4}
     config = small(experiment, **settings)
     whole = run(config, tmp_path / "whole")
-    broken_off(config, tmp_path / "broken", moment, checkpoint_every=2)
+    broken_off(config, tmp_path / "broken", moment, checkpoint_every="2it")
     events: list[Any] = []
     rest = run(config, tmp_path / "broken", emit=heard(events))
     trained = sum(kind == "step" for kind, _ in events)
@@ -211,7 +211,7 @@ def test_a_loss_that_is_no_number_is_told_with_step_rate_and_the_last_good_check
 
 def test_a_resumed_run_names_the_same_step(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = small("baseline")
-    broken_off(config, tmp_path, 9, checkpoint_every=2)
+    broken_off(config, tmp_path, 9, checkpoint_every="2it")
     spoilt(monkeypatch, 10)
     with pytest.raises(package.UserError, match=r"in epoch 1 of the level, from step 10 on"):
         run(config, tmp_path)
