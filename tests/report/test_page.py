@@ -108,7 +108,7 @@ def test_a_comparison_without_a_primary_question_has_a_page(tmp_path: Path):
     folder = write_study(tmp_path, ("dense", "ticket", "prune"), (50.0,))
     summary = summary_of(folder)
     summary["comparisons"] = [row for row in summary["comparisons"] if not row["is_primary"]]
-    for row, rival in zip(summary["comparisons"], ("dense", "majority rate", "dense", "random-mask")):
+    for row, rival in zip(summary["comparisons"], ("dense", "majority rate", "dense", "random-mask"), strict=False):
         row["against"] = rival
     summary |= {"verdict": {"word": None, "winning_ticket": None, "sentences": []}, "overlap": [], "layers": []}
     (folder / "summary.json").write_text(json.dumps(summary))

@@ -88,6 +88,6 @@ def arm_style(arm: str) -> ArmStyle:
     """The style of an arm. One without an entry gets a style by its name, so that a new arm needs no entry."""
     if arm in ARM_STYLES:
         return ARM_STYLES[arm]
-    number = crc32(arm.encode())
-    color, marker = PALETTE[number % len(PALETTE)], SPARE_MARKERS[number // 64 % len(SPARE_MARKERS)]
-    return ArmStyle(color, marker, DASHDOT, number // 4096 % 2 == 1)
+    number, color = divmod(crc32(arm.encode(errors="replace")), len(PALETTE))
+    number, marker = divmod(number, len(SPARE_MARKERS))
+    return ArmStyle(PALETTE[color], SPARE_MARKERS[marker], DASHDOT, number % 2 == 1)
