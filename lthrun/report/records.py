@@ -102,4 +102,4 @@ def read_finished(out: Path) -> tuple[list[tuple[float, AnySummary]], list[str]]
             continue
         if summary is not None:
             finished.append((path.stat().st_mtime, summary))
-    return sorted(finished, key=lambda found: found[0]), foreign
+    return sorted(finished, key=lambda entry: entry[0]), foreign
