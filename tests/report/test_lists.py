@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lthrun.report import bench_tables, lists
-from lthrun.report.names import name_lines, schedule_chart, schedule_table
+from lthrun.report.lists import name_lines, schedule_chart, schedule_table
 from lthrun.report.records import read_finished, read_records
 from lthrun.report.tables import Table
 from lthrun.report.terminal import show_tables
