@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
+from torchvision.ops import StochasticDepth
 
 from lthrun.rng import derive_seed
 
@@ -18,3 +20,9 @@ def seed_noise(seed: int, step: int, device: torch.device) -> None:
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         torch.cuda.default_generators[index].manual_seed(value)
+
+
+def draws_random_numbers(model: nn.Module) -> bool:
+    """Whether the model has layers that draw random numbers in training."""
+    drawing = (nn.modules.dropout._DropoutNd, StochasticDepth)
+    return any(isinstance(module, drawing) and module.p > 0 for module in model.modules())
