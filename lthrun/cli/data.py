@@ -208,7 +208,7 @@ def prepare(
 def info(
     config: opt.ConfigFile = None, set: opt.Sets = [], data_dir: opt.DataDir = None, json: opt.Json = False
 ) -> None:
-    """Counts, classes, split, majority rate, duplicates and unreadable files."""
+    """Counts, classes, split, majority rate, duplicates, and files that are skipped or cannot be read."""
     data_command(config, set, data_dir, False, False, json, False)
 
 
@@ -223,6 +223,7 @@ def data_command(
 ) -> None:
     from lthrun.config.loading import load_config
     from lthrun.data import DATASETS
+    from lthrun.data.near_duplicates import find_near_duplicates
     from lthrun.data.store import open_store
     from lthrun.events import Decoding
     from lthrun.report.screen import Screen, make_console
@@ -248,6 +249,9 @@ def data_command(
             lambda event: screen("decoding", done=event.done, of=event.total) if isinstance(event, Decoding) else None,
         )
     found = store.describe(settings.validation, settings.split_seed)
+    if not download:
+        sides = store.split(settings.validation, settings.split_seed)
+        found["near_duplicates"] = find_near_duplicates(store, sides)
     if as_json:
         print_json(found)
     elif not quiet:

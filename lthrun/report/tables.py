@@ -262,6 +262,17 @@ def data_tables(found: dict[str, Any]) -> Iterable[Any]:
     copies = sum(map(len, found["duplicates"]))
     groups = plural(len(found["duplicates"]), "group")
     yield f"byte-identical: {copies} files in {groups}, each kept on one side of the split"
+    near = found.get("near_duplicates", [])
+    if near:
+        yield f"nearly the same on two sides of the split: {plural(len(near), 'pair')}; remove one of each"
+        for pair in near[:20]:
+            yield Text(escape_unprintable(f"  {' and '.join(pair)}"))
+    for kind, white in found["white"].items():
+        yield f"{kind}: scaled to 8 bits, {white:,g} is white"
+    if found["channels"] == 1:
+        yield "all images are gray: one channel"
+    for reason, count in sorted(found["skipped"].items()):
+        yield Text(escape_unprintable(f"skipped: {plural(count, 'file')}, {reason}"))
     yield f"unreadable: {len(found['unreadable'])}"
     for name, why in found["unreadable"].items():
         yield Text(escape_unprintable(f"  {name}: {why}"))
