@@ -38,9 +38,11 @@ class Arena:
         return self.context.device
 
     def model(self) -> nn.Module:
+        config, store = self.context.config, self.context.store
         return models.build_model(
-            self.context.config.model.name, len(self.context.store.classes), self.context.config.seed
-        )
+            config.model.name, len(store.classes), config.seed,
+            channels=store.channels, image_size=config.data.image_size,
+        )  # fmt: skip
 
     def folder(self) -> Path:
         """Where the image files lie: the store's names are relative to it."""

@@ -18,8 +18,10 @@ POINT = r"^\d{1,9}(ep|it)$"
 
 
 def named_in(table: Mapping[str, Any], *, or_n_of_m: bool = False) -> Any:
-    """The type of a name that must stand in `table`, or be like 2:4."""
-    names = ", ".join(table) + (", or n:m like 2:4" if or_n_of_m else "")
+    """The type of a name that must stand in `table`, or be like 2:4, or match the table's own `pattern`."""
+    pattern = r"^\d+:\d+$" if or_n_of_m else getattr(table, "pattern", None)
+    like = "n:m like 2:4" if or_n_of_m else getattr(table, "like", None)
+    names = ", ".join(table) + (f", or {like}" if like else "")
 
     def known(name: str) -> str:
         if name in table or (or_n_of_m and parse_n_of_m(name)):
@@ -28,8 +30,8 @@ def named_in(table: Mapping[str, Any], *, or_n_of_m: bool = False) -> Any:
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise PydanticCustomError("unknown_name", "must be one of {names}{hint}", {"names": names, "hint": hint})
 
-    names_or_pattern = {"anyOf": [{"enum": list(table)}, {"pattern": r"^\d+:\d+$"}]}
-    extra = names_or_pattern if or_n_of_m else {"enum": list(table)}
+    names_or_pattern = {"anyOf": [{"enum": list(table)}, {"pattern": pattern}]}
+    extra = names_or_pattern if pattern else {"enum": list(table)}
     return Annotated[str, AfterValidator(known), Field(json_schema_extra=extra)]  # type: ignore[arg-type]
 
 

@@ -95,7 +95,7 @@ def prepare(config: Config, emit: Emit) -> RunContext:
     )
     train, valid = store.split(config.data.validation, config.data.split_seed)
     check_split(config, store, train, valid)
-    check_masks(config, len(store.classes))
+    check_masks(config, len(store.classes), store.channels)
     conditions = Conditions(
         {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
         len(train) // config.training.batch_size,
@@ -175,7 +175,7 @@ def check_split(config: Config, store: Store, train: list[int], valid: list[int]
         )
 
 
-def check_masks(config: Config, classes: int) -> None:
+def check_masks(config: Config, classes: int, channels: int) -> None:
     """Refuse layers, granularities and sparsities that do not fit the model, where that follows from its shapes."""
     if isinstance(config, Compare):
         config = config.ticket(config.seed)
@@ -190,15 +190,16 @@ def check_masks(config: Config, classes: int) -> None:
     from lthrun.sparsity.measured_criteria import twice_differentiable
 
     with torch.device("meta"):
-        model = models.MODELS[config.model.name](classes)
+        model = models.MODELS[config.model.name](classes, channels, config.data.image_size)
     names = select_prunable(model, rules)
     check_patterns("pruning.targets", rules.targets, [name.removesuffix(".weight") for name in names])
     if isinstance(config, SupermaskConfig) and config.supermask.method != "lth":
         for name in names if config.supermask.method == "edge-popup" else []:
             masks.check_target(name, tuple(model.get_parameter(name).shape), rules.sparsity, "weight", 1)
         return
+    shape = {"channels": channels, "image_size": config.data.image_size}
     if rules.criterion == "grasp" and not twice_differentiable(
-        models.build_model(config.model.name, classes, config.seed), config.data.image_size
+        models.build_model(config.model.name, classes, config.seed, **shape), **shape
     ):
         raise UserError(
             f"pruning.criterion: found grasp; it needs second derivatives, which PyTorch has not for all operations of "

@@ -63,9 +63,16 @@ class LevelBuilder:
         self.levels, self.emit, self.fresh, self.checkpoint_every = levels, emit, fresh, checkpoint_every
         self._done: set[str] = set()
 
+    def draw_model(self, *draw: int) -> torch.nn.Module:
+        """The model as it is initialized from the seed, or from another draw of it."""
+        return models.build_model(
+            self.config.model.name, self.classes, self.config.seed, *draw,
+            channels=self.batches.channels, image_size=self.batches.size,
+        )  # fmt: skip
+
     def model(self) -> torch.nn.Module:
         """The model as initialised from the seed, on the CPU; of a learned supermask, with its weights."""
-        model = models.build_model(self.config.model.name, self.classes, self.config.seed)
+        model = self.draw_model()
         kind = getattr(self.config, "supermask", None)
         if kind and kind.method != "lth":
             share = 1 - self.config.pruning.sparsity / 100 if kind.method == "edge-popup" else 1.0
@@ -142,7 +149,7 @@ class LevelBuilder:
         """`initial` with the kept weights as a `rule` of `rewind.kept` has them (Zhou et al. 2019)."""
         if rule == "rewind":
             return initial
-        drawn = state.copy_model_state(models.build_model(self.config.model.name, self.classes, self.config.seed, 1))
+        drawn = state.copy_model_state(self.draw_model(1))
         weights = dict(drawn if rule == "redraw" else initial)
         draw = make_generator(self.config.seed, "init", 2)
         for name in self.names:

@@ -117,13 +117,15 @@ def grasp(case: ScoringContext) -> Tensors:
     return {name: (w * h).detach().cpu() for name, w, h in zip(case.names, weights, bent, strict=True)}
 
 
-def twice_differentiable(model: nn.Module, size: int) -> bool:
+def twice_differentiable(model: nn.Module, channels: int, image_size: int) -> bool:
     """Whether `grasp` can be taken of a model: some operations, as MobileNetV3's hard sigmoid, have no second
-    derivative in torch. `size` is the side of the images in pixels."""
+    derivative in torch. Images are [batch, channels, image_size, image_size]."""
     import torch
 
     weights = [p for p in model.parameters() if p.requires_grad]
-    flow = torch.autograd.grad(model.train()(torch.rand(2, 3, size, size)).square().sum(), weights, create_graph=True)
+    flow = torch.autograd.grad(
+        model.train()(torch.rand(2, channels, image_size, image_size)).square().sum(), weights, create_graph=True
+    )
     try:
         torch.autograd.grad(sum(g.square().sum() for g in flow), weights, allow_unused=True)  # type: ignore[arg-type]
     except RuntimeError:

@@ -174,7 +174,7 @@ def test_state_goes_between_recorded_and_plain_engines(tape: Tape, monkeypatch: 
 
 
 class Noisy(nn.Sequential):
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, *_: int):
         super().__init__(*tiny(classes)[:-1], nn.Dropout(0.5), nn.Linear(8, classes))
 
 
