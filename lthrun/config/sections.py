@@ -5,9 +5,10 @@ Nothing here imports torch, so that what can be refused is refused before torch 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from lthrun.config.fields import LARGEST_SEED, MOST, POINT, Section, count_steps, decay, named_in, refuse
 
@@ -31,9 +32,20 @@ class Data(Section):
     """Leave out images that cannot be read, instead of stopping."""
 
 
+def name_factory(model: Any) -> Any:
+    """The place of a function or class that is given as a model; a name is returned as it is."""
+    if not callable(model):
+        return model
+    place = f"{getattr(model, '__module__', None)}:{getattr(model, '__qualname__', '<instance>')}"
+    if "<" in place:
+        raise PydanticCustomError("factory", "must be a function or class at the top level of a module", {})
+    return place
+
+
 class Model(Section):
-    name: named_in("models") = "resnet18"  # type: ignore[valid-type]
-    """The architecture, randomly initialized."""
+    name: Annotated[named_in("models"), BeforeValidator(name_factory)] = "resnet18"  # type: ignore[valid-type]
+    """The architecture, randomly initialized; a model of your own is package.module:factory, a function or class that
+    takes (classes, channels, image_size) and returns a torch.nn.Module."""
 
 
 class Training(Section):

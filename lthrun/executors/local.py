@@ -44,13 +44,10 @@ def needs_gpu(tasks: Sequence[LevelTask]) -> bool:
 
 def draws_in_training(task: LevelTask) -> bool:
     """Whether a level's forward pass draws random numbers: dropout, stochastic depth, sampled masks."""
-    import torch
-
-    from lthrun.models import MODELS
+    from lthrun.models import build_meta_model
     from lthrun.training.noise import draws_random_numbers
 
-    with torch.device("meta"):
-        model = MODELS[task.config.model.name](2)
+    model = build_meta_model(task.config.model.name, 2, 3, task.config.data.image_size)
     return draws_random_numbers(model) or task.level.learned == "bernoulli"
 
 

@@ -127,7 +127,7 @@ class Estimator:
         own = [task for task in tasks if task.key not in self._seen]
         self._seen |= {task.key for task in own}
         missing = [task for task in own if is_missing(task, self.levels, self.fresh)]
-        size = measure_model(run.config, len(run.context.store.classes))
+        size = measure_model(run.config, run.context.store)
         epoch_steps = run.context.conditions.epoch_steps
         return DryRunRow(
             name=name,

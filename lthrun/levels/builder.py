@@ -42,7 +42,7 @@ class LevelBuilder:
         self.device, self.precision = context.device, context.conditions.precision
         self.classes = len(context.store.classes)
         self.epoch_steps = context.conditions.epoch_steps
-        self.states = NetworkStates(self.config, self.classes, self.epoch_steps, levels)
+        self.states = NetworkStates(self.config, self.classes, context.store.channels, self.epoch_steps, levels)
         self.names = self.states.names
         # A saved state is reported only where a level will go back to it.
         self.reported_steps = set(context.rewind_steps) if self.config.resets.retrain == "weights" else set()

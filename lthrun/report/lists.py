@@ -107,12 +107,22 @@ def image_table(facts: Mapping[str, Any]) -> Table:
     copies, groups = sum(map(len, facts["duplicates"])), plural(len(facts["duplicates"]), "group")
     notes = [
         f"byte-identical: {copies} files in {groups}, each kept on one side of the split",
+        *near_duplicate_lines(facts.get("near_duplicates", [])),
+        *(f"{kind}: scaled to 8 bits, {white:,g} is white" for kind, white in facts["white"].items()),
+        *(["all images are gray: one channel"] if facts["channels"] == 1 else []),
+        *(f"skipped: {plural(count, 'file')}, {reason}" for reason, count in sorted(facts["skipped"].items())),
         f"unreadable: {len(facts['unreadable'])}",
         *(f"  {name}: {reason}" for name, reason in facts["unreadable"].items()),
         f"store: {megabytes(facts['bytes'])} at {facts['image_size']} px in {facts['store']}",
     ]
     footer = ["majority rate", "", "", rate]
     return Table("Images", ["class", "all", "train", "valid"], rows, "\n".join(notes), footer)
+
+
+def near_duplicate_lines(pairs: Sequence[tuple[str, str]]) -> Iterable[str]:
+    if pairs:
+        yield f"nearly the same on two sides of the split: {plural(len(pairs), 'pair')}; remove one of each"
+        yield from (f"  {one} and {other}" for one, other in pairs[:20])
 
 
 def name_lines(title: str, key: str, names: Mapping[str, str], width: int) -> Iterable[str]:

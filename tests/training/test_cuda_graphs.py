@@ -180,7 +180,7 @@ def test_state_is_exchanged_between_recorded_and_plain_engines(tape: Tape, monke
 
 
 class Noisy(nn.Sequential):
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, *_: int):
         super().__init__(*tiny(classes)[:-1], nn.Dropout(0.5), nn.Linear(8, classes))
 
 
