@@ -59,10 +59,11 @@ $(PEERS)/.ready: pyproject.toml
 	$(PEERS)/bin/python -m pip install --quiet --editable '.[dev,peers]'
 	@touch $@
 
-lint: $(READY)  ## Formatting, linting, types
+lint: $(READY)  ## Formatting, linting, types, direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(READY)  ## Format, and mend what the linter can
 	$(BIN)/ruff format .

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lthrun.errors import UserError
+from lthrun.version import __version__
 
 if TYPE_CHECKING:
     from lthrun.config.base import ExperimentConfig
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lthrun.experiments import Result
     from lthrun.sparsity.tickets import Ticket
 
-__version__ = "0.2.0"
 __all__ = ["UserError", "__version__", "load_config", "load_ticket", "resume", "run"]
 
 
@@ -55,7 +55,7 @@ def run(
     out: str | Path = "runs",
     *,
     fresh: bool = False,
-    checkpoint_every: int | None = None,
+    checkpoint_every: str = "30s",
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,
@@ -69,7 +69,7 @@ def run(
         config: a config, or what `load_config` takes, with its `settings`.
         out: root of run directories and cached levels.
         fresh: retrain the levels of this run.
-        checkpoint_every: steps between checkpoints within an epoch; every epoch ends with one.
+        checkpoint_every: what lies between two checkpoints: 30s (at the end of an epoch), 1ep or 200it.
         executor, jobs: what trains the levels of a study (`lthrun list executors`), and how many at once.
 
     Raises:
@@ -86,7 +86,7 @@ def run(
 def resume(
     run_dir: str | Path,
     *,
-    checkpoint_every: int | None = None,
+    checkpoint_every: str = "30s",
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,

@@ -35,7 +35,7 @@ SMALL = {"data.image_size": 16, "training.batch_size": 8, "training.epochs": 2}
 SMALL_SETS = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
 # What may differ between two uninterrupted runs: of a line of metrics.jsonl, and of summary.json.
 TIMES = {"seconds", "images_per_second", "time"}
-OWN = {"seconds", "run_dir", "blake2b"}
+OWN = {"seconds", "run_dir", "xxh3"}
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +109,8 @@ def small(images: Path) -> Callable[..., Any]:
 
 
 def run(config: Any, out: Path, emit: Emit = ignore, **options: Any) -> Result:
-    return run_experiment(config, RunOptions(out, **options), emit)
+    """A run that saves a checkpoint after every epoch."""
+    return run_experiment(config, RunOptions(out, **{"checkpoint_every": "1ep", **options}), emit)
 
 
 def interrupt(config: Any, out: Path, at: int, kind: type[Event] = Step, **options: Any) -> None:

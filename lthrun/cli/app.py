@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from lthrun import __version__
 from lthrun.cli import bench, configs, data, experiments, results, sweep
 from lthrun.cli.interrupts import Terminated, terminate
 from lthrun.errors import UserError, escape_unprintable
+from lthrun.version import __version__
 
 app = typer.Typer(
     name="lthrun",

@@ -36,8 +36,9 @@ def bench(
 ) -> None:
     from lthrun import bench as benchmark
     from lthrun.experiments import load_config
-    from lthrun.report.bench_tables import print_bench, print_profile
-    from lthrun.report.screen import Screen, make_console
+    from lthrun.report.bench_tables import bench_table, profile_tables
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console, show_tables
 
     settings = load_config(config, None, set, opt.by_key(KEYS, typed))
 
@@ -51,7 +52,7 @@ def bench(
     if json:
         print_json(measured)
     else:
-        (print_profile if profile else print_bench)(measured)
+        show_tables(make_console(), profile_tables(measured) if profile else [bench_table(measured)])
 
 
 about = "Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."

@@ -52,13 +52,15 @@ def list_names(
 ) -> None:
     """Every name that a config can choose, with one line on each."""
     from lthrun.experiments.listing import LISTED
-    from lthrun.report.names_table import print_names
+    from lthrun.report.names import name_lines
+    from lthrun.report.terminal import make_console
 
     if table is not None and table not in LISTED:
         raise UserError(f"list: found {table}; must be one of {', '.join(LISTED)}")
+    width = make_console().width
     for title, (key, names) in LISTED.items():
         if table in (None, title):
-            print_names(title, key, names)
+            print(*name_lines(title, key, names, width), sep="\n")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -72,7 +74,8 @@ def schedule(
     """Plot a schedule, and list the sparsity after each pruning step."""
     from lthrun.experiments import load_config
     from lthrun.registry import TABLES
-    from lthrun.report.schedule_plot import print_schedule
+    from lthrun.report.names import schedule_chart, schedule_table
+    from lthrun.report.terminal import make_console, show_tables
 
     keys: dict[str, Any] = {
         "schedule": name, "sparsity": sparsity, "initial_sparsity": initial_sparsity, "steps": steps,
@@ -81,4 +84,6 @@ def schedule(
         keys["sparsities"] = opt.parse_list(sparsities, "--sparsities")
     config: Any = load_config(None, "prune", options={f"pruning.{key}": value for key, value in keys.items()})
     curve = [TABLES["schedules"][name](k / 100, config.pruning.params) for k in range(101)]
-    print_schedule(name, curve, config.pruning.level_targets()[1:])
+    console, after = make_console(), config.pruning.level_targets()[1:]
+    print(*schedule_chart(name, curve, after, console.width), sep="\n")
+    show_tables(console, [schedule_table(after)])

@@ -73,8 +73,9 @@ def open_images(
     from lthrun.data.store import open_store
     from lthrun.events import Busy
     from lthrun.experiments import load_config
-    from lthrun.report.data_tables import print_data
-    from lthrun.report.screen import Screen, make_console
+    from lthrun.report.lists import image_table
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console, show_tables
 
     options: dict[str, Any] = {} if data_dir is None else {"data.dir": data_dir}
     options |= {"data.skip_unreadable": True} if skip_unreadable else {}
@@ -96,4 +97,4 @@ def open_images(
     if as_json:
         print_json(description)
     elif not quiet:
-        print_data(description)
+        show_tables(make_console(), [image_table(description)])

@@ -11,6 +11,7 @@ from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
 from lthrun.cli.interrupts import INTERRUPTS
 from lthrun.cli.printing import print_json
+from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError
 from lthrun.experiments import EXPERIMENTS
 from lthrun.experiments.experiment import Experiment
@@ -27,7 +28,7 @@ def add_command(name: str, experiment: Experiment) -> None:
         config: opt.ConfigFile = None,
         set: opt.Sets = [],
         fresh: opt.Fresh = False,
-        checkpoint_every: opt.CheckpointEvery = None,
+        checkpoint_every: opt.CheckpointEvery = CHECKPOINT_EVERY,
         dry_run: opt.DryRun = False,
         out: opt.Out = Path("runs"),
         executor: opt.Executor = "local",
@@ -58,7 +59,7 @@ for _name, _experiment in EXPERIMENTS.items():
 @app.command(rich_help_panel=PANEL)
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory: `lthrun runs` lists them.")],
-    checkpoint_every: opt.CheckpointEvery = None,
+    checkpoint_every: opt.CheckpointEvery = CHECKPOINT_EVERY,
     executor: opt.Executor = "local",
     jobs: opt.Jobs = None,
     json: opt.Json = False,
@@ -78,7 +79,8 @@ def run_and_report(
     """Call lthrun.run or lthrun.resume with a screen, and report the result."""
     import lthrun
     from lthrun.experiments.summaries import StudySummary
-    from lthrun.report.screen import Screen, make_console
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console
 
     with Screen(make_console(stderr=as_json), quiet) as screen:
         try:
@@ -101,11 +103,12 @@ def run_and_report(
 def show_dry_run(config: Any, out: Path, fresh: bool, as_json: bool, quiet: bool) -> None:
     from lthrun.experiments.dry_run import foresee_run
     from lthrun.experiments.run import prepare_run
-    from lthrun.report.screen import Screen, make_console
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console
 
     with Screen(make_console(stderr=as_json), quiet) as screen:
         run = offer_download(lambda: prepare_run(config, screen), config.data.dataset, screen)
-        dry_run = foresee_run(run, out, fresh, screen)
+        dry_run = foresee_run(run, out, fresh)
         if as_json:
             print_json(dry_run.model_dump(mode="json"))
         else:

@@ -148,9 +148,9 @@ Sets = Annotated[
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Retrain the levels of this run.", rich_help_panel=WHAT)]
 CheckpointEvery = Annotated[
-    int | None,
+    str,
     typer.Option(
-        min=1, metavar="N", help="Also write a checkpoint every N steps.", show_default="each epoch",
+        metavar="30s|1ep|200it", help="Checkpoints by time, at the end of an epoch; or every so many epochs or steps.",
         rich_help_panel=WHERE,
     ),
 ]  # fmt: skip

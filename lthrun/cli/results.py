@@ -31,12 +31,13 @@ def report(
     """Tables, figures and one HTML page of a result, from the run's directory alone."""
     from lthrun.report.publish import publish
     from lthrun.report.records import read_records
-    from lthrun.report.screen import Screen, make_console
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console
 
     if tensorboard is not None:
-        from lthrun.report.tensorboard import need_tensorboard, write_events
+        from lthrun.report.tensorboard import check_tensorboard, write_events
 
-        need_tensorboard()
+        check_tensorboard()
     records = [read_records(run) for run in runs]
     for record in records:
         page = publish(record)
@@ -55,7 +56,8 @@ def report(
 def runs(context: typer.Context, out: opt.Out = Path("runs"), json: opt.Json = False) -> None:
     """The finished runs and studies, oldest first; `clean` frees disk."""
     from lthrun.experiments.reading import list_finished
-    from lthrun.report.runs_table import print_runs
+    from lthrun.report.lists import runs_table, studies_table
+    from lthrun.report.terminal import make_console, show_tables
     from lthrun.storage.run_dir import RunDir
 
     context.obj = out = opt.check_out(out)
@@ -73,7 +75,7 @@ def runs(context: typer.Context, out: opt.Out = Path("runs"), json: opt.Json = F
     if json:
         print_json([summary.model_dump(mode="json") | {"finished": when} for when, summary in finished])
     elif finished:
-        print_runs(finished, str(out))
+        show_tables(make_console(), (table(finished, str(out)) for table in (runs_table, studies_table)))
     else:
         print(f"no finished runs in {out}")
 
@@ -88,8 +90,9 @@ def clean(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Root of the runs.", show_default="runs")] = None,
 ) -> None:
     """Show what no run needs (levels, unfinished ones, damaged files), and remove it. Run directories stay."""
-    from lthrun.report.runs_table import print_leftovers
-    from lthrun.report.text import megabytes
+    from lthrun.report.lists import leftovers_table
+    from lthrun.report.terminal import make_console, show_tables
+    from lthrun.report.wording import megabytes
     from lthrun.storage.cleaning import list_leftovers, remove_leftovers
 
     root = opt.check_out(out) if out else context.obj
@@ -97,7 +100,7 @@ def clean(
     if not leftovers:
         print(f"nothing to remove in {root}")
         return
-    print_leftovers(leftovers, str(root))
+    show_tables(make_console(), [leftovers_table(leftovers, str(root))])
     if not yes:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             print("nothing was removed: --yes removes it")

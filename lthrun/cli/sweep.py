@@ -13,6 +13,7 @@ from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
 from lthrun.cli.interrupts import INTERRUPTS
 from lthrun.cli.printing import print_json
+from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError, shorten
 from lthrun.experiments import EXPERIMENTS
 
@@ -34,7 +35,7 @@ def sweep(
     ],
     config: opt.ConfigFile = None,
     set: opt.Sets = [],
-    checkpoint_every: opt.CheckpointEvery = None,
+    checkpoint_every: opt.CheckpointEvery = CHECKPOINT_EVERY,
     dry_run: opt.DryRun = False,
     out: opt.Out = Path("runs"),
     executor: opt.Executor = "local",
@@ -45,9 +46,11 @@ def sweep(
 ) -> None:
     from lthrun.executors.tasks import RunOptions
     from lthrun.experiments.dry_run import foresee_sweep
+    from lthrun.experiments.summaries import RunSummary
     from lthrun.experiments.sweep import at_point, prepare_sweep, run_sweep
-    from lthrun.report.screen import Screen, make_console
-    from lthrun.report.sweep_table import print_sweep
+    from lthrun.report.lists import sweep_table
+    from lthrun.report.screen import Screen
+    from lthrun.report.terminal import make_console, show_tables
 
     configs = []
     for point in list_points(grid):
@@ -59,7 +62,7 @@ def sweep(
         dataset = configs[0][1].data.dataset
         runs = offer_download(lambda: prepare_sweep(configs, out, screen), dataset, screen)
         if dry_run:
-            foreseen = foresee_sweep(runs, out, screen)
+            foreseen = foresee_sweep(runs, out)
             if json:
                 print_json(foreseen.model_dump(mode="json"))
             else:
@@ -71,11 +74,11 @@ def sweep(
             screen.show_interrupted()
             raise
         screen.clear()
-    rows = [(run.point, summary) for run, summary in results if not isinstance(summary, str)]
+    rows = [(run.point, summary) for run, summary in results if isinstance(summary, RunSummary)]
     if json:
         print_json([summary.model_dump(mode="json") | {"grid": point} for point, summary in rows])
     elif rows:
-        print_sweep(rows)
+        show_tables(make_console(), [sweep_table(rows)])
     failed = [f"{run.name}: {reason}" for run, reason in results if isinstance(reason, str)]
     if failed:
         raise UserError(

@@ -39,9 +39,13 @@ class ScheduleParams:
     sparsities: tuple[float, ...] = ()
 
 
+def count_pruning_steps(schedule: str, params: ScheduleParams) -> int:
+    return {"one_shot": 1, "custom": len(params.sparsities)}.get(schedule, params.steps)
+
+
 def sparsity_targets(schedule: str, params: ScheduleParams) -> list[float]:
     """The sparsity in percent before the first pruning step, which is 0, and after each."""
-    n = {"one_shot": 1, "custom": len(params.sparsities)}.get(schedule, params.steps)
+    n = count_pruning_steps(schedule, params)
     compute = TABLES["schedules"][schedule]
     return [0.0, *(float(compute(k / n, params)) for k in range(1, n + 1))]
 

@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lthrun import __version__
 from lthrun.errors import UserError
 from lthrun.events import Busy, Emit
 from lthrun.executors.local import PER_GPU, count_jobs, needs_gpu
@@ -29,6 +28,7 @@ from lthrun.executors.task_queue import RETRIES, TaskQueue, describe_error
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelResult, LevelWorker
 from lthrun.storage.files import shared_marker
+from lthrun.version import __version__
 
 
 @EXECUTORS.register(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lthrun.analysis.arm_results import ArmResult, Design
 from lthrun.analysis.findings import analyze_study
-from lthrun.analysis.mask_overlap import measure_overlap, summarize_layers
 from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, StudyFindings
 from lthrun.events import Busy, Emit, NoVerdict, StudyStarted
 from lthrun.experiments.arms import ARMS, PlannedArmResult, plan_arms
@@ -119,6 +118,8 @@ def list_notes(run: Study) -> list[str]:
 
 def describe_masks(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> Mapping[str, Any]:
     """The tickets' sparsity per layer, and how much of their masks different seeds have in common."""
+    from lthrun.analysis.mask_overlap import measure_overlap, summarize_layers
+
     layers: list[LayerSparsity] = []
     overlap: list[MaskOverlap] = []
     for sparsity in run.config.compare.sparsities:

@@ -30,9 +30,8 @@ from lthrun.executors import EXECUTORS
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelResult, LevelWorker
 from lthrun.experiments.disk_space import check_disk_space
-from lthrun.experiments.reading import read_finished
+from lthrun.experiments.reading import AnySummary, read_finished
 from lthrun.experiments.run import Run, prepare_run
-from lthrun.experiments.summaries import Summary
 from lthrun.experiments.trained_run import TrainedRun
 from lthrun.storage.run_dir import EVALUATIONS, EVENTS, METRICS, RunDir
 
@@ -41,7 +40,7 @@ from lthrun.storage.run_dir import EVALUATIONS, EVENTS, METRICS, RunDir
 class Result:
     """A finished run: its summary, a record per epoch, and its directory."""
 
-    summary: Summary
+    summary: AnySummary
     metrics: list[dict[str, Any]]
     run_dir: Path
 
@@ -88,14 +87,14 @@ def execute(run: Run, options: RunOptions, emit: Emit) -> Result:
     return Result(summary, run_dir.read_metrics() or [], run_dir.path)
 
 
-def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emit) -> Summary:
+def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emit) -> AnySummary:
     from lthrun.levels.environment import describe_environment
 
     check_disk_space([run], options.out, options.fresh)
     recorder = Recorder(run, run_dir, emit)
     environment = describe_environment(run.context.device)
     restarted = [METRICS, *([EVENTS, EVALUATIONS] if options.fresh else [])]
-    run_dir.start(dump(run.context.resolved), {**environment, "levels": [task.key for task in run.tasks]}, restarted)
+    run_dir.start(dump(run.context.config), {**environment, "levels": [task.key for task in run.tasks]}, restarted)
     run.experiment.announce(run, recorder)
     worker = LevelWorker(options, recorder, run.context)
     failures = {}
@@ -103,7 +102,8 @@ def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emi
         failures = train_graph(run.tasks, worker, recorder)
     else:  # a chain needs all its levels: its first error ends the run
         recorder.results |= {task.key: worker.run(task) for task in run.tasks}
-    summary = run.experiment.evaluate(TrainedRun(run, run_dir, worker, recorder.results, failures, recorder))
+    trained: TrainedRun[Any] = TrainedRun(run, run_dir, worker, recorder.results, failures, recorder)
+    summary = run.experiment.evaluate(trained)
     run_dir.finish(summary.model_dump(mode="json"))
     recorder(RunFinished(str(run_dir.path)))
     return summary

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lthrun.config.base import ExperimentConfig
-from lthrun.events import Emit
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelWorker
 from lthrun.experiments.disk_space import is_missing, level_bytes, measure_model, run_bytes
@@ -19,6 +18,7 @@ from lthrun.experiments.run import Run
 from lthrun.experiments.sweep import SweepRun
 from lthrun.levels.plan import Level
 from lthrun.records import Record
+from lthrun.storage.level_store import LevelStore
 from lthrun.storage.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ class DryRun(Record):
     bytes: int
 
 
-def foresee_run(run: Run, out: Path, fresh: bool, emit: Emit) -> DryRun:
+def foresee_run(run: Run, out: Path, fresh: bool) -> DryRun:
     """The dry run of a run, with a row per level, or of a study, with a row per arm."""
     groups = {planned.about: planned.group for planned in run.planned}
     tasks: dict[str, list[LevelTask]] = {}
     for task in run.tasks:
         tasks.setdefault(groups[task.about], []).append(task)
     is_finished = not fresh and read_finished(RunDir(out / run.name)) is not None
-    estimator = Estimator(out, fresh, emit)
+    estimator = Estimator(out, fresh)
     rows = [estimator.estimate(name, run, own) for name, own in tasks.items()]
     networks, seconds, own_bytes = (0, 0.0, 0) if is_finished else estimator.estimate_evaluations(run)
     group = "arm" if run.experiment.is_study else "level"
@@ -76,9 +76,9 @@ def foresee_run(run: Run, out: Path, fresh: bool, emit: Emit) -> DryRun:
     )  # fmt: skip
 
 
-def foresee_sweep(runs: Sequence[SweepRun], out: Path, emit: Emit) -> DryRun:
+def foresee_sweep(runs: Sequence[SweepRun], out: Path) -> DryRun:
     """The dry run of a sweep, with a row per run."""
-    estimator, rows, networks = Estimator(out, False, emit), [], 0
+    estimator, rows, networks = Estimator(out, False), [], 0
     for sweep in runs:
         if sweep.is_finished(out):
             rows.append(estimator.estimate(sweep.name, sweep.run, []).model_copy(update={"is_finished": True}))
@@ -118,15 +118,15 @@ class Pace:
 class Estimator:
     """Estimates time and disk from a few real steps on this machine. A level counts where it is needed first."""
 
-    def __init__(self, out: Path, fresh: bool, emit: Emit):
-        self.worker, self.fresh = LevelWorker(RunOptions(out), emit), fresh
+    def __init__(self, out: Path, fresh: bool):
+        self.options, self.levels, self.fresh = RunOptions(out), LevelStore(out), fresh
         self._seen: set[str] = set()
         self._paces: dict[Any, Pace] = {}
 
     def estimate(self, name: str, run: Run, tasks: Sequence[LevelTask]) -> DryRunRow:
         own = [task for task in tasks if task.key not in self._seen]
         self._seen |= {task.key for task in own}
-        missing = [task for task in own if is_missing(task, self.worker.levels, self.fresh)]
+        missing = [task for task in own if is_missing(task, self.levels, self.fresh)]
         size = measure_model(run.config, len(run.context.store.classes))
         epoch_steps = run.context.conditions.epoch_steps
         return DryRunRow(
@@ -161,7 +161,8 @@ class Estimator:
                 config.training.batch_size)  # fmt: skip
         if kind not in self._paces:
             with backend_flags(run.context.device, config.deterministic):
-                self._paces[kind] = time_steps(self.worker.builder(config))
+                worker = LevelWorker(self.options, context=run.context)
+                self._paces[kind] = time_steps(worker.builder(config))
         return self._paces[kind]
 
 

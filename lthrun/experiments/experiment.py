@@ -8,7 +8,7 @@ from typing import Any
 
 from lthrun.config.base import ExperimentConfig
 from lthrun.events import Emit, RunStarted
-from lthrun.experiments.summaries import RunSummary, Summary
+from lthrun.experiments.summaries import RunSummary, StudySummary
 from lthrun.levels.keys import Conditions
 from lthrun.levels.plan import Level
 from lthrun.registry import Entry, Table
@@ -56,8 +56,8 @@ class Experiment(Entry):
 
     plan: Plan = lambda config, conditions: []
     announce: Callable[[Any, Emit], None] = announce_run
-    evaluate: Callable[[Any], Summary] = lambda run: RunSummary(**run.summarize())
-    summary: type[Summary] = RunSummary
+    evaluate: Callable[[Any], RunSummary | StudySummary] = lambda run: RunSummary(**run.summarize())
+    summary: type[RunSummary | StudySummary] = RunSummary
     options: tuple[str, ...] = ()
     count_evaluations: Callable[[Any, Sequence[Level]], tuple[int, bool]] = no_evaluations
     is_study: bool = False

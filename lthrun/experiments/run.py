@@ -57,5 +57,4 @@ def prepare_run(config: ExperimentConfig, emit: Emit) -> Run:
     """
     context = prepare(config, emit)
     experiment = EXPERIMENTS[config.experiment]
-    # What is planned is trained by the resolved config: it means the same on every machine of a cluster.
-    return Run(experiment, context, experiment.plan(context.resolved, context.conditions))
+    return Run(experiment, context, experiment.plan(context.config, context.conditions))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_serializer, model_validator
 
 from lthrun.config.base import LearnedMask, flatten
-from lthrun.config.fields import Section, refuse
+from lthrun.config.fields import Section, named_in, refuse
 from lthrun.config.pruning import LayerSelection, Pruning, Rewind, SparsitySettings
 from lthrun.events import Evaluated, Evaluating
 from lthrun.experiments.experiment import EXPERIMENTS, PRUNING_OPTIONS, PlannedResult, plan_levels
@@ -22,6 +22,7 @@ from lthrun.experiments.trained_run import TrainedRun
 from lthrun.levels.keys import Conditions, make_key, selection_facts
 from lthrun.levels.plan import Level, plan_chain
 from lthrun.records import Measured, Record
+from lthrun.sparsity.supermask_methods import SUPERMASKS
 
 if TYPE_CHECKING:
     from lthrun.sparsity.masks import Tensors
@@ -41,7 +42,7 @@ LEARNED: dict[str, dict[str, dict[str, Any]]] = {
 
 
 class Supermask(Section):
-    method: Literal["lth", "edge-popup", "bernoulli"] = "lth"
+    method: named_in("supermasks") = "lth"  # type: ignore[valid-type]
     """lth: the ticket's mask; edge-popup (Ramanujan et al. 2020) and bernoulli (Zhou et al. 2019): learned masks."""
     weights: Literal["signed_constant", "kaiming_normal"] = "signed_constant"
     """Learned masks: the weights, which are never trained. With edge-popup both are scaled by the kept share."""
@@ -192,7 +193,7 @@ def plan(config: SupermaskConfig, conditions: Conditions) -> Sequence[PlannedRes
 def plan_learned(config: SupermaskConfig, learned: LearnedMask, conditions: Conditions) -> Level:
     """The one level in which a mask is learned, for weights that stay as they were drawn."""
     steps = config.training.epochs * conditions.epoch_steps
-    mask = {"method": learned.method, "sparsity": learned.sparsity, "layers": selection_facts(config.pruning)}
+    mask = {**SUPERMASKS.key_facts(learned.method, config.pruning), "layers": selection_facts(config.pruning)}
     key = make_key(config, conditions, steps, start=learned.weights, mask=mask, first=0, steps=steps)
     return Level(0, learned.sparsity, 0, steps, steps, key, learned=learned.method)
 

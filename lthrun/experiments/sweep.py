@@ -28,9 +28,8 @@ from lthrun.executors.tasks import RunOptions, complete_graph
 from lthrun.executors.worker import LevelWorker
 from lthrun.experiments.disk_space import check_disk_space
 from lthrun.experiments.driver import execute, train_graph
-from lthrun.experiments.reading import read_finished
+from lthrun.experiments.reading import AnySummary, read_finished
 from lthrun.experiments.run import Run, prepare_run
-from lthrun.experiments.summaries import Summary
 from lthrun.storage.run_dir import RunDir
 
 
@@ -85,7 +84,7 @@ def prepare_sweep(
     return list(runs.values())
 
 
-def run_sweep(runs: Sequence[SweepRun], options: RunOptions, emit: Emit) -> list[tuple[SweepRun, Summary | str]]:
+def run_sweep(runs: Sequence[SweepRun], options: RunOptions, emit: Emit) -> list[tuple[SweepRun, AnySummary | str]]:
     """Train the levels of all unfinished runs, then finish the runs, one after the other.
 
     Returns:
@@ -108,7 +107,7 @@ def run_sweep(runs: Sequence[SweepRun], options: RunOptions, emit: Emit) -> list
     )
     worker = LevelWorker(options, without_levels(emit))
     failures = train_graph(tasks, worker, without_levels(emit))
-    results: list[tuple[SweepRun, Summary | str]] = []
+    results: list[tuple[SweepRun, AnySummary | str]] = []
     shown = only((Waiting, Damaged, Evaluating, Evaluated), emit)
     for sweep in runs:
         emit(Busy(f"finishing {sweep.name}"))

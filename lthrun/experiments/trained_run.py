@@ -43,7 +43,7 @@ class TrainedRun(Generic[C]):
 
     @property
     def config(self) -> C:
-        return cast(C, self.run.context.resolved)
+        return cast(C, self.run.context.config)
 
     @cached_property
     def builder(self) -> LevelBuilder:

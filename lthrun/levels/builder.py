@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+from lthrun.config.fields import CHECKPOINT_EVERY, parse_interval
 from lthrun.config.pruning import SparsitySettings
 from lthrun.data.batches import Batches
 from lthrun.events import Damaged, Emit, EpochFinished, StateSaved
@@ -34,11 +35,11 @@ class LevelBuilder:
         levels: LevelStore,
         emit: Emit,
         fresh: bool = False,
-        checkpoint_every: int | None = None,
+        checkpoint_every: str = CHECKPOINT_EVERY,
         batches: Batches | None = None,
     ):
         self.context, self.config, self.levels, self.emit = context, context.config, levels, emit
-        self.fresh, self.checkpoint_every = fresh, checkpoint_every
+        self.fresh, self.checkpoint_every = fresh, parse_interval(checkpoint_every)
         self.device, self.precision = context.device, context.conditions.precision
         self.classes = len(context.store.classes)
         self.epoch_steps = context.conditions.epoch_steps
@@ -88,8 +89,12 @@ class LevelBuilder:
         """Emit epochs, and that the state was saved where one ends at the run's rewind point."""
         for record in records:
             emit(EpochFinished(level.index, record))
-            if level.is_dense and record.step in self.reported_steps:
-                emit(StateSaved(record.step, self.epoch_steps))
+            self.emit_saved(level, record.step, emit)
+
+    def emit_saved(self, level: Level, step: int, emit: Emit) -> None:
+        """Emit that a state is saved, if a level will go back to it."""
+        if level.is_dense and step in self.reported_steps:
+            emit(StateSaved(step, self.epoch_steps))
 
     def report_damage(self, level: Level, what: str) -> Callable[[Path], None]:
         return lambda aside: self.emit(Damaged(level.index, what, str(aside)))

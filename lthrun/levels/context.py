@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run needs to know before it starts. `train` and `valid` index the images of `store`."""
+    """What a run needs to know before it starts.
+
+    Attributes:
+        config: with nothing left to choose: it means the same on every machine of a cluster, and loads as it is.
+        train, valid: indices of the images of `store`.
+    """
 
     config: ExperimentConfig
     store: Store
@@ -52,14 +57,6 @@ class RunContext:
             "n_train": len(self.train),
             "n_valid": len(self.valid),
         }
-
-    @property
-    def resolved(self) -> ExperimentConfig:
-        """The config with nothing left to choose: it runs again as it is."""
-        folder = self.config.data.dir and str(Path(self.config.data.dir).expanduser().resolve())
-        data = self.config.data.model_copy(update={"dir": folder})
-        update = {"device": str(self.device), "precision": self.conditions.precision, "data": data}
-        return self.config.model_copy(update=update)
 
 
 def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
@@ -91,7 +88,10 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
         config.deterministic and device.type == "cuda",
     )
     check_rewinding(config, conditions.epoch_steps)
-    return RunContext(config, store, train, valid, device, conditions)
+    folder = config.data.dir and str(Path(config.data.dir).expanduser().resolve())
+    data = config.data.model_copy(update={"dir": folder})
+    resolved = {"device": str(device), "precision": conditions.precision, "data": data}
+    return RunContext(config.model_copy(update=resolved), store, train, valid, device, conditions)
 
 
 def share_images(one: ExperimentConfig, other: ExperimentConfig) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torchvision
 
-from lthrun import __version__
+from lthrun.version import __version__
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:

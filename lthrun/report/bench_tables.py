@@ -5,93 +5,81 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rich.text import Text
-
-from lthrun.report.tables import plain_table
+from lthrun.report.tables import Column, Table
 
 
-def bench_tables(found: dict[str, Any]) -> Iterable[Any]:
-    """All contestants beside the floor, how it was measured, and which precision is the fastest."""
-    table = plain_table(f"An epoch of {found['model']} at {found['image_size']} px on {found['device']}")
-    table.add_column("what", no_wrap=True)
-    table.add_column("precision", no_wrap=True)
-    table.add_column("train s/epoch", justify="right")
-    for heading in ("× floor", "validation s", "× its floor", "images/s", "× lthrun"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in found["contestants"]:
-        if row["skipped"] is None:
-            table.add_row(*cells(row))
-    yield table
-    for row in found["contestants"]:
-        if row["skipped"] is not None:
-            yield Text(f"{row['name']}, {row['precision']}: skipped: {row['skipped']}", "yellow")
-    yield Text(how(found), "dim")
-    best = found["fastest_precision"]
-    others = "; ".join(f"{name}: {seconds(s)} s" for name, s in found["epochs"].items() if name != best)
-    yield Text(
-        f"fastest on this machine: precision: {best} (lthrun's epoch and validation take "
-        f"{seconds(found['epochs'][best])} s; {others})"
+def bench_table(facts: dict[str, Any]) -> Table:
+    """All contestants beside the floor, how they were measured, and which precision is the fastest."""
+    rows = [contestant_row(row) for row in facts["contestants"] if row["skipped"] is None]
+    skipped = [
+        f"{row['name']}, {row['precision']}, skipped: {row['skipped']}."
+        for row in facts["contestants"]
+        if row["skipped"] is not None
+    ]
+    headings = ("train s/epoch", "× floor", "validation s", "× its floor", "images/s", "× lthrun")
+    return Table(
+        f"An epoch of {facts['model']} at {facts['image_size']} px on {facts['device']}",
+        ["contestant", Column("precision"), *headings],
+        rows,
+        "\n".join([*skipped, describe_measurement(facts), describe_fastest(facts)]),
     )
 
 
-def cells(row: dict[str, Any]) -> Iterable[str]:
-    yield row["name"]
-    yield row["precision"]
-    yield with_spread(row["train"])
-    yield f"{row['x_floor']['train']:.2f}"
-    yield with_spread(row["validation"])
-    yield f"{row['x_floor']['validation']:.2f}"
-    yield f"{row['images_per_second']:,.0f}"
-    yield f"{row['x_lthrun']:.2f}"
+def contestant_row(row: dict[str, Any]) -> list[str]:
+    return [
+        row["name"], row["precision"], with_range(row["train"]), f"{row['x_floor']['train']:.2f}",
+        with_range(row["validation"]), f"{row['x_floor']['validation']:.2f}", f"{row['images_per_second']:,.0f}",
+        f"{row['x_lthrun']:.2f}",
+    ]  # fmt: skip
 
 
-def how(found: dict[str, Any]) -> str:
-    part = "an epoch's" if found["steps"] == found["epoch_steps"] else f"{found['steps']} of an epoch's"
-    scaled = "" if found["steps"] == found["epoch_steps"] else ", scaled to the epoch"
-    machine = found["environment"]
+def describe_measurement(facts: dict[str, Any]) -> str:
+    is_whole = facts["steps"] == facts["epoch_steps"]
+    part = "all" if is_whole else f"{facts['steps']} of the"
+    scaled = "" if is_whole else ", scaled to the epoch"
+    machine = facts["environment"]
     return (
-        f"medians (lowest to highest) of {found['rounds']} rounds in which each has one turn: {part} "
-        f"{found['epoch_steps']} steps of {found['batch_size']} images{scaled}, and a validation of "
-        f"{found['n_valid']:,} images. × lthrun: training and validation, beside lthrun's in "
-        f"{found['precision']}. {found['processor']}, {machine['cores']} cores, "
-        f"{machine['threads']} threads, torch {machine['torch']}"
+        f"Medians (lowest to highest) of {facts['rounds']} rounds of one turn each: {part} {facts['epoch_steps']} "
+        f"steps of an epoch, {facts['batch_size']} images each{scaled}, and a validation on {facts['n_valid']:,} "
+        f"images. × lthrun: training and validation relative to lthrun in {facts['precision']}. {facts['processor']}, "
+        f"{machine['cores']} cores, {machine['threads']} threads, torch {machine['torch']}."
     )
 
 
-def profile_tables(found: dict[str, Any]) -> Iterable[Any]:
-    """Where a step's time goes, by part and by operator."""
-    table = plain_table(
+def describe_fastest(facts: dict[str, Any]) -> str:
+    best = facts["fastest_precision"]
+    times = {name: f"{seconds(time)} s" for name, time in facts["epochs"].items()}
+    others = "".join(f"; {name}: {time}" for name, time in times.items() if name != best)
+    return f"Fastest on this machine: precision: {best} (lthrun's epoch with validation takes {times[best]}{others})."
+
+
+def profile_tables(facts: dict[str, Any]) -> Iterable[Table]:
+    """The time of a step, by part and by operator."""
+    total, busy = facts["step_ms"], facts["device_busy_ms"]
+    computing = "" if busy is None else f", of which the device computes {busy:.3f} ms"
+    yield Table(
         "A training step, by part",
-        show_footer=True,
+        ["part", "ms", "%"],
+        [[row["part"], f"{row['ms']:.3f}", f"{100 * row['ms'] / total:.1f}"] for row in facts["parts"]],
+        f"{facts['model']} on {facts['device']} in {facts['precision']}, half of the weights pruned; mean of "
+        f"{facts['steps']} steps. The engine's own step, undivided: {facts['engine_step_ms']:.3f} ms{computing}.",
+        ["all", f"{total:.3f}", "100.0"],
     )
-    total = found["step_ms"]
-    table.add_column("part", "all", no_wrap=True)
-    table.add_column("ms", f"{total:.3f}", justify="right")
-    table.add_column("%", "100.0", justify="right")
-    for row in found["parts"]:
-        table.add_row(row["part"], f"{row['ms']:.3f}", f"{100 * row['ms'] / total:.1f}")
-    yield table
-    busy = found["device_busy_ms"]
-    said = "" if busy is None else f", of which the device computes {busy:.3f} ms"
-    yield Text(
-        f"{found['model']} on {found['device']} in {found['precision']}, half of the weights held at zero; mean of "
-        f"{found['steps']} steps. The engine's own step, not taken apart: {found['engine_step_ms']:.3f} ms{said}",
-        "dim",
+    yield Table(
+        "The operators of that step with the highest own time",
+        ["operator", "calls", "ms", "%"],
+        [
+            [row["operator"], f"{row['calls']:.0f}", f"{row['ms']:.3f}", f"{row['percent']:.1f}"]
+            for row in facts["operators"]
+        ],
     )
-    table = plain_table("The costliest operators of that step, by their own time")
-    table.add_column("operator", overflow="fold")
-    for heading in ("calls", "ms", "%"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in found["operators"]:
-        table.add_row(row["operator"], f"{row['calls']:.0f}", f"{row['ms']:.3f}", f"{row['percent']:.1f}")
-    yield table
 
 
-def with_spread(found: dict[str, float]) -> str:
+def with_range(times: dict[str, float]) -> str:
     """A median with its range: `53.2 (52.9–55.0)`."""
-    return f"{seconds(found['median'])} ({seconds(found['lowest'])}–{seconds(found['highest'])})"
+    return f"{seconds(times['median'])} ({seconds(times['lowest'])}–{seconds(times['highest'])})"
 
 
 def seconds(value: float) -> str:
-    """Three digits that count, to the millisecond: `112`, `53.2`, `0.251`."""
+    """Three significant digits, to the millisecond: `112`, `53.2`, `0.251`."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.{3 if value < 1 else 2 if value < 10 else 1}f}"

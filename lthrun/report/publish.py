@@ -1,24 +1,35 @@
-"""Write a report into its run's directory: report.html, and the figures with their numbers in figures/."""
+"""Write the report into its run's directory: report.html, and the figures with their numbers in figures/."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lthrun.report.page import render
-from lthrun.report.records import Records
-from lthrun.report.run_page import run_page
-from lthrun.report.study_page import study_page
+from lthrun.experiments.summaries import StudySummary
+from lthrun.report.figures import plots_of
+from lthrun.report.page import render_page
+from lthrun.report.records import Records, read_records
+from lthrun.report.study_report import build_report
 from lthrun.storage.files import write_bytes, write_text
+
+PAGE = "report.html"
 
 
 def publish(records: Records) -> Path:
-    """The page, where it was written; equal records give equal bytes."""
-    page = study_page(records) if records.is_study else run_page(records)
-    for plot in page.plots:
-        place = records.run_dir / "figures" / plot.name
-        write_bytes(place.with_suffix(".svg"), plot.svg)
-        write_bytes(place.with_suffix(".png"), plot.png)
-        write_text(place.with_suffix(".csv"), plot.csv)
-    path = records.run_dir / "report.html"
-    write_text(path, render(page, records))
-    return path
+    """Write the page, and return its path. Equal records give equal bytes."""
+    plots = plots_of(records)
+    for name, _, plot in plots:
+        path = records.run_dir / "figures" / name
+        write_bytes(path.with_suffix(".svg"), plot.svg)
+        write_bytes(path.with_suffix(".png"), plot.png)
+        write_text(path.with_suffix(".csv"), plot.csv)
+    page = records.run_dir / PAGE
+    write_text(page, render_page(build_report(records.summary), plots, records))
+    return page
+
+
+def publish_study(run_dir: Path) -> None:
+    """Write the page of a study that has none; a run has one when it is asked for."""
+    if not (run_dir / PAGE).exists():
+        records = read_records(run_dir)
+        if isinstance(records.summary, StudySummary):
+            publish(records)

@@ -1,4 +1,4 @@
-"""What a run's or a study's directory says, read back."""
+"""The directory of a run or a study, read back into typed records: all that a report is built from."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ from pathlib import Path
 from typing import Any
 
 from lthrun.errors import UserError
+from lthrun.experiments.reading import read_summary
+from lthrun.experiments.summaries import RunSummary, StudySummary
 from lthrun.storage.json_files import read_json
-from lthrun.storage.run_dir import RunDir, read_metrics, read_study, read_summary
+from lthrun.storage.run_dir import RunDir
+
+AnySummary = RunSummary | StudySummary
 
 
 @dataclass(frozen=True)
 class Records:
-    """A finished run or study: `summary` is that of summary.json, `metrics` a record per epoch, `config` is YAML."""
+    """A finished run or study: `metrics` are the lines of metrics.jsonl, `config` is YAML."""
 
     run_dir: Path
-    summary: dict[str, Any]
+    summary: AnySummary
     metrics: list[dict[str, Any]]
     config: str
     environment: dict[str, Any]
 
-    @property
-    def is_study(self) -> bool:
-        return bool(self.summary["experiment"] == "compare")
 
-
-def read_records(run_dir: Path) -> Records:
-    """Everything a report is drawn from.
+def read_records(path: Path) -> Records:
+    """Everything a report is built from.
 
     Raises:
-        UserError: this is no run's directory, or not a finished one, or another version has written it.
+        UserError: this is not the directory of a finished run of this format.
     """
-    if not (run_dir / "config.yaml").is_file():
-        raise UserError(f"{run_dir}: not a run directory, there is no config.yaml in it; `lthrun runs` lists them")
-    RunDir(run_dir).check_format()
-    summary = read_study(run_dir) or read_summary(run_dir)
+    run_dir = RunDir(path)
+    run_dir.check_is_run()
+    summary = read_summary(run_dir)
     if summary is None:
         raise UserError(
-            f"{run_dir}: not finished, there is no whole summary.json in it; the run's command, given again, goes on"
+            f"{path}: not finished, there is no valid summary.json in it; run the same command again to resume"
         )
-    metrics, environment = read_metrics(run_dir), read_json(run_dir / "environment.json")
+    metrics = run_dir.read_metrics()
     if not metrics:
-        raise UserError(f"{run_dir}/metrics.jsonl: missing or damaged; the run's command, given again, writes it anew")
-    config = (run_dir / "config.yaml").read_text("utf-8", errors="replace")
-    return Records(run_dir, summary, metrics, config, environment or {})
+        raise UserError(
+            f"{path}/metrics.jsonl: missing or damaged; run the same command again to write it from cached levels"
+        )
+    config = (path / "config.yaml").read_text("utf-8", errors="replace")
+    return Records(path, summary, metrics, config, read_json(path / "environment.json") or {})

@@ -5,21 +5,21 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lthrun.errors import UserError
+from lthrun.experiments.summaries import StudySummary
 from lthrun.report.records import Records
 from lthrun.storage.files import make_dir, remove
 
 TAGS = {
     "train_loss": "loss/train", "valid_loss": "loss/validation", "accuracy": "accuracy/accuracy",
-    "balanced_accuracy": "accuracy/balanced", "sparsity": "sparsity", "measured_sparsity": "sparsity",
+    "balanced_accuracy": "accuracy/balanced",
 }  # fmt: skip
 
 
-def need_tensorboard() -> None:
+def check_tensorboard() -> None:
     """Raise UserError where the extra is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError("--tensorboard: tensorboard is not installed; pip install 'lthrun[tensorboard]' installs it")
@@ -32,30 +32,30 @@ def write_events(records: Records, root: Path) -> None:
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    name: Callable[[dict[str, Any]], str] = of_study if records.is_study else of_run
-    step = "step" if records.is_study else "epoch"
-    for training, lines in itertools.groupby(records.metrics, name):
-        folder = root / plain(records.run_dir.resolve().name) / training
+    is_study = isinstance(records.summary, StudySummary)
+    # A study's `sparsity` is the target.
+    step, tags = ("step", {"measured_sparsity": "sparsity"}) if is_study else ("epoch", {"sparsity": "sparsity"})
+    for training, lines in itertools.groupby(records.metrics, study_folder if is_study else run_folder):
+        folder = root / safe_name(records.run_dir.resolve().name) / training
         make_dir(folder)
         for old in folder.glob("events.out.tfevents.*"):
             remove(old)
         with SummaryWriter(str(folder)) as writer:
             for line in lines:
-                for key, tag in TAGS.items():
-                    # What a study knows as the target it counts as well: `measured_sparsity`.
-                    if line.get(key) is not None and not (key == "sparsity" and records.is_study):
+                for key, tag in (TAGS | tags).items():
+                    if line.get(key) is not None:
                         writer.add_scalar(tag, line[key], line[step], walltime=line.get("time"))
 
 
-def of_run(line: dict[str, Any]) -> str:
+def run_folder(line: dict[str, Any]) -> str:
     return f"level-{line['level']}"
 
 
-def of_study(line: dict[str, Any]) -> str:
+def study_folder(line: dict[str, Any]) -> str:
     sparsity = "" if line["sparsity"] is None else f"-{line['sparsity']:g}"
-    return plain(f"{line['arm']}{sparsity}-s{line['seed']}")
+    return safe_name(f"{line['arm']}{sparsity}-s{line['seed']}")
 
 
-def plain(name: str) -> str:
-    """A name that is one folder's, whatever the records say."""
+def safe_name(name: str) -> str:
+    """The name of one folder, whatever the records contain."""
     return re.sub(r"[^\w-]", lambda found: "." if found[0] == "." else "_", name).lstrip(".")[:100] or "_"

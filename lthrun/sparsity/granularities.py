@@ -7,7 +7,6 @@ every m consecutive input channels at each position (Mishra et al. 2021: NVIDIA'
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from lthrun.errors import UserError
@@ -66,15 +65,3 @@ def group_dims(granularity: str, name: str, ndim: int) -> Dims:
             "choose one of these, or exclude the layer with pruning.exclude"
         )
     return dims
-
-
-def parse_n_of_m(granularity: str) -> tuple[int, int] | None:
-    """(2, 4) for `2:4`; None for a named granularity."""
-    match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", granularity)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def is_structured(granularity: str) -> bool:
-    """Whether it removes whole output channels, and with them their biases and batch norm."""
-    entry = GRANULARITIES.get(granularity)
-    return entry is not None and entry.structured

@@ -13,9 +13,10 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from lthrun.config.fields import parse_n_of_m
 from lthrun.errors import UserError
 from lthrun.sparsity import ranking
-from lthrun.sparsity.granularities import group_dims, parse_n_of_m
+from lthrun.sparsity.granularities import group_dims
 
 Tensors = dict[str, Tensor]
 

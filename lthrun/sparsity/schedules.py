@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lthrun.config.pruning import ScheduleParams
 from lthrun.registry import Entry, Table
 
 
@@ -20,22 +21,6 @@ class ScheduleEntry(Entry):
 
 
 SCHEDULES = Table("schedules", "pruning.schedule", ScheduleEntry)
-
-
-@dataclass(frozen=True)
-class ScheduleParams:
-    """The parameters of a schedule.
-
-    Attributes:
-        start, end: sparsity in percent, each at least 0 and below 100.
-        steps: number of pruning steps, at least 1.
-        sparsities: percent after each pruning step of `custom`, in order.
-    """
-
-    start: float = 0.0
-    end: float = 50.0
-    steps: int = 3
-    sparsities: tuple[float, ...] = ()
 
 
 def interpolate(params: ScheduleParams, share: float) -> float:
@@ -97,14 +82,3 @@ def linear(progress: float, params: ScheduleParams) -> float:
 @SCHEDULES.register("Dense, sparse, dense: up to the target at half time, then back (Han et al. 2017).")
 def dsd(progress: float, params: ScheduleParams) -> float:
     return interpolate(params, (1 - math.cos(2 * math.pi * progress)) / 2)
-
-
-def count_steps(name: str, params: ScheduleParams) -> int:
-    """The number of pruning steps."""
-    return {"one_shot": 1, "custom": len(params.sparsities)}.get(name, params.steps)
-
-
-def sparsity_targets(name: str, params: ScheduleParams) -> list[float]:
-    """Sparsity in percent before the first pruning step, always 0, and after each step."""
-    n = count_steps(name, params)
-    return [0.0, *(SCHEDULES[name](k / n, params) for k in range(1, n + 1))]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from lthrun.cli.names import TABLES
+
 from lthrun.sparsity.schedules import SCHEDULES
 
 SMALL = ["--set", "data.image_size=16", "--set", "training.batch_size=8", "--epochs", "1", "--json"]

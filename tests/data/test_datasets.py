@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from lthrun import data
-from lthrun.experiments import load_config
 from lthrun.config.sections import Data
 from lthrun.data import cifar, folder, pets, store
 from lthrun.errors import MissingData, UserError
+from lthrun.experiments import load_config
 from lthrun.levels.context import prepare
 
 

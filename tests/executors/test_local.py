@@ -20,14 +20,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lthrun.experiments.tasks import RunOptions, Task, graph
 
-from lthrun.experiments import load_config
 from lthrun.errors import UserError
 from lthrun.executors import EXECUTORS, TaskQueue
 from lthrun.executors.on_ray import RayWorker, finish, room, versions
 from lthrun.executors.task_queue import RETRIES
+from lthrun.experiments import load_config
 from lthrun.levels.context import prepare
-from lthrun.experiments.tasks import RunOptions, Task, graph
 from lthrun.levels.plan import Conditions, Level
 from lthrun.storage.level_store import LevelStore
 from tests.conftest import SMALL, digest

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from lthrun.experiments import load_config
-from lthrun.executors import EXECUTORS
-from lthrun.levels.context import prepare
 from lthrun.experiments.tasks import RunOptions, Task, graph
+
+from lthrun.executors import EXECUTORS
+from lthrun.experiments import load_config
+from lthrun.levels.context import prepare
 from tests.conftest import SMALL, digest
 from tests.executors.test_local import alive, below, kill_one, silent, start, study
 from tests.experiments.test_experiments import OWN, TIMES

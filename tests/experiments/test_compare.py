@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lthrun.config.comparison import ALL, ladder
+from lthrun.experiments.tasks import Task, graph
 
 from lthrun.config import Compare
-from lthrun.config.comparison import ALL, ladder
-from lthrun.experiments import load_config
 from lthrun.errors import UserError
-from lthrun.experiments import run
+from lthrun.experiments import load_config, run
 from lthrun.experiments.arms import ARMS, pieces
-from lthrun.experiments.tasks import Task, graph
 from lthrun.levels.plan import Conditions
 from lthrun.levels.trainer import Trainer
 

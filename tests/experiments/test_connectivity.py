@@ -18,11 +18,10 @@ from torch import nn
 
 from lthrun import models
 from lthrun.analysis.intervals import barrier, barrier_interval
-from lthrun.experiments import load_config
-from lthrun.experiments import Result, run
+from lthrun.experiments import Result, load_config, run
 from lthrun.experiments.connectivity import Line, between
-from lthrun.levels.context import RunContext, prepare
 from lthrun.levels.builder import LevelBuilder
+from lthrun.levels.context import RunContext, prepare
 from lthrun.models import build_model
 from lthrun.report.connectivity_tables import curve
 from lthrun.sparsity.masks import Tensors

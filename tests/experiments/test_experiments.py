@@ -14,14 +14,14 @@ import torch
 
 import lthrun
 from lthrun.experiments import Result, run
-from lthrun.levels.context import prepare
 from lthrun.levels.builder import LevelBuilder
+from lthrun.levels.context import prepare
 from lthrun.levels.plan import Conditions, chain
 from lthrun.models import build_model
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.json_files import read_json, write_json
-from lthrun.storage.tensor_files import read_tensors
 from lthrun.storage.level_store import LevelStore
+from lthrun.storage.tensor_files import read_tensors
 from lthrun.training.engine import Engine
 from tests.conftest import LAYOUT
 

@@ -18,8 +18,8 @@ from lthrun.sparsity.criteria import CRITERIA, CriterionEntry
 from lthrun.sparsity.layer_selection import make_channel_masks
 from lthrun.sparsity.masks import Tensors
 from lthrun.sparsity.measured_criteria import ScoringContext, taylor
-from lthrun.storage.tensor_files import read_tensors
 from lthrun.storage.level_store import LevelStore
+from lthrun.storage.tensor_files import read_tensors
 from lthrun.training.engine import Engine
 from tests.conftest import LAYOUT
 
@@ -83,8 +83,8 @@ def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
         "baseline", **{"training.optimizer": "sgd", "training.learning_rate": 0.05, "training.momentum": 0.8}
     )
     result = run(config, tmp_path)
-    from lthrun.levels.context import prepare
     from lthrun.levels.builder import LevelBuilder
+    from lthrun.levels.context import prepare
 
     batches = LevelBuilder(prepare(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
     model = build_model("resnet18", 2, 0).to(memory_format=LAYOUT).train()

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lthrun.experiments import run
-from lthrun.levels.context import RunContext, prepare
 from lthrun.levels.builder import LevelBuilder
+from lthrun.levels.context import RunContext, prepare
 from lthrun.levels.plan import Level, control, reordered
 from lthrun.models import build_model
 from lthrun.sparsity.masks import Tensors
@@ -76,7 +76,7 @@ def test_looks_come_into_the_metrics_and_survive_a_stop_within_an_epoch(small: C
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "b", emit=stop, checkpoint_every=1)
+        run(config, tmp_path / "b", emit=stop, checkpoint_every="1it")
     again = run(config, tmp_path / "b")
     assert [line["looks"] for line in again.metrics] == [line["looks"] for line in whole.metrics]
     lines = [json.loads(line) for line in (again.run_dir / "metrics.jsonl").read_text().splitlines()]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lthrun.cli.names import TABLES as LISTED
 from torch import nn
 
-from lthrun.cli.names import TABLES as LISTED
 from lthrun.experiments import load_config
 from lthrun.levels.environment import environment_differences
 from lthrun.levels.plan import Conditions, chain

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from lthrun.experiments import load_config
 from lthrun.config.sections import LayerSelection
 from lthrun.errors import UserError
+from lthrun.experiments import load_config
 from lthrun.models import MODELS, build_model
 from lthrun.sparsity.layer_selection import select_prunable
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lthrun.sparsity.granularities import group_dims, parse_n_of_m
+from lthrun.config.fields import parse_n_of_m
+from lthrun.sparsity.granularities import group_dims
 
 Tensors = dict[str, Tensor]
 

@@ -279,7 +279,7 @@ def test_masked_weights_stay_zero_under_momentum(sparsity, name, seed):
         optimizer.zero_grad()
         model(torch.randn(2, 3, 5, 5)).square().mean().backward()
         optimizer.step()
-    assert masks.count_pruned({"weight": model.weight}, result)["weight"] == [round(sparsity / 100 * 108), 108]
+    assert masks.count_pruned({"weight": model.weight}, result)["weight"] == (round(sparsity / 100 * 108), 108)
     hold.remove()
     optimizer.step()
     assert model.weight[~result["weight"]].any() or not (~result["weight"]).any(), "after remove() they train"
@@ -287,8 +287,8 @@ def test_masked_weights_stay_zero_under_momentum(sparsity, name, seed):
 
 def test_sparsity_is_counted_on_the_weights_not_on_the_mask():
     mask = {"a": torch.tensor([True, False, False, False])}
-    assert masks.count_pruned({"a": torch.tensor([0.0, 0.0, 5.0, 0.0])}, mask) == {"a": [2, 4]}
-    assert masks.counted_sparsity({"a": [2, 4], "b": [0, 4]}) == 25.0
+    assert masks.count_pruned({"a": torch.tensor([0.0, 0.0, 5.0, 0.0])}, mask) == {"a": (2, 4)}
+    assert masks.counted_sparsity({"a": (2, 4), "b": (0, 4)}) == 25.0
 
 
 def test_frozen_weights_keep_their_value():
@@ -303,4 +303,4 @@ def test_frozen_weights_keep_their_value():
     pruned = ~mask["weight"]
     assert torch.equal(weight[pruned], initial[pruned]) and not torch.equal(weight[~pruned], initial[~pruned])
     counted = masks.count_pruned({"weight": weight}, mask, {"weight": initial})
-    assert counted == {"weight": [int(pruned.sum()), 108]}
+    assert counted == {"weight": (int(pruned.sum()), 108)}

@@ -22,13 +22,14 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lthrun.config.pruning import ScheduleParams
 from lthrun.errors import UserError
 from lthrun.sparsity import masks
 from lthrun.sparsity.criteria import CRITERIA, Weights
 from lthrun.sparsity.granularities import GRANULARITIES
 from lthrun.sparsity.layer_selection import make_channel_masks
 from lthrun.sparsity.measured_criteria import ScoringContext
-from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams
+from lthrun.sparsity.schedules import SCHEDULES
 
 pytest.importorskip("fasterai")
 fasterai = pytest.importorskip("fasterai.sparse.all")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthrun.sparsity.schedules import SCHEDULES, ScheduleParams, prunings, sparsity_targets
+from lthrun.config.pruning import ScheduleParams, count_pruning_steps, sparsity_targets
+from lthrun.sparsity.schedules import SCHEDULES
 
 schedule_params = st.builds(
     ScheduleParams,
@@ -77,12 +78,12 @@ def test_dense_sparse_dense_returns_to_its_start(params):
 @given(st.sampled_from(sorted(SCHEDULES)), schedule_params)
 def test_there_is_one_target_per_pruning_step(name, params):
     targets = sparsity_targets(name, params)
-    assert targets[0] == 0 and len(targets) == 1 + count_steps(name, params)
+    assert targets[0] == 0 and len(targets) == 1 + count_pruning_steps(name, params)
 
 
 @given(st.sampled_from([name for name, entry in SCHEDULES.items() if entry.stepped]), schedule_params)
 def test_stepped_schedules_change_at_whole_steps_only(name, params):
-    n = count_steps(name, params)
+    n = count_pruning_steps(name, params)
     for k in range(n):
         values = {round(SCHEDULES[name]((k + part) / n, params), 6) for part in (0.3, 0.7, 1.0)}
         assert len(values) == 1

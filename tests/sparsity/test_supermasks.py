@@ -18,8 +18,8 @@ from lthrun.experiments import run
 from lthrun.models import build_model
 from lthrun.rng import make_generator
 from lthrun.sparsity import supermasks
+from lthrun.sparsity.learned_masks import Bernoulli, EdgePopup, StraightThrough
 from lthrun.sparsity.masks import make_masks
-from lthrun.sparsity.supermasks import Bernoulli, EdgePopup, StraightThrough
 from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import LAYOUT
 
@@ -178,8 +178,8 @@ def test_what_was_judged_is_not_judged_again(small: Callable, tmp_path: Path):
 @pytestmark_runs
 def test_a_random_masks_judgement_is_that_of_a_plain_network(small: Callable, tmp_path: Path):
     """The dense control again by plain PyTorch: batch norm's statistics as cumulative averages of centre crops."""
-    from lthrun.levels.context import prepare
     from lthrun.levels.builder import LevelBuilder
+    from lthrun.levels.context import prepare
     from lthrun.storage.level_store import LevelStore
 
     config = small("supermask", **{"pruning.steps": 1})

@@ -103,13 +103,13 @@ def test_whatever_call_fails_nothing_torn_is_read_as_whole(small: Callable, tmp_
     whole = outcome(run(config, tmp_path / "whole"))
     count = Disk(tmp_path / "counted", None, code)
     with count.inserted():
-        assert outcome(run(config, tmp_path / "counted", checkpoint_every=1)) == whole
+        assert outcome(run(config, tmp_path / "counted", checkpoint_every="1it")) == whole
     assert count.calls > 60
     for number in range(1, count.calls + 1):
         out = tmp_path / f"{number}"
         with Disk(out, number, code, for_good).inserted():
             try:
-                assert outcome(run(config, out, checkpoint_every=1)) == whole
+                assert outcome(run(config, out, checkpoint_every="1it")) == whole
             except OSError as error:
                 assert error.errno == code and str(error.filename).startswith(str(out)), number
             except lthrun.UserError as error:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from lthrun.experiments.tasks import RunOptions, Task, Worker
 
 import lthrun as package
 from lthrun.bench.setup import prepare_bench
 from lthrun.experiments import run
 from lthrun.levels.context import find_precision, prepare
-from lthrun.experiments.tasks import RunOptions, Task, Worker
 from lthrun.levels.plan import Conditions, dense
 from lthrun.training import backend_flags as module
 from lthrun.training.backend_flags import WORKSPACE, backend_flags

@@ -134,5 +134,5 @@ def test_with_deterministic_a_resumed_run_equals_an_uninterrupted_one_to_the_bit
     config = small(experiment, device="cuda", deterministic=True, **{"training.epochs": 4, "pruning.steps": 1})
     whole = run(config, tmp_path / "whole", emit=lambda *_, **__: None)
     assert not read_fallbacks(whole.run_dir)
-    broken_off(config, tmp_path / "broken", moment, checkpoint_every=2)
+    broken_off(config, tmp_path / "broken", moment, checkpoint_every="2it")
     same(run(config, tmp_path / "broken"), whole)

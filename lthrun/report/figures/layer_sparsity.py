@@ -1,0 +1,73 @@
+"""How sparse each layer is: in the tickets of a study, and at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lthrun.experiments.summaries import RunSummary, StudySummary
+from lthrun.report.figures.layout import Margins, draw_interval, make_panels, move_apart
+from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.style import BLUE, INK, MUTED, ArmStyle
+from lthrun.report.wording import percent
+
+MARKERS = "osD^vPX*hp"
+LONGEST = 24  # characters of a layer's name
+
+
+@FIGURES.register("Sparsity of the tickets, layer by layer", "sparsity-per-layer", of="StudySummary")
+def ticket_layers(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+    rows = [layer.model_dump() for layer in summary.layers]
+    return Plot(
+        "Percent of each layer's weights that are zero, in the model's order: the mean over seeds, with a line from "
+        "lowest to highest. Vertical lines: the sparsity of the whole.",
+        rows,
+        lambda narrow: draw(rows, narrow),
+    )
+
+
+@FIGURES.register("Sparsity, layer by layer", "pruned-per-layer")
+def run_layers(summary: RunSummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+    layers = summary.levels[-1].layers if summary.sparsity > 0 else {}
+    rows = [
+        {"layer": name.removesuffix(".weight"), "zero": zero, "total": total, "pruned": 100 * zero / total}
+        for name, (zero, total) in layers.items()
+    ]
+    drawn = [{**row, "sparsity": summary.sparsity, "lowest": None, "highest": None} for row in rows]
+    return Plot(
+        "Percent of each layer's weights that are zero at the end, counted, in the model's order. Vertical line: the "
+        "sparsity of the whole.",
+        rows,
+        lambda narrow: draw(drawn, narrow),
+    )
+
+
+def draw(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
+    names = list(dict.fromkeys(row["layer"] for row in rows))
+    is_long = len(names) > 40
+    height = max(1.2, (0.09 if is_long else 0.165) * len(names))
+    figure, (axes,) = make_panels(narrow, 1, height, Margins(left=1.4, top=0.4))
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    every = 2 if is_long else 1
+    axes.set_yticks(range(0, len(names), every), list(map(shorten, names[::every])), fontsize=7, color=INK)
+    axes.set_xlabel("pruned, %")
+    axes.set_xlim(-2, 102)
+    sparsities = list(dict.fromkeys(row["sparsity"] for row in rows))
+    headings = move_apart(sparsities, 10 if narrow else 5, 100)
+    for k, (sparsity, heading) in enumerate(zip(sparsities, headings, strict=True)):
+        style = ArmStyle(BLUE, MARKERS[k % len(MARKERS)], is_hollow=k % 2 == 1)
+        axes.axvline(sparsity, color=MUTED, linewidth=0.5)
+        label = f"{sparsity:.4g}" if narrow else percent(sparsity)
+        axes.text(heading, 1.01, label, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=7.5)
+        for row in rows:
+            if row["sparsity"] == sparsity:
+                y = names.index(row["layer"])
+                draw_interval(axes, row["pruned"], y, (row["lowest"], row["highest"]), style, True, 4)
+    return figure
+
+
+def shorten(name: str) -> str:
+    """The end of a layer's name, which tells it apart."""
+    return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"

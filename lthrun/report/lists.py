@@ -1,0 +1,114 @@
+"""Tables of many things: runs, studies, sweeps, dry runs, leftovers, images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lthrun.experiments.summaries import RunSummary, StudySummary
+from lthrun.report.records import AnySummary
+from lthrun.report.run_report import part_of, run_title
+from lthrun.report.study_tables import TONES
+from lthrun.report.tables import Cell, Column, Columns, Row, Table
+from lthrun.report.wording import clock, megabytes, plural, with_interval
+
+if TYPE_CHECKING:
+    from lthrun.experiments.dry_run import DryRun, DryRunRow
+
+Finished = Sequence[tuple[float, AnySummary]]
+"""Summaries, each with the time it was written in seconds since 1970."""
+
+
+def runs_table(finished: Finished, out: str) -> Table:
+    runs = [(when, run) for when, run in finished if isinstance(run, RunSummary)]
+    rows = [
+        [date(when), run_title(run), str(run.seed), f"{run.sparsity:.2f}", *accuracies(run)[:1], name(run)]
+        for when, run in runs
+    ]
+    columns: Columns = ["finished", Column("run"), "seed", "sparse %", "accuracy %", Column("directory")]
+    return Table(f"Runs in {out}", columns, rows, intervals_note(run for _, run in runs))
+
+
+def studies_table(finished: Finished, out: str) -> Table:
+    rows: list[Row] = []
+    for when, study in finished:
+        if isinstance(study, StudySummary):
+            word = Cell(study.verdict.word or "none", TONES.get(study.verdict.word, ""))
+            arms = ", ".join(study.arms)
+            rows.append([date(when), run_title(study), str(len(study.seeds)), arms, word, name(study)])
+    columns: Columns = ["finished", Column("study"), "seeds", Column("arms"), Column("verdict"), Column("directory")]
+    return Table(f"Studies in {out}", columns, rows)
+
+
+def sweep_table(runs: Sequence[tuple[Mapping[str, Any], RunSummary]]) -> Table:
+    """A row per run: its point in the grid (values by config key), and its results."""
+    keys = list(runs[0][0])
+    short = [key.rpartition(".")[2] for key in keys]
+    headings = [Column(brief if short.count(brief) == 1 else key) for key, brief in zip(keys, short, strict=True)]
+    rows = [
+        [*(str(point[key]) for key in keys), *accuracies(run), f"{run.sparsity:.2f}", name(run)] for point, run in runs
+    ]
+    columns: Columns = [*headings, "accuracy %", "balanced %", "sparse %", Column("directory")]
+    return Table("Sweep", columns, rows, intervals_note(run for _, run in runs))
+
+
+def accuracies(run: RunSummary) -> list[str]:
+    """Accuracy with its interval, and balanced accuracy: of a supermask's run those of the mask."""
+    measured = part_of(run).measured(run)
+    balanced = f"{100 * measured.balanced_accuracy:.1f}"
+    return [with_interval(measured.accuracy, measured.accuracy_interval), balanced]
+
+
+def intervals_note(runs: Iterable[RunSummary]) -> str:
+    rates = " or ".join(sorted({f"{100 * run.majority_rate:.1f} %" for run in runs}))
+    return f"Accuracy with 95 % interval, of a supermask that of the mask. Majority rate: {rates}."
+
+
+def name(summary: AnySummary) -> str:
+    return Path(summary.run_dir).name
+
+
+def date(when: float) -> str:
+    return f"{datetime.fromtimestamp(when):%d %b %H:%M}"
+
+
+def dry_run_table(dry_run: DryRun) -> Table:
+    """What each level, arm or run adds to those before it."""
+
+    def cost(row: DryRun | DryRunRow) -> list[str]:
+        return [str(row.levels), str(row.to_train), str(row.reused), clock(row.seconds), megabytes(row.bytes)]
+
+    rows = [[row.name, *(["", "", "finished", "", ""] if row.is_finished else cost(row))] for row in dry_run.rows]
+    note = "Times are extrapolated from a few training steps, one level after the other."
+    if dry_run.group != "level":
+        note += f" A level is counted in the first {dry_run.group} that needs it."
+    if dry_run.evaluated_networks:
+        note += f" {plural(dry_run.evaluated_networks, 'network')} evaluated after the training."
+    columns = [dry_run.group, "levels", "to train", "reused", "time", "disk"]
+    return Table(f"Dry run of {dry_run.experiment} on {dry_run.device}", columns, rows, note, ["all", *cost(dry_run)])
+
+
+def leftovers_table(leftovers: Sequence[tuple[str, str, int]], out: str) -> Table:
+    """What `lthrun runs clean` would remove: name, reason, bytes."""
+    rows = [[name, reason, megabytes(size)] for name, reason, size in leftovers]
+    total = ["all", "", megabytes(sum(size for _, _, size in leftovers))]
+    return Table(f"Needed by no kept run, in {out}/levels", ["level", Column("reason"), "disk"], rows, footer=total)
+
+
+def image_table(facts: Mapping[str, Any]) -> Table:
+    """What `lthrun data info` shows: images per class and side of the split, duplicates, unreadable files."""
+    sides = ("classes", "train", "valid")
+    rows = [[name, *(f"{facts[side][name]:,}" for side in sides)] for name in facts["classes"]]
+    rows.append(["images", *(f"{facts[side]:,}" for side in ("images", "n_train", "n_valid"))])
+    rate = f"{100 * facts['majority_rate']:.1f} %" if facts["n_valid"] else "–"
+    copies, groups = sum(map(len, facts["duplicates"])), plural(len(facts["duplicates"]), "group")
+    notes = [
+        f"byte-identical: {copies} files in {groups}, each kept on one side of the split",
+        f"unreadable: {len(facts['unreadable'])}",
+        *(f"  {name}: {reason}" for name, reason in facts["unreadable"].items()),
+        f"store: {megabytes(facts['bytes'])} at {facts['image_size']} px in {facts['store']}",
+    ]
+    footer = ["majority rate", "", "", rate]
+    return Table("Images", ["class", "all", "train", "valid"], rows, "\n".join(notes), footer)
