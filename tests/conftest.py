@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -46,6 +48,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_flush() -> Iterator[None]:
+    """Files are not flushed to the disk, which takes most of the time of a small run: no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache directory of the tests' own."""
     with pytest.MonkeyPatch.context() as patch:
@@ -69,13 +79,28 @@ def tiny(classes: int, channels: int = 3, image_size: int = 16) -> nn.Module:
     )
 
 
-@pytest.fixture
-def tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`resnet18` is a tiny network for the time of a test."""
-    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, "A tiny network."))
+@contextmanager
+def tiny_resnet18() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, "A tiny network."))
+        yield
 
 
 @pytest.fixture
+def tiny_model() -> Iterator[None]:
+    """`resnet18` is a tiny network during a test."""
+    with tiny_resnet18():
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny_module() -> Iterator[None]:
+    """`resnet18` is a tiny network during all tests of a module, whose fixtures may share runs."""
+    with tiny_resnet18():
+        yield
+
+
+@pytest.fixture(scope="session")
 def small(images: Path) -> Callable[..., Any]:
     """A small config of an experiment, with settings by key path."""
     return lambda experiment, **settings: load_config(

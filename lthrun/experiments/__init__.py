@@ -17,9 +17,7 @@ import lthrun.training.learning_rates
 import lthrun.training.optimizers  # noqa: F401
 from lthrun.config import loading
 from lthrun.config.base import ExperimentConfig
-
-# In the order of help and lists.
-from lthrun.experiments import baseline, ticket, prune, supermask, connectivity, compare  # isort: skip
+from lthrun.experiments import baseline, compare, connectivity, prune, supermask, ticket
 from lthrun.experiments.driver import Result, execute, resume_run, run_experiment
 from lthrun.experiments.experiment import EXPERIMENTS
 from lthrun.storage.run_dir import RunDir
