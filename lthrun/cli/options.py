@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 
 from lthrun.errors import UserError, shorten
+from lthrun.experiments import EXPERIMENTS
 
 WHAT, HOW_PRUNED, WHERE, HOW_SHOWN = "What is run", "How it is pruned", "Where", "How it is shown"
 PANELS = {
@@ -184,7 +185,9 @@ DataDir = Annotated[
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.", rich_help_panel=WHERE)
 ]
+ANY_EXPERIMENT: Any = Literal[tuple(EXPERIMENTS)]
+ANY_RUN: Any = Literal[tuple(name for name, experiment in EXPERIMENTS.items() if not experiment.is_study)]
 ExperimentName = Annotated[
-    Literal["baseline", "ticket", "prune", "supermask", "compare", "connectivity"] | None,
-    typer.Argument(help="The experiment, if no config names it.", show_default="ticket"),
+    ANY_EXPERIMENT | None, typer.Argument(help="The experiment, if no config names it.", show_default="ticket")
 ]
+RunName = Annotated[ANY_RUN, typer.Argument(help="What is run at every point.")]

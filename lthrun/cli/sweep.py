@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -22,9 +22,7 @@ KEYS = [opt.key_option(EXPERIMENTS["baseline"].make, key) for key in opt.COMMON]
 
 
 def sweep(
-    experiment: Annotated[
-        Literal["baseline", "ticket", "prune", "supermask"], typer.Argument(help="What is run at every point.")
-    ],
+    experiment: opt.RunName,
     grid: Annotated[
         list[str],
         typer.Option(
