@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from typing import Any
 
 from lthrun.analysis.arm_results import ArmResult, Design
@@ -135,8 +136,10 @@ def read_epoch(facts: Mapping[str, Any]) -> EpochRecord:
 def to_summary(findings: StudyFindings) -> dict[str, Any]:
     """The findings under the names that the report reads."""
     facts = findings.model_dump(mode="json")
+    facts["verdict"]["sentences"] = findings.verdict.sentences
     for row in facts["comparisons"]:
-        row["primary"] = row.pop("is_primary")
+        row["primary"], forecast = row.pop("is_primary"), row.pop("forecast")
+        row["more_seeds"] = forecast and not forecast["is_fresh"] and forecast["seeds"] and forecast["seeds"] - row["n"]
     for row in facts["reach"]:
         row["of"] = row.pop("total")
     return facts
@@ -192,7 +195,11 @@ def stability(
         if keys:
             by_layer += summarize_layers(sparsity, [records[key]["layers"] for key in keys])
         if len(keys) > 1:
-            in_common.append(measure_overlap(sparsity, [kept(levels, key) for key in keys]).model_dump(mode="json"))
+            in_common.append(
+                measure_overlap(
+                    sparsity, "seeds", list(combinations([kept(levels, key) for key in keys], 2))
+                ).model_dump(mode="json")
+            )
     return {
         "layers": [{**row.model_dump(mode="json", exclude={"total"}), "of": row.total} for row in by_layer],
         "overlap": in_common,
