@@ -25,13 +25,13 @@ def find_extremes(question: Question) -> Extremes:
     """
     worst, worst_seed = min(zip(question.differences, question.seeds, strict=True))
     limit = EXTREME_MARGINS * question.margin or math.inf
-    found = dict(zip(question.seeds, question.differences, strict=True))
-    collapsed = sum(difference < -limit for difference in found.values())
+    by_seed = dict(zip(question.seeds, question.differences, strict=True))
+    collapsed = sum(difference < -limit for difference in by_seed.values())
     return Extremes(
         worst_seed=worst_seed,
         worst=worst,
-        beyond_margins=[seed for seed, difference in found.items() if abs(difference) > limit],
-        collapse_rate_limit=limit_rate(collapsed, len(found)) if limit < math.inf else None,
+        beyond_margins=[seed for seed, difference in by_seed.items() if abs(difference) > limit],
+        collapse_rate_limit=limit_rate(collapsed, len(by_seed)) if limit < math.inf else None,
     )
 
 

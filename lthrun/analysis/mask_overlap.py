@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, OverlapKind
 from lthrun.records import LayerCounts
 
-Masks = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Masks = Mapping[str, "Tensor"]
 
 
 def summarize_layers(sparsity: float, counts: Sequence[LayerCounts]) -> list[LayerSparsity]:

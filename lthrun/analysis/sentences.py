@@ -122,7 +122,7 @@ def describe_claim(comparisons: Sequence[Comparison]) -> str:
     is_winning = is_winning_ticket(comparisons)
     if is_winning is None:
         missing = " and ".join(name for name in CONTROLS if not words.get(name))
-        return f"Whether it is a winning ticket is not known: there are no results for {missing}."
+        return f"Whether it is a winning ticket is not known: there is no verdict against {missing}."
     if is_winning:
         return (
             "It is a winning ticket: it also wins against random masks of the same per-layer sparsity and against its "
@@ -138,22 +138,22 @@ def describe_claim(comparisons: Sequence[Comparison]) -> str:
 
 def describe_extremes(row: Comparison) -> Iterator[str]:
     """The worst seed and the seeds beyond five margins, or the rate of collapse that the seeds still allow."""
-    found = row.extremes
-    if found is None:
+    extremes = row.extremes
+    if extremes is None:
         return
-    worst = f"The worst seed is {found.worst_seed}, with {format_signed(found.worst)} points"
+    worst = f"The worst seed is {extremes.worst_seed}, with {format_signed(extremes.worst)} points"
     limit = EXTREME_MARGINS * row.margin
-    if found.collapse_rate_limit is None:
+    if extremes.collapse_rate_limit is None:
         yield f"{worst}."
-    elif found.beyond_margins:
-        *others, last = map(str, found.beyond_margins)
+    elif extremes.beyond_margins:
+        *others, last = map(str, extremes.beyond_margins)
         seeds = f"seeds {', '.join(others)} and {last}" if others else f"seed {last}"
-        cause = "" if len(found.beyond_margins) == row.n else " A training may have collapsed there."
+        cause = "" if len(extremes.beyond_margins) == row.n else " A training may have collapsed there."
         yield f"{worst}. The difference is beyond ±{limit:g} points in {seeds}.{cause}"
     else:
         yield (
             f"{worst}. None lost more than {limit:g} points, but {count_seeds(row.n)} cannot rule out that up to "
-            f"{100 * found.collapse_rate_limit:.0f} % of trainings do."
+            f"{100 * extremes.collapse_rate_limit:.0f} % of trainings do."
         )
 
 

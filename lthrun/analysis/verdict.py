@@ -15,8 +15,9 @@ intersection-union test, which needs no correction for its parts (Berger 1982).
 All other questions are exploratory. Two families of tests are corrected by Holm's procedure (Holm 1979): those for a
 difference, and for matches the two one-sided tests of each question. If no arm differed, any of them would be called
 "wins" or "loses" in at most 5 % of all studies; if all differed by more than the margin, any would be called "matches"
-in at most 5 %. The printed interval is the one that decides: it excludes 0 where the answer is "wins" or "loses", lies
-within the margin where it is "matches", and is the wider one where it is "undecided".
+in at most 5 %. With several planned looks each place of the procedure has its share of the error spread over the looks.
+The printed interval is the one that decides: it excludes 0 where the answer is "wins" or "loses", lies within the
+margin where it is "matches", and is the wider one where it is "undecided".
 
 Fewer than three seeds have no verdict.
 """
@@ -106,13 +107,13 @@ def record_answer(
     """The comparison, with the interval that decided it."""
     error = ERROR / decision.remaining
     level, n = look.level(error), len(question.differences)
-    found, forecast, condition = None, None, None
+    summary, forecast, condition = None, None, None
     if has_enough_seeds(question):
-        found = summarize(question)
+        summary = summarize(question)
         if decide_at(question, level) == "undecided":
-            forecast = forecast_seeds(found, question.margin, look, error)
+            forecast = forecast_seeds(summary, question.margin, look, error)
     if question.condition:
-        word = decide_at(question.condition, level) if found else None
+        word = decide_at(question.condition, level) if summary else None
         condition = record_answer(question.condition, look, Decision(word, decision.remaining))
     correction: Correction = "none" if is_claim else "questions"
     if not look.is_only:
@@ -126,11 +127,11 @@ def record_answer(
         seeds=list(question.seeds),
         differences=list(question.differences),
         mean=sum(question.differences) / n if n else None,
-        interval=found and found.interval(1 - level),
+        interval=summary and summary.interval(1 - level),
         confidence=1 - level,
         correction=correction,
-        p=found and found.p_difference(),
-        p_match=found and found.p_match(question.margin),
+        p=summary and summary.p_difference(),
+        p_match=summary and summary.p_match(question.margin),
         p_holm=decision.p_holm,
         p_match_holm=decision.p_match_holm,
         word=decision.word,

@@ -17,9 +17,9 @@ def extremes(*differences: float, margin: float = 1.0) -> Extremes:
 
 def test_without_a_collapse_five_seeds_allow_45_percent():
     assert limit_rate(0, 5) == pytest.approx(1 - 0.05 ** (1 / 5)) == pytest.approx(0.4507, abs=1e-4)
-    found = extremes(0.3, -0.4, 0.1, 0.0, 0.2)
-    assert (found.worst_seed, found.worst, found.beyond_margins) == (11, -0.4, [])
-    assert found.collapse_rate_limit == limit_rate(0, 5)
+    row = extremes(0.3, -0.4, 0.1, 0.0, 0.2)
+    assert (row.worst_seed, row.worst, row.beyond_margins) == (11, -0.4, [])
+    assert row.collapse_rate_limit == limit_rate(0, 5)
 
 
 @pytest.mark.parametrize(("events", "n"), [(0, 3), (1, 5), (4, 5), (2, 40)])
@@ -32,11 +32,11 @@ def test_all_seeds_may_collapse():
 
 
 def test_seeds_beyond_five_margins_are_named_on_either_side():
-    found = extremes(0.3, -30.0, 0.1, 7.0, -5.0)
-    assert found.beyond_margins == [11, 13] and found.worst_seed == 11
-    assert found.collapse_rate_limit == limit_rate(1, 5), "a difference above 0 is no collapse of this arm"
+    row = extremes(0.3, -30.0, 0.1, 7.0, -5.0)
+    assert row.beyond_margins == [11, 13] and row.worst_seed == 11
+    assert row.collapse_rate_limit == limit_rate(1, 5), "a difference above 0 is no collapse of this arm"
 
 
 def test_without_a_margin_no_seed_is_extreme():
-    found = extremes(0.3, -30.0, 0.1, margin=0.0)
-    assert found.beyond_margins == [] and found.collapse_rate_limit is None and found.worst_seed == 11
+    row = extremes(0.3, -30.0, 0.1, margin=0.0)
+    assert row.beyond_margins == [] and row.collapse_rate_limit is None and row.worst_seed == 11

@@ -52,14 +52,14 @@ def test_the_predictive_chance_is_that_of_simulated_seeds(kept: int, more: int, 
     """Deviation and mean are drawn from their posterior, then every further seed by itself; 2,000 draws."""
     rng = np.random.default_rng(1)
     observed = [1.9, 0.2, -0.4, 0.9, -1.1]
-    found = estimate(observed, 1e-9)
+    posterior = estimate(observed, 1e-9)
     decided = 0
     for _ in range(2000):
-        deviation = found.deviation * np.sqrt(4 / rng.chisquare(4))
-        mean = rng.normal(found.mean, deviation / np.sqrt(5))
+        deviation = posterior.deviation * np.sqrt(4 / rng.chisquare(4))
+        mean = rng.normal(posterior.mean, deviation / np.sqrt(5))
         sample = observed[:kept] + rng.normal(mean, deviation, more).tolist()
         decided += choose_word(estimate(sample, 1e-9).interval(confidence), 1.0) != "undecided"
-    assert chance_of_verdict(found, kept, more, confidence, 1.0) == pytest.approx(decided / 2000, abs=0.05)
+    assert chance_of_verdict(posterior, kept, more, confidence, 1.0) == pytest.approx(decided / 2000, abs=0.05)
 
 
 def test_no_look_is_offered_that_was_not_planned():
