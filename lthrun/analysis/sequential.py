@@ -24,6 +24,7 @@ from itertools import pairwise
 import numpy as np
 
 from lthrun.analysis.intervals import CONFIDENCE
+from lthrun.analysis.seed_means import FEWEST_SEEDS
 
 ERROR = 1 - CONFIDENCE
 Spending = Callable[[float, float], float]
@@ -53,11 +54,12 @@ class Look:
     def level(self, error: float = ERROR) -> float:
         """The two-sided level of this look, where all looks together may err in a share `error` of studies.
 
+        Fewer than three seeds have no interval, so they are no look.
         Beyond the declared seeds nothing is left to spend: the level is that of a last look at the declared number,
         and the promise no longer holds.
         """
         reached = min(self.seeds, self.most_seeds)
-        numbers = sorted({seeds for seeds in self.earlier if seeds < reached} | {reached})
+        numbers = sorted({seeds for seeds in self.earlier if FEWEST_SEEDS <= seeds < reached} | {reached})
         return nominal_levels(tuple(seeds / self.most_seeds for seeds in numbers), error)[-1]
 
     def next(self, seeds: int) -> Look:

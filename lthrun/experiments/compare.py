@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
 
 from lthrun.analysis.arm_results import ArmResult, Design
@@ -127,7 +128,8 @@ def describe_masks(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRe
         if tickets:
             layers += summarize_layers(sparsity, [record.layers for _, record in tickets])
         if len(tickets) > 1:
-            overlap.append(measure_overlap(sparsity, [read_weight_masks(run, level) for level, _ in tickets]))
+            masks = [read_weight_masks(run, level) for level, _ in tickets]
+            overlap.append(measure_overlap(sparsity, "seeds", list(combinations(masks, 2))))
     return {"layers": layers, "overlap": overlap}
 
 

@@ -25,7 +25,7 @@ def study_report(summary: StudySummary) -> Report:
         answer=Answer(
             verdict.word or "no verdict",
             TONES.get(verdict.word, "open"),
-            verdict.sentences or ["There is no verdict."],
+            verdict.sentences,
         ),
         facts=list(study_facts(summary)),
         tables=list(study_tables(summary)),
@@ -43,8 +43,6 @@ def study_facts(summary: StudySummary) -> Iterable[Fact]:
             yield Fact(
                 f"Primary: {words.MEASURES[row.measure]}, {arms}", f"{words.difference(row)} {row.unit}, {interval}"
             )
-            if row.more_seeds:
-                yield Fact("To decide it", f"about {plural(row.more_seeds, 'more seed')}")
     yield Fact("Equivalence margin", f"±{summary.margin:g} points")
     yield Fact("Majority rate", words.majority_rate(summary))
     yield Fact("Images", words.image_counts(summary))
@@ -60,10 +58,13 @@ def study_tables(summary: StudySummary) -> Iterable[Table]:
     primary = [row for row in summary.comparisons if row.is_primary]
     if primary:
         yield difference_table("Primary comparison", primary)
+    controls = [row for row in summary.comparisons if row.is_claim and not row.is_primary]
+    if controls:
+        yield difference_table("Is it a winning ticket? The controls", controls)
     for measure, name in words.MEASURES.items():
-        secondary = [row for row in summary.comparisons if row.measure == measure and not row.is_primary]
-        if secondary:
-            yield difference_table(f"Differences in {name}: secondary, Holm-corrected", secondary)
+        exploratory = [row for row in summary.comparisons if row.measure == measure and not row.is_claim]
+        if exploratory:
+            yield difference_table(f"Differences in {name}: exploratory, Holm-corrected", exploratory)
     if summary.reach:
         yield reach_table(summary)
     if summary.overlap:
@@ -104,35 +105,37 @@ def accuracy_table(summary: StudySummary) -> Table:
 
 def difference_table(title: str, rows: Sequence[Comparison]) -> Table:
     """Paired differences, drawn around zero, with their verdicts."""
-    unit, margin, is_primary = rows[0].unit, rows[0].margin or 1.0, rows[0].is_primary
+    unit, margin, is_claim = rows[0].unit, rows[0].margin or 1.0, rows[0].is_claim
     rivals = {row.against for row in rows}
-    ends = [abs(end) for row in rows if is_primary for end in row.interval or [row.mean or 0.0]]
+    ends = [abs(end) for row in rows if is_claim for end in row.interval or [row.mean or 0.0]]
     most = max([3 * margin, *ends])
     cells: list[Row] = [
         [
             row.arm if len(rivals) == 1 else f"{row.arm} − {row.against}", sparsity_label(row.sparsity),
             words.difference(row), str(row.n), interval_chart(row.mean, row.interval, -most, most, 0.0),
-            verdict_cell(row), words.p_value(row.p if is_primary else row.p_holm),
+            Cell(row.word or "–", TONES.get(row.word, "")), words.p_value(row.p if is_claim else row.p_holm),
+            words.worst_seed(row.extremes),
         ]
         for row in rows
     ]  # fmt: skip
     note = f"Mean of the paired differences with its {words.confidences(rows)} interval."
-    if more := [row.more_seeds for row in rows if row.more_seeds]:
-        note += f" +{more[0]}: about {plural(more[0], 'more seed')} would decide."
     chart = Column(scale(signed(-most), signed(most), "0"), only="terminal")
-    p = Column("p" if is_primary else "p (Holm)", False, "page")
+    p = Column("p" if is_claim else "p (Holm)", False, "page")
     return Table(
         f"{title} ({unit}, arm minus {rivals.pop() if len(rivals) == 1 else 'the other'})",
-        ["arm" if len(rivals) < 2 else "arms", "at", "difference", "n", chart, Column("verdict"), p],
+        [
+            "arm" if len(rivals) < 2 else "arms",
+            "at",
+            "difference",
+            "n",
+            chart,
+            Column("verdict"),
+            p,
+            Column("worst seed", False, "page"),
+        ],
         cells,
         note,
     )
-
-
-def verdict_cell(row: Comparison) -> Cell:
-    """`wins`, or `undecided +9` where about nine more seeds would decide."""
-    more = f" +{row.more_seeds}" if row.more_seeds else ""
-    return Cell(f"{row.word}{more}" if row.word else "–", TONES.get(row.word, ""))
 
 
 def reach_table(summary: StudySummary) -> Table:
@@ -154,17 +157,18 @@ def reach_table(summary: StudySummary) -> Table:
 def overlap_table(summary: StudySummary) -> Table:
     rows = [
         [
-            words.percent(row.sparsity), words.with_interval(row.overlap, (row.lowest, row.highest)),
+            words.OVERLAPS[row.kind], words.percent(row.sparsity),
+            words.with_interval(row.overlap, (row.lowest, row.highest)),
             f"{100 * row.chance:.1f}", str(row.pairs),
         ]
         for row in summary.overlap
     ]  # fmt: skip
     return Table(
-        "Do the seeds find the same ticket?",
-        ["sparsity", "overlap %", "chance %", "pairs of seeds"],
+        "What two masks have in common",
+        ["pair", "sparsity", "overlap %", "chance %", "pairs"],
         rows,
-        "Weights that the tickets of two seeds both keep, in percent of those that either keeps: mean of the pairs, "
-        "and lowest to highest.",
+        "Weights that both keep, in percent of those that either keeps: mean of the pairs, and lowest to highest. "
+        "Tickets of two seeds share what chance gives, because the units of a layer have no order.",
     )
 
 

@@ -22,7 +22,7 @@ def test_report_shows_writes_and_names_the_page(lthrun: Callable, tmp_path: Path
     assert outcome.status == 0 and "\x1b" not in outcome.out and outcome.err == ""
     for folder in (first, second):
         assert f"report: {folder}/report.html" in outcome.out and (folder / "report.html").is_file()
-        assert summary_of(folder)["verdict"]["sentences"][0][:40] in outcome.out
+        assert summary_of(folder)["verdict"]["answer"][:40] in outcome.out
     monkeypatch.setattr("lthrun.report.publish.publish", lambda records: records.run_dir / "report.html")
     outcome = lthrun("report", first, "--json")
     assert json.loads(outcome.out)["verdict"] == summary_of(first)["verdict"] and "report.html" in outcome.err

@@ -33,15 +33,15 @@ def differences(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
         }
         for row in summary.comparisons
     ]
-    of_primary, of_secondary = (
+    of_primary, of_others = (
         f"{confidences(part)} intervals, {seed_counts([row.n for row in part])}"
         for part in ([row for row in summary.comparisons if row.is_primary is which] for which in (True, False))
     )
     return Plot(
         "Mean of the paired differences with its interval: right of zero the arm is better than its rival, more "
         "accurate or that many epochs earlier at its lowest validation loss. The band is the equivalence margin of "
-        f"±{summary.margin:g} points. Bold: the primary comparison ({of_primary}); the others are secondary, "
-        f"Holm-corrected ({of_secondary}). An arrow points to what is outside the frame.",
+        f"±{summary.margin:g} points. Bold: the primary comparison ({of_primary}); the others are exploratory, "
+        f"Holm-corrected ({of_others}). An arrow points to what is outside the frame.",
         rows,
         lambda narrow: draw(rows, summary.margin, narrow),
     )
