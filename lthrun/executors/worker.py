@@ -47,7 +47,8 @@ class LevelWorker:
         from lthrun.training.memory_errors import explain_out_of_memory
 
         config = task.config
-        with explain_out_of_memory(config.device), backend_flags(find_device(config.device), config.deterministic):
+        flags = backend_flags(find_device(config.device), config.deterministic, task.level.steps)
+        with explain_out_of_memory(config.device), flags:
             builder = self.builder(config)
             if builder.context.conditions != task.conditions:
                 raise UserError(

@@ -81,8 +81,8 @@ def execute(run: Run, options: RunOptions, emit: Emit) -> Result:
         if finished is not None:
             emit(AlreadyFinished(str(run_dir.path)))
             return Result(*finished, run_dir.path)
-        device = run.context.device
-        with explain_out_of_memory(str(device)), backend_flags(device, run.config.deterministic):
+        device, steps = run.context.device, sum(task.level.steps for task in run.tasks)
+        with explain_out_of_memory(str(device)), backend_flags(device, run.config.deterministic, steps):
             summary = train_and_evaluate(run, run_dir, options, emit)
     return Result(summary, run_dir.read_metrics() or [], run_dir.path)
 

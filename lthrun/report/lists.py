@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lthrun.errors import escape_unprintable
 from lthrun.experiments.summaries import RunSummary, StudySummary
 from lthrun.report.records import AnySummary
 from lthrun.report.run_report import part_of, run_title
@@ -112,7 +113,7 @@ def image_table(facts: Mapping[str, Any]) -> Table:
         *(["all images are gray: one channel"] if facts["channels"] == 1 else []),
         *(f"skipped: {plural(count, 'file')}, {reason}" for reason, count in sorted(facts["skipped"].items())),
         f"unreadable: {len(facts['unreadable'])}",
-        *(f"  {name}: {reason}" for name, reason in facts["unreadable"].items()),
+        *(f"  {escape_unprintable(name)}: {reason}" for name, reason in facts["unreadable"].items()),
         f"store: {megabytes(facts['bytes'])} at {facts['image_size']} px in {facts['store']}",
     ]
     footer = ["majority rate", "", "", rate]
@@ -122,7 +123,7 @@ def image_table(facts: Mapping[str, Any]) -> Table:
 def near_duplicate_lines(pairs: Sequence[tuple[str, str]]) -> Iterable[str]:
     if pairs:
         yield f"nearly the same on two sides of the split: {plural(len(pairs), 'pair')}; remove one of each"
-        yield from (f"  {one} and {other}" for one, other in pairs[:20])
+        yield from (f"  {escape_unprintable(one)} and {escape_unprintable(other)}" for one, other in pairs[:20])
 
 
 def name_lines(title: str, key: str, names: Mapping[str, str], width: int) -> Iterable[str]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lthrun.config.sections import LayerSelection
+from lthrun.config.pruning import LayerSelection
 from lthrun.errors import UserError
 from lthrun.experiments import load_config
 from lthrun.models import MODELS, build_model

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lthrun.config.loading import load_config
 from lthrun.errors import UserError
+from lthrun.experiments import load_config
 from lthrun.models import MODELS, build_model
 from tests.conftest import tiny
 

@@ -98,7 +98,7 @@ def test_the_benchmark_has_its_floor_its_range_and_what_was_skipped():
         "model": "resnet18", "image_size": 64, "device": "cpu", "precision": "float32", "steps": 12, "epoch_steps": 92,
         "rounds": 5, "batch_size": 64, "n_valid": 1478, "processor": "a CPU", "fastest_precision": "float32",
         "epochs": {"float32": 106.4, "bfloat16": 99.0}, "environment": {"cores": 2, "threads": 1, "torch": "2.14"},
-        "contestants": [row, {"name": "fasterai", "precision": "float32", "skipped": "not installed"}],
+        "implementations": [row, {"name": "fasterai", "precision": "float32", "skipped": "not installed"}],
     }  # fmt: skip
     text = " ".join(text_of(bench_tables.bench_table(facts), width=200).split())
     assert "lthrun float32 53.2 (52.9–55.0) 1.10 53.2 (52.9–55.0) 1.00 1,234 1.00" in text

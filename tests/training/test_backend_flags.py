@@ -13,13 +13,16 @@ from typing import Any
 
 import pytest
 import torch
-from lthrun.experiments.tasks import RunOptions, Task, Worker
 
 import lthrun as package
 from lthrun.bench.setup import prepare_bench
-from lthrun.experiments import run
-from lthrun.levels.context import find_precision, prepare
-from lthrun.levels.plan import Conditions, dense
+from lthrun.executors.tasks import LevelTask, RunOptions
+from lthrun.executors.worker import LevelWorker
+from lthrun.experiments.driver import execute
+from lthrun.experiments.run import prepare_run
+from lthrun.levels.context import find_precision
+from lthrun.levels.keys import Conditions
+from lthrun.levels.plan import plan_dense
 from lthrun.training import backend_flags as module
 from lthrun.training import state
 from lthrun.training.backend_flags import AUTOTUNE_STEPS, WORKSPACE, backend_flags
@@ -237,32 +240,31 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
         calls.append((device.type, deterministic))
         yield
 
-    for place in ("lthrun.training.backend_flags", "lthrun.bench.setup", "lthrun.experiments.dry_run"):
+    for place in ("lthrun.training.backend_flags", "lthrun.bench.setup"):
         monkeypatch.setattr(f"{place}.backend_flags", watched)
     return calls
 
 
 @pytest.mark.usefixtures("tiny_model")
 def test_runs_forecasts_and_benchmarks_set_them(small: Callable, tmp_path: Path, entered: list[tuple[str, bool]]):
-    from lthrun.experiments.dry_run import forecast
+    from lthrun.experiments.dry_run import foresee_run
 
     config = small("baseline", deterministic=True)
-    forecast(config, tmp_path, False, drop)
-    run(config, tmp_path)
+    run = prepare_run(config, drop)
+    foresee_run(run, tmp_path, False)
+    execute(run, RunOptions(tmp_path), drop)  # the run, and the level within it
     with ExitStack() as stack:
         prepare_bench(config, stack, drop, 1)
-    assert entered == 3 * [("cpu", True)]
-    context = prepare(config, drop)
-    Worker(RunOptions(tmp_path))(
-        Task(context.resolved, context.levels[0], "a level of a study, in a process of its own", context.conditions)
-    )
     assert entered == 4 * [("cpu", True)]
+    task = LevelTask(run.config, run.levels[0], "a level of a study, in a process of its own", run.context.conditions)
+    LevelWorker(RunOptions(tmp_path)).run(task)
+    assert entered == 5 * [("cpu", True)]
 
 
 @pytest.mark.usefixtures("tiny_model")
 def test_on_the_cpu_a_run_is_the_same_run_with_it(small: Callable, lthrun: Callable, images: Path, tmp_path: Path):
-    with_it, without = prepare(small("ticket", deterministic=True), drop), prepare(small("ticket"), drop)
-    assert with_it.run_name == without.run_name
+    with_it, without = (prepare_run(small("ticket", deterministic=on), drop) for on in (True, False))
+    assert with_it.name == without.name
     assert [level.key for level in with_it.levels] == [level.key for level in without.levels]
     sizes = ("--set", "data.image_size=16", "--set", "training.batch_size=8", "--epochs", 1)
     done = lthrun("baseline", "--data-dir", images, *sizes, "--deterministic", "--out", "out")
@@ -274,8 +276,8 @@ def test_on_the_cpu_a_run_is_the_same_run_with_it(small: Callable, lthrun: Calla
 def test_on_cuda_levels_have_another_key_with_it(small: Callable):
     config = small("baseline")
     conditions = Conditions({}, 6, "cuda", "bfloat16")
-    keys = [dense(config, replace(conditions, deterministic=on)).key for on in (False, True)]
-    assert keys[0] == dense(config, conditions).key != keys[1]
+    keys = [plan_dense(config, replace(conditions, deterministic=on)).key for on in (False, True)]
+    assert keys[0] == plan_dense(config, conditions).key != keys[1]
 
 
 @pytest.mark.parametrize("has_bfloat16", [False, True])
