@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from lthrun import models
-from lthrun.config.sections import LayerSelection, Training
+from lthrun.config.pruning import LayerSelection
+from lthrun.config.sections import Training
 from lthrun.data.batches import Batches
 from lthrun.events import CudaGraphFallback, Emit, Event, ignore
-from lthrun.experiments import run
 from lthrun.levels.context import prepare
 from lthrun.models import build_model
 from lthrun.sparsity import masks as masking
@@ -23,8 +23,7 @@ from lthrun.training import cuda_graphs as graphs
 from lthrun.training import state
 from lthrun.training.backend_flags import WORKSPACE, WORKSPACES, backend_flags
 from lthrun.training.engine import Engine
-from tests.conftest import tiny
-from tests.storage.test_reliability import broken_off, same
+from tests.conftest import assert_same, interrupt, run, tiny
 from tests.training.test_cuda_graphs import RATES, SETTINGS, Noisy, read_fallbacks, train
 from tests.training.test_engine import batch
 
@@ -132,7 +131,7 @@ def test_with_deterministic_a_resumed_run_equals_an_uninterrupted_one_to_the_bit
 ):
     monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, ""))
     config = small(experiment, device="cuda", deterministic=True, **{"training.epochs": 4, "pruning.steps": 1})
-    whole = run(config, tmp_path / "whole", emit=lambda *_, **__: None)
+    whole = run(config, tmp_path / "whole")
     assert not read_fallbacks(whole.run_dir)
-    broken_off(config, tmp_path / "broken", moment, checkpoint_every="2it")
-    same(run(config, tmp_path / "broken"), whole)
+    interrupt(config, tmp_path / "broken", moment, checkpoint_every="2it")
+    assert_same(run(config, tmp_path / "broken"), whole)
