@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from lthrun.errors import UserError
 from lthrun.experiments.summaries import RunSummary, StudySummary
-from lthrun.storage import files
-from lthrun.storage.run_dir import read_metrics
+from lthrun.storage.files import read_json
+from lthrun.storage.run_dir import RunDir, read_metrics
 
 AnySummary = RunSummary | StudySummary
 SUMMARIES = {  # of the experiments whose summary is not a plain RunSummary; imported where one is read
@@ -40,7 +40,7 @@ def parse_summary(facts: dict[str, Any]) -> AnySummary:
         ValidationError: `facts` are not those of a summary.
     """
     summary: AnySummary = resolve_name(
-        SUMMARIES.get(facts.get("experiment", ""), "lthrun.experiments.summaries:RunSummary")
+        SUMMARIES.get(str(facts.get("experiment")), "lthrun.experiments.summaries:RunSummary")
     ).model_validate(facts)
     return summary
 
@@ -51,14 +51,10 @@ def read_summary(run_dir: Path) -> AnySummary | None:
     Raises:
         UserError: it is of another format.
     """
-    facts = files.read_json(run_dir / "summary.json")
+    RunDir(run_dir).check_format()
+    facts = read_json(run_dir / "summary.json")
     if facts is None:
         return None
-    if facts.get("format") != files.FORMAT:
-        raise UserError(
-            f"{run_dir}: written in format {facts.get('format')}, and this lthrun reads format {files.FORMAT}: "
-            "run the experiment again, or read it with the version that environment.json names"
-        )
     try:
         return parse_summary({**facts, "run_dir": str(run_dir)})
     except ValidationError:
@@ -84,7 +80,7 @@ def read_records(run_dir: Path) -> Records:
             f"{run_dir}/metrics.jsonl: missing or damaged; run the same command again to write it from cached levels"
         )
     config = (run_dir / "config.yaml").read_text("utf-8", errors="replace")
-    return Records(run_dir, summary, metrics, config, files.read_json(run_dir / "environment.json") or {})
+    return Records(run_dir, summary, metrics, config, read_json(run_dir / "environment.json") or {})
 
 
 def read_finished(out: Path) -> tuple[list[tuple[float, AnySummary]], list[str]]:

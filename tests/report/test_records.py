@@ -60,7 +60,7 @@ def damage(folder: Path, how: str) -> None:
         ("unfinished", "not finished, there is no valid summary.json in it"),
         ("half a summary", "not finished, there is no valid summary.json in it"),
         ("a key is missing", "not finished, there is no valid summary.json in it"),
-        ("another format", f"written in format 99, and this lthrun reads format {FORMAT}: run the experiment again"),
+        ("another format", f"written in format 99, and this lthrun reads {FORMAT}: use the version that "),
         ("no numbers", "metrics.jsonl: missing or damaged"),
         ("no run", "not a run directory, there is no config.yaml in it"),
     ],
