@@ -135,7 +135,7 @@ def test_flags_are_known_within_and_restored_afterwards(name: str, device: torch
 
 def train_small() -> list[torch.Tensor]:
     torch.manual_seed(0)
-    net = torch.nn.Sequential(model(), *(torch.nn.Linear(i, o) for i, o in ((2, 64), (64, 64), (64, 2))))
+    net = torch.nn.Sequential(model(), *(torch.nn.Linear(i, o) for i, o in ((2, 512), (512, 512), (512, 2))))
     engine = Engine(net, SETTINGS["adamw"], CPU, "float32", {f"0.{n}": mask for n, mask in some_masks().items()})
     train(engine, RATES[:3])
     recalibrate_batch_norm(engine, [batch(0), batch(1)])
