@@ -65,7 +65,8 @@ class Training(Section):
     batch_size: int = Field(64, ge=2, le=MOST)
     """Images per step; the last incomplete batch of an epoch is dropped."""
     optimizer: named_in(OPTIMIZERS) = "adamw"  # type: ignore[valid-type]
-    """adamw: Adam, weight decay apart from the gradient (Loshchilov & Hutter 2019). sgd: with momentum."""
+    """adamw: Adam, weight decay apart from the gradient (Loshchilov & Hutter 2019). adam: without weight decay
+    (Kingma & Ba 2015). sgd: with momentum."""
     learning_rate: float = Field(1e-3, gt=0)
     """What the schedule multiplies."""
     schedule: named_in(LEARNING_RATES) = "constant"  # type: ignore[valid-type]
@@ -79,13 +80,15 @@ class Training(Section):
     gamma: float = Field(0.1, gt=0, lt=1)
     """step: the factor by which it falls."""
     betas: Annotated[tuple[float, float], Field(strict=False), AfterValidator(decays)] = (0.9, 0.99)
-    """adamw: decay of the two moments, each at least 0 and below 1."""
+    """adamw and adam: decay of the two moments, each at least 0 and below 1."""
     eps: float = Field(1e-5, gt=0)
-    """adamw: added to the denominator."""
+    """adamw and adam: added to the denominator."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """sgd: decay of the momentum."""
+    nesterov: bool = False
+    """sgd: Nesterov's momentum, which needs a momentum above 0."""
     weight_decay: float = Field(0.01, ge=0)
-    """The pull of weights towards zero."""
+    """adamw and sgd: the pull of weights towards zero."""
     evaluate_every: int | None = Field(None, ge=1, le=MOST)
     """Also validate every so many steps of a level, and at its end; null: at the end of each epoch only."""
     evaluate_images: int | None = Field(None, ge=1, le=MOST)
@@ -98,6 +101,8 @@ class Training(Section):
     def _fits_together(self) -> Training:
         if self.warmup.endswith("ep") and steps_of(self.warmup, 1) > self.epochs:
             raise refuse("warmup", self.warmup, f"must end within training.epochs, which is {self.epochs}")
+        if self.nesterov and not self.momentum:
+            raise refuse("nesterov", "true", "needs a training.momentum above 0")
         if self.evaluate_images and not self.evaluate_every:
             raise refuse("evaluate_images", self.evaluate_images, "of training.evaluate_every, which is not set")
         return self

@@ -8,13 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.levels.environment import environment
 from lthrun.levels.plan import Level
 from lthrun.records import EpochRecord, InterimEvaluation
-from lthrun.rng import derive_seed
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
@@ -24,6 +21,7 @@ from lthrun.training import state
 from lthrun.training.engine import Engine
 from lthrun.training.learning_rates import learning_rate_at
 from lthrun.training.loop import EpochProgress, TrainingSpan, train_epochs
+from lthrun.training.noise import seed_noise
 
 if TYPE_CHECKING:
     from lthrun.experiments.context import Emit
@@ -127,7 +125,7 @@ class Trainer:
             after = masking.masked_sparsity(self.engine.masks)
             target = self.prunings[step]
             self.emit("pruned", level=self.level.index, sparsity=after, target=target, grown=after < before)
-        torch.manual_seed(derive_seed(self.config.seed, "noise", step))
+        seed_noise(self.config.seed, step, self.builder.device)
 
     def after_step(self, progress: EpochProgress) -> None:
         epoch, first, end = self.span.find_epoch(progress.step - 1, self.batches.epoch_steps)

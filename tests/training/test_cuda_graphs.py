@@ -31,6 +31,8 @@ SETTINGS = {
     "adamw": Training(optimizer="adamw", weight_decay=0.1),
     "sgd": Training(optimizer="sgd", weight_decay=0.1),
     "sgd without momentum": Training(optimizer="sgd", momentum=0.0),
+    "nesterov": Training(optimizer="sgd", nesterov=True),
+    "adam": Training(optimizer="adam", weight_decay=0.1),
 }
 
 
@@ -59,8 +61,10 @@ def train_by_hand(
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "adamw":
         optimizer = torch.optim.AdamW(groups, betas=settings.betas, eps=settings.eps, fused=True)
+    elif settings.optimizer == "adam":
+        optimizer = torch.optim.Adam(net.parameters(), betas=settings.betas, eps=settings.eps, fused=True)
     else:
-        optimizer = torch.optim.SGD(groups, momentum=settings.momentum, fused=True)
+        optimizer = torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
     total = torch.zeros(())
     with torch.no_grad():
         for weight, mask in kept:
