@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from lthrun.experiments.listing import LISTED
 from lthrun.sparsity.schedules import SCHEDULES
 
