@@ -239,12 +239,12 @@ def test_info_lists_what_cannot_be_read(lthrun: Callable, images: Path, tmp_path
     shutil.copytree(images, tmp_path / "set")
     (tmp_path / "set" / "images" / "dog_empty.jpg").write_bytes(b"")
     (tmp_path / "set" / "images" / os.fsdecode(b"caf\xe9_1.jpg")).symlink_to("nowhere")
+    (tmp_path / "set" / "images" / "folder.jpg").mkdir()
+    (tmp_path / "set" / "images" / "folder.jpg" / "a.jpg").touch()
     outcome = lthrun("data", "info", "--data-dir", "set", "--set", "data.image_size=20")
-    assert (
-        outcome.status == 0
-        and "unreadable: 2" in outcome.out
-        and "dog_empty.jpg: not an image in a format" in outcome.out
-    )
+    assert outcome.status == 0 and "unreadable: 2" in outcome.out
+    assert "dog_empty.jpg: not an image in a format" in outcome.out
+    assert "skipped: 1 file, in folders among the images" in outcome.out
     assert (
         lthrun("data", "info", "--data-dir", "set", "--set", "data.validation=1", "--set", "data.image_size=20").status
         == 0
