@@ -79,6 +79,9 @@ def plan_levels(levels: Sequence[Level], config: ExperimentConfig) -> list[Plann
 
 def describe_level(level: Level) -> str:
     if not level.is_masked:
-        return f"level {level.index}, dense" + (", in another order" if level.order else "")
-    sparsity = "sparsity learned" if level.learned == "bernoulli" else f"{level.sparsity:.2f} %"
-    return f"level {level.index}, {sparsity}" + (", in another order" if level.order else "")
+        sparsity = "dense"
+    else:
+        sparsity = "sparsity learned" if level.learned == "bernoulli" else f"{level.sparsity:.2f} %"
+    notes = [level.control] if level.control else []
+    notes += ["in another order"] if level.order else []
+    return ", ".join([f"level {level.index}", sparsity, *notes])
