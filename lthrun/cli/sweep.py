@@ -54,7 +54,6 @@ def sweep(
     for point in list_points(grid):
         with at_point(point):
             configs.append((point, load_point(experiment, config, set, {**opt.by_key(KEYS, typed), **point})))
-    opt.check_executor(executor)
     out = opt.check_out(out)
     with Screen(make_console(stderr=json), quiet) as screen:
         dataset = configs[0][1].data.dataset

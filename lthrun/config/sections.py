@@ -15,8 +15,7 @@ from lthrun.config.fields import LARGEST_SEED, MOST, Point, Section, count_steps
 
 class Data(Section):
     dataset: named_in("datasets") = "pets"  # type: ignore[valid-type]
-    """pets: Oxford-IIIT Pet. cifar10: CIFAR-10 with its own split. folder: dir/<class>/<image>. synthetic: drawn
-    faces, no download."""
+    """Which images: `lthrun list datasets`."""
     labels: Literal["species", "breed"] = "species"
     """Of pets: cats against dogs, or the breeds by file name (37 in the whole set)."""
     dir: Annotated[str, Field(min_length=1)] | None = None
@@ -44,8 +43,8 @@ def name_factory(model: Any) -> Any:
 
 class Model(Section):
     name: Annotated[named_in("models"), BeforeValidator(name_factory)] = "resnet18"  # type: ignore[valid-type]
-    """The architecture, randomly initialized; a model of your own is package.module:factory, a function or class that
-    takes (classes, channels, image_size) and returns a torch.nn.Module."""
+    """The architecture, randomly initialized: `lthrun list models`, or one of your own as package.module:factory, a
+    function or class that takes (classes, channels, image_size) and returns a torch.nn.Module."""
 
 
 class Training(Section):
@@ -56,12 +55,11 @@ class Training(Section):
     batch_size: int = Field(64, ge=2, le=MOST)
     """Images per step; the last incomplete batch of an epoch is dropped."""
     optimizer: named_in("optimizers") = "adamw"  # type: ignore[valid-type]
-    """adamw: Adam, weight decay apart from the gradient (Loshchilov & Hutter 2019). adam: without weight decay
-    (Kingma & Ba 2015). sgd: with momentum."""
+    """What updates the weights: `lthrun list optimizers`."""
     learning_rate: float = Field(1e-3, gt=0)
     """What the schedule multiplies."""
     schedule: named_in("learning-rates") = "constant"  # type: ignore[valid-type]
-    """How the learning rate moves: constant, step, cosine, one_cycle."""
+    """How the learning rate changes: `lthrun list learning-rates`."""
     warmup: Point = "0ep"
     """The learning rate rises linearly until then: 2ep, 200it."""
     final: float = Field(0.01, gt=0, le=1)

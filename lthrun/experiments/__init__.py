@@ -18,8 +18,11 @@ import lthrun.training.optimizers  # noqa: F401
 from lthrun.config import loading
 from lthrun.config.base import ExperimentConfig
 
+# isort: off
 # In the order of help and lists; importing an experiment enters it into EXPERIMENTS.
-from lthrun.experiments import baseline, ticket, prune, supermask, compare, connectivity  # noqa: F401  isort: skip
+from lthrun.experiments import baseline, ticket, prune, supermask, compare, connectivity  # noqa: F401
+
+# isort: on
 from lthrun.experiments.driver import Result, execute, resume_run, run_experiment
 from lthrun.experiments.experiment import EXPERIMENTS
 from lthrun.storage.run_dir import RunDir

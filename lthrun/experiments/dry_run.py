@@ -65,7 +65,7 @@ def foresee_run(run: Run, out: Path, fresh: bool) -> DryRun:
     tasks: dict[str, list[LevelTask]] = {}
     for task in run.tasks:
         tasks.setdefault(groups[task.about], []).append(task)
-    is_finished = not fresh and read_finished(RunDir(out / run.name)) is not None
+    is_finished = not fresh and read_finished(RunDir(out / run.name), run.config) is not None
     estimator = Estimator(out, fresh)
     rows = [estimator.estimate(name, run, own) for name, own in tasks.items()]
     networks, seconds, own_bytes = (0, 0.0, 0) if is_finished else estimator.estimate_evaluations(run)

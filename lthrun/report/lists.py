@@ -145,7 +145,7 @@ def schedule_chart(name: str, sparsities: Sequence[float], after: Sequence[float
     height, columns = 10, min(51, width - 8)
     top = max(*sparsities, *after, 1.0)
     drawn = [sparsities[round(k * (len(sparsities) - 1) / (columns - 1))] for k in range(columns)]
-    yield f"{name}: sparsity in % over the progress of pruning"
+    yield f"{name}: sparsity in %"
     for row in range(height, 0, -1):
         line = "".join("█" if value / top * height >= row - 0.5 else " " for value in drawn)
         yield f"{top * row / height:5.1f} │{line}"
