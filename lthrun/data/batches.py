@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lthrun.data.store import Store
 from lthrun.rng import make_generator
+
+
+@lru_cache(maxsize=2)
+def load_pixels(path: Path, size: int, written: int, device: torch.device) -> Tensor:
+    """The `size` bytes of a file that was `written` at that time (ns), on a device: once for all runs of a process."""
+    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).to(device)
 
 
 class Batches:
@@ -36,9 +43,8 @@ class Batches:
         self.valid_counts = [sum(store.labels[i] == c for i in valid) for c in range(len(store.classes))]
         self.n_train, self.n_valid = len(train), len(valid)
         self.epoch_steps = len(train) // batch_size
-        count = store.pixels.stat().st_size
-        flat = torch.from_file(str(store.pixels), shared=False, size=count, dtype=torch.uint8)
-        self._pixels = flat.view(-1, store.channels).to(device)
+        file = store.pixels.stat()
+        self._pixels = load_pixels(store.pixels, file.st_size, file.st_mtime_ns, device).view(-1, store.channels)
         heights, widths = torch.tensor(store.heights), torch.tensor(store.widths)
         areas = heights * widths
         self._starts = (areas.cumsum(0) - areas).to(device)
