@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from lthrun.config.fields import LARGEST_SEED, MOST, POINT, Section, count_steps, decay, named_in, refuse
+from lthrun.config.fields import LARGEST_SEED, MOST, Point, Section, count_steps, decay, named_in, refuse
 
 
 class Data(Section):
@@ -60,7 +60,7 @@ class Training(Section):
     """What the schedule multiplies."""
     schedule: named_in("learning-rates") = "constant"  # type: ignore[valid-type]
     """How the learning rate changes: `lthrun list learning-rates`."""
-    warmup: str = Field("0ep", pattern=POINT)
+    warmup: Point = "0ep"
     """The learning rate rises linearly until then: 2ep, 200it."""
     final: float = Field(0.01, gt=0, le=1)
     """cosine and one_cycle: the share of the learning rate they end at."""
