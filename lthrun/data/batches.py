@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lthrun.data.store import Store
 from lthrun.rng import make_generator
+
+
+@lru_cache(maxsize=2)
+def load_pixels(path: Path, size: int, written: int, device: torch.device) -> Tensor:
+    """The `size` bytes of a file that was `written` at that time (ns), on a device: once for all runs of a process."""
+    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).to(device)
 
 
 class Batches:
@@ -36,13 +43,15 @@ class Batches:
         self.valid_counts = [sum(store.labels[i] == c for i in valid) for c in range(len(store.classes))]
         self.n_train, self.n_valid = len(train), len(valid)
         self.epoch_steps = len(train) // batch_size
-        count = store.pixels.stat().st_size
-        flat = torch.from_file(str(store.pixels), shared=False, size=count, dtype=torch.uint8)
-        self._pixels = flat.view(-1, store.channels).to(device)
+        file = store.pixels.stat()
+        self._pixels = load_pixels(store.pixels, file.st_size, file.st_mtime_ns, device).view(-1, store.channels)
         heights, widths = torch.tensor(store.heights), torch.tensor(store.widths)
         areas = heights * widths
         self._starts = (areas.cumsum(0) - areas).to(device)
         self._widths = widths.to(device)
+        # Images that need no crop are gathered whole, which is ten times as fast as pixel by pixel.
+        is_square = bool((heights == store.size).all() and (widths == store.size).all())
+        self._squares = self._pixels.view(-1, store.size, store.size, 3) if is_square else None
         self._room = torch.stack([heights, widths], 1).sub(store.size).to(device)
         self._labels = torch.tensor(store.labels).to(device)
         self._train, self._valid = torch.tensor(train, device=device), torch.tensor(valid, device=device)
@@ -88,6 +97,8 @@ class Batches:
 
     def _gather(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Crops of the images [batch] at `places` (0 to 1) along their longer sides, with their labels."""
+        if self._squares is not None:
+            return self._squares[images].permute(0, 3, 1, 2).float().div_(255), self._labels[images]
         room = self._room[images]
         # Room is zero along the shorter side. A place just below 1 may round up to it, hence the minimum.
         corner = (places.unsqueeze(1) * (room + 1)).long().minimum(room)

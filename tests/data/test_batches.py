@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lthrun.data.batches import Batches
+from lthrun.data.batches import Batches, load_pixels
 from lthrun.data.store import Store
 from tests.data.samples import open_pets, stored_pixels
 
@@ -85,3 +86,12 @@ def test_values_are_scaled_to_one(pets_folder: Path):
     _, batches = make_batches(pets_folder)
     pictures, _ = batches.training_batch(0)
     assert pictures.dtype == torch.float32 and pictures.min() >= 0 and 0.9 < pictures.max() <= 1
+
+
+def test_the_images_are_loaded_once_per_process_and_again_when_they_change(pets_folder: Path):
+    load_pixels.cache_clear()
+    store, first = make_batches(pets_folder)
+    second = make_batches(pets_folder, seed=1)[1]
+    assert first._pixels.data_ptr() == second._pixels.data_ptr() and load_pixels.cache_info().misses == 1
+    os.utime(store.pixels, ns=(0, store.pixels.stat().st_mtime_ns + 1))
+    assert make_batches(pets_folder)[1]._pixels.data_ptr() != first._pixels.data_ptr()
