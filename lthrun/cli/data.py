@@ -248,10 +248,10 @@ def data_command(
             settings.skip_unreadable or not download,  # `info` is there to list what cannot be read
             lambda event: screen("decoding", done=event.done, of=event.total) if isinstance(event, Decoding) else None,
         )
-    found = store.describe(settings.validation, settings.split_seed)
+    split = store.split(settings)
+    found = store.describe(split)
     if not download:
-        sides = store.split(settings.validation, settings.split_seed)
-        found["near_duplicates"] = find_near_duplicates(store, sides)
+        found["near_duplicates"] = find_near_duplicates(store, split)
     if as_json:
         print_json(found)
     elif not quiet:

@@ -17,6 +17,7 @@ from lthrun.config import Compare, Config, SupermaskConfig, Ticket
 from lthrun.config.fields import steps_of
 from lthrun.config.sections import LayerSelection
 from lthrun.data import DATASETS
+from lthrun.data.split import Split
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
 from lthrun.events import Decoding
@@ -32,15 +33,22 @@ Emit = Callable[..., None]
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run needs to know before it starts. `train` and `valid` index the images of `store`."""
+    """What a run needs to know before it starts. `split` indexes the images of `store`."""
 
     config: Config
     store: Store
-    train: list[int]
-    valid: list[int]
+    split: Split
     device: torch.device
     conditions: Conditions
     levels: list[Level]
+
+    @property
+    def train(self) -> list[int]:
+        return self.split.train
+
+    @property
+    def valid(self) -> list[int]:
+        return self.split.valid
 
     @property
     def rewind_steps(self) -> dict[int, str]:
@@ -93,18 +101,18 @@ def prepare(config: Config, emit: Emit) -> RunContext:
             else emit("waiting", store=str(images.folder))
         ),
     )
-    train, valid = store.split(config.data.validation, config.data.split_seed)
-    check_split(config, store, train, valid)
+    split = store.split(config.data)
+    check_split(config, store, split)
     check_masks(config, len(store.classes), store.channels)
     conditions = Conditions(
-        {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
-        len(train) // config.training.batch_size,
+        store.key_facts(split),
+        len(split.train) // config.training.batch_size,
         device.type,
         find_precision(config.precision, device),
         config.deterministic and device.type == "cuda",
     )
     check_rewinding(config, conditions.epoch_steps)
-    return RunContext(config, store, train, valid, device, conditions, plan(config, conditions))
+    return RunContext(config, store, split, device, conditions, plan(config, conditions))
 
 
 def plan(config: Config, conditions: Conditions) -> list[Level]:
@@ -159,19 +167,22 @@ def find_precision(wanted: str, device: torch.device) -> str:
     return "bfloat16" if on_gpu else "float32"
 
 
-def check_split(config: Config, store: Store, train: list[int], valid: list[int]) -> None:
-    for side, ids in (("training", train), ("validation", valid)):
+def check_split(config: Config, store: Store, split: Split) -> None:
+    sides = [("training", "validation", split.train), ("validation", "validation", split.valid)]
+    if split.test:
+        sides.append(("test", "test", split.test))
+    for side, key, ids in sides:
         missing = [name for c, name in enumerate(store.classes) if all(store.labels[i] != c for i in ids)]
         if missing:
             names = " and no ".join(missing[:3]) + (f" (and {len(missing) - 3} more classes)" if missing[3:] else "")
             raise UserError(
-                f"data.validation: found {config.data.validation:g}; there is no {names} among "
+                f"data.{key}: found {getattr(config.data, key):g}; there is no {names} among "
                 f"the {len(ids)} {side} images: give more images or another share"
             )
     size = config.training.batch_size
-    if len(train) < size:
+    if len(split.train) < size:
         raise UserError(
-            f"training.batch_size: found {size}; must be at most the {len(train)} training images there are"
+            f"training.batch_size: found {size}; must be at most the {len(split.train)} training images there are"
         )
 
 

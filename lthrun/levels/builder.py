@@ -46,8 +46,7 @@ class LevelBuilder:
         self.classes = len(context.store.classes)
         self.batches = Batches(
             context.store,
-            context.train,
-            context.valid,
+            context.split,
             self.config.training.batch_size,
             self.config.seed,
             context.device,

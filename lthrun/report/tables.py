@@ -250,18 +250,19 @@ def data_tables(found: dict[str, Any]) -> Iterable[Any]:
     """What `lthrun data info` knows."""
     table = plain_table("Images")
     table.add_column("")
-    for heading in ("all", "train", "valid"):
+    sides = ["train", "valid", *(["test"] if found["n_test"] else [])]
+    for heading in ("all", *sides):
         table.add_column(heading, justify="right")
     for name in found["classes"]:
-        table.add_row(
-            Text(escape_unprintable(name)), *(f"{found[side][name]:,}" for side in ("classes", "train", "valid"))
-        )
-    table.add_row("images", *(f"{found[side]:,}" for side in ("images", "n_train", "n_valid")))
+        table.add_row(Text(escape_unprintable(name)), *(f"{found[side][name]:,}" for side in ("classes", *sides)))
+    table.add_row("images", *(f"{found[side]:,}" for side in ("images", *(f"n_{side}" for side in sides))))
     table.add_row("majority rate", "", "", f"{100 * found['majority_rate']:.1f} %" if found["n_valid"] else "–")
     yield table
     copies = sum(map(len, found["duplicates"]))
     groups = plural(len(found["duplicates"]), "group")
     yield f"byte-identical: {copies} files in {groups}, each kept on one side of the split"
+    if found["own_sides"]:
+        yield f"the data set's own split is kept: {' and '.join(found['own_sides'])}"
     near = found.get("near_duplicates", [])
     if near:
         yield f"nearly the same on two sides of the split: {plural(len(near), 'pair')}; remove one of each"

@@ -183,7 +183,7 @@ FOLDERS: dict[str, tuple[list[str], str]] = {
     "classes: a NUL": (folder("--set", 'data.dir="a\\0b"'), r"a\x00b cannot be read: No such file or directory"),
     "classes: long": (folder("--data-dir", "x" * 300), "File name too long"),
     "classes: one": (folder("--data-dir", "@one class"), "data.dir: found one folder only, cat,"),
-    "classes: empty": (folder("--data-dir", "@empty class"), "data.dir: found no images (files ending in"),
+    "classes: empty": (folder("--data-dir", "@empty class"), "data.dir: found no images (JPEG, PNG"),
     "classes: no folders": (folder("--data-dir", "@twelve/images"), "data.dir: found no folders in"),
     "no CIFAR-10": (["baseline", "--set", "data.dataset=cifar10", "--data-dir", "@twelve"], "found no"),
     "half of CIFAR-10": (["baseline", "--set", "data.dataset=cifar10", "--data-dir", "@cifar"], "is not a complete copy of CIFAR-10"),
