@@ -55,7 +55,7 @@ def run(
     out: str | Path = "runs",
     *,
     fresh: bool = False,
-    checkpoint_every: int | None = None,
+    checkpoint_every: str = "30s",
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,
@@ -69,7 +69,7 @@ def run(
         config: a config, or what `load_config` takes, with its `settings`.
         out: root of run directories and cached levels.
         fresh: retrain the levels of this run.
-        checkpoint_every: steps between checkpoints within an epoch; every epoch ends with one.
+        checkpoint_every: what lies between two checkpoints: 30s (at the end of an epoch), 1ep or 200it.
         executor, jobs: what trains the levels of a study (`lthrun list executors`), and how many at once.
 
     Raises:
@@ -86,7 +86,7 @@ def run(
 def resume(
     run_dir: str | Path,
     *,
-    checkpoint_every: int | None = None,
+    checkpoint_every: str = "30s",
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,
@@ -106,6 +106,9 @@ def resume(
 
 def _shown(action: Any, emit: Emit | None) -> Result:
     """Run it, with a screen where there is no `emit`; a study ends in its page."""
+    from lthrun.training.openmp import limit_spinning
+
+    limit_spinning()
     from lthrun.report.publish import publish_study
     from lthrun.report.screen import Screen
 

@@ -1,13 +1,16 @@
-"""Tiny images, a tiny model, and the command line called in process."""
+"""Tiny images, a tiny model, runs of both, and the command line called in process."""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
@@ -17,15 +20,22 @@ from torch import nn
 from lthrun import models
 from lthrun.cli import app as cli
 from lthrun.data import synthetic
-from lthrun.experiments import load_config
+from lthrun.events import Emit, Event, Step, ignore
+from lthrun.executors.tasks import RunOptions
+from lthrun.experiments import Result, load_config, run_experiment
 from lthrun.training.memory_layout import choose_memory_format
 
 # Machines are shared: a slow one is no fault.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
+E = TypeVar("E", bound=Event)
 COUNT = 60
 LAYOUT = choose_memory_format(torch.device("cpu"), "float32")  # plain loops must use it to get the same bits
 SMALL = {"data.image_size": 16, "training.batch_size": 8, "training.epochs": 2}
+SMALL_SETS = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+# What may differ between two uninterrupted runs: of a line of metrics.jsonl, and of summary.json.
+TIMES = {"seconds", "images_per_second", "time"}
+OWN = {"seconds", "run_dir", "xxh3"}
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +48,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_flush() -> Iterator[None]:
+    """Files are not flushed to the disk, which takes most of the time of a small run: no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache directory of the tests' own."""
     with pytest.MonkeyPatch.context() as patch:
@@ -46,10 +64,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
-def tiny(classes: int) -> nn.Module:
+def tiny(classes: int, channels: int = 3, image_size: int = 16) -> nn.Module:
     """Two convolutions with batch norm: 4·3·3·3 and 8·4·3·3 prunable weights."""
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2, bias=False),
+        nn.Conv2d(channels, 4, 3, stride=2, bias=False),
         nn.BatchNorm2d(4),
         nn.ReLU(),
         nn.Conv2d(4, 8, 3, bias=False),
@@ -61,18 +79,80 @@ def tiny(classes: int) -> nn.Module:
     )
 
 
-@pytest.fixture
-def tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`resnet18` is a tiny network for the time of a test."""
-    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, "A tiny network."))
+@contextmanager
+def tiny_resnet18() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, "A tiny network."))
+        yield
 
 
 @pytest.fixture
+def tiny_model() -> Iterator[None]:
+    """`resnet18` is a tiny network during a test."""
+    with tiny_resnet18():
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny_module() -> Iterator[None]:
+    """`resnet18` is a tiny network during all tests of a module, whose fixtures may share runs."""
+    with tiny_resnet18():
+        yield
+
+
+@pytest.fixture(scope="session")
 def small(images: Path) -> Callable[..., Any]:
     """A small config of an experiment, with settings by key path."""
     return lambda experiment, **settings: load_config(
         None, experiment, options={"data.dir": str(images), **SMALL, **settings}
     )
+
+
+def run(config: Any, out: Path, emit: Emit = ignore, **options: Any) -> Result:
+    """A run that saves a checkpoint after every epoch."""
+    return run_experiment(config, RunOptions(out, **{"checkpoint_every": "1ep", **options}), emit)
+
+
+def interrupt(config: Any, out: Path, at: int, kind: type[Event] = Step, **options: Any) -> None:
+    """Run, and press Ctrl-C at the event number `at` of a kind: by default in that training step."""
+    count = 0
+
+    def emit(event: Event) -> None:
+        nonlocal count
+        count += isinstance(event, kind)
+        if isinstance(event, kind) and count == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, out, emit, **options)
+
+
+def select(events: list[Event], kind: type[E]) -> list[E]:
+    """The events of a kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def read_events(run_dir: Path, kind: str) -> list[dict[str, Any]]:
+    """What events.jsonl has of a kind."""
+    return [event for event in read_lines(run_dir / "events.jsonl") if event["event"] == kind]
+
+
+def timeless(result: Result) -> list[dict[str, Any]]:
+    """The metrics without what differs between two runs."""
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in result.metrics]
+
+
+def assert_same(one: Result, other: Result) -> None:
+    """Two runs came to the same numbers and, to the bit, tensors."""
+    assert timeless(one) == timeless(other)
+    files = sorted(path.name for path in other.run_dir.glob("*.safetensors"))
+    assert files and files == sorted(path.name for path in one.run_dir.glob("*.safetensors"))
+    for name in files:
+        assert digest(one.run_dir / name) == digest(other.run_dir / name), name
 
 
 def digest(path: Path) -> str:

@@ -11,6 +11,7 @@ from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
 from lthrun.cli.interrupts import INTERRUPTS
 from lthrun.cli.printing import print_json
+from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError
 from lthrun.experiments import EXPERIMENTS
 from lthrun.experiments.experiment import Experiment
@@ -27,7 +28,7 @@ def add_command(name: str, experiment: Experiment) -> None:
         config: opt.ConfigFile = None,
         set: opt.Sets = [],
         fresh: opt.Fresh = False,
-        checkpoint_every: opt.CheckpointEvery = None,
+        checkpoint_every: opt.CheckpointEvery = CHECKPOINT_EVERY,
         dry_run: opt.DryRun = False,
         out: opt.Out = Path("runs"),
         executor: opt.Executor = "local",
@@ -39,7 +40,6 @@ def add_command(name: str, experiment: Experiment) -> None:
         from lthrun.experiments import load_config
 
         loaded = load_config(config, name, set, opt.by_key(keys, typed))
-        opt.check_executor(executor)
         out = opt.check_out(out)
         if dry_run:
             show_dry_run(loaded, out, fresh, json, quiet)
@@ -58,7 +58,7 @@ for _name, _experiment in EXPERIMENTS.items():
 @app.command(rich_help_panel=PANEL)
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory: `lthrun runs` lists them.")],
-    checkpoint_every: opt.CheckpointEvery = None,
+    checkpoint_every: opt.CheckpointEvery = CHECKPOINT_EVERY,
     executor: opt.Executor = "local",
     jobs: opt.Jobs = None,
     json: opt.Json = False,
@@ -67,7 +67,6 @@ def resume(
     """Resume a run that was stopped, as it was started."""
     from lthrun.experiments import read_config
 
-    opt.check_executor(executor)
     how = {"checkpoint_every": checkpoint_every, "executor": executor, "jobs": jobs}
     run_and_report("resume", (run,), read_config(run).data.dataset, how, json, quiet)
 

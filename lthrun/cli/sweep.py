@@ -13,6 +13,7 @@ from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
 from lthrun.cli.interrupts import INTERRUPTS
 from lthrun.cli.printing import print_json
+from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError, shorten
 from lthrun.experiments import EXPERIMENTS
 
@@ -32,7 +33,7 @@ def sweep(
     ],
     config: opt.ConfigFile = None,
     set: opt.Sets = [],
-    checkpoint_every: opt.CheckpointEvery = None,
+    checkpoint_every: opt.CheckpointEvery = CHECKPOINT_EVERY,
     dry_run: opt.DryRun = False,
     out: opt.Out = Path("runs"),
     executor: opt.Executor = "local",
@@ -53,7 +54,6 @@ def sweep(
     for point in list_points(grid):
         with at_point(point):
             configs.append((point, load_point(experiment, config, set, {**opt.by_key(KEYS, typed), **point})))
-    opt.check_executor(executor)
     out = opt.check_out(out)
     with Screen(make_console(stderr=json), quiet) as screen:
         dataset = configs[0][1].data.dataset

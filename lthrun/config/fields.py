@@ -9,13 +9,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from lthrun.errors import shorten
+from lthrun.errors import UserError, shorten
 from lthrun.registry import TABLES
 
 MOST = 1_000_000  # epochs, images, batches: more is a slip
 LARGEST_SEED = 2**63 - 1
 POINT = r"^\d{1,9}(ep|it)$"  # a place in the training: 2ep, 200it
 DEVICE = r"^(auto|cpu|cuda(:\d{1,3})?)$"
+CHECKPOINT_EVERY = "30s"
+INTERVAL = r"^(\d{1,9})(s|ep|it)$"  # between checkpoints: 30s, 1ep, 200it
 EXAMPLES = {POINT: "0ep, 1ep or 200it", DEVICE: "auto, cpu, cuda or cuda:0"}
 
 
@@ -38,13 +40,14 @@ def named_in(table: str, *, or_n_of_m: bool = False) -> Any:
         if name in entries or (or_n_of_m and parse_n_of_m(name)):
             return name
         names = ", ".join(entries) + (", or n:m like 2:4" if or_n_of_m else "")
+        names += f", or {entries.like}" if entries.like else ""
         near = difflib.get_close_matches(name, entries, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise PydanticCustomError("unknown_name", "must be one of {names}{hint}", {"names": names, "hint": hint})
 
     def list_names(schema: dict[str, Any]) -> None:
-        names = {"enum": list(TABLES[table])}
-        schema.update({"anyOf": [names, {"pattern": r"^\d+:\d+$"}]} if or_n_of_m else names)
+        names, pattern = {"enum": list(TABLES[table])}, r"^\d+:\d+$" if or_n_of_m else TABLES[table].pattern
+        schema.update({"anyOf": [names, {"pattern": pattern}]} if pattern else names)
 
     return Annotated[str, AfterValidator(check_name), Field(json_schema_extra=list_names)]
 
@@ -93,6 +96,18 @@ def refuse(key: str, found: Any, expected: str) -> PydanticCustomError:
 def count_steps(point: str, epoch_steps: int) -> int:
     """`2ep` or `200it` in training steps, at `epoch_steps` per epoch."""
     return int(point[:-2]) * (epoch_steps if point.endswith("ep") else 1)
+
+
+def parse_interval(text: str) -> tuple[int, str]:
+    """`30s`, `1ep` or `200it` as a number and its unit.
+
+    Raises:
+        UserError: it is none of these, or 0.
+    """
+    match = re.fullmatch(INTERVAL, text)
+    if match is None or int(match[1]) == 0:
+        raise UserError(f"--checkpoint-every: found {shorten(text)}; must be like 30s, 1ep or 200it")
+    return int(match[1]), match[2]
 
 
 Percent = Annotated[float, AfterValidator(percent)]

@@ -19,7 +19,9 @@ Configs = Mapping[str, type[BaseModel]]
 
 def explain_faults(error: ValidationError, config: type[BaseModel], configs: Configs) -> str:
     """The faults of a config, the first ones in full. `configs` are those of all experiments, by name."""
-    faults = error.errors()
+    # Wrong items leave their list too short, which is no fault of its own.
+    parents = {fault["loc"][:-1] for fault in error.errors() if fault["loc"]}
+    faults = [fault for fault in error.errors() if fault["loc"] not in parents]
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return "; ".join(explain_fault(fault, config, configs) for fault in faults[:SHOWN]) + more
 

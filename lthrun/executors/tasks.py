@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lthrun.config.base import ExperimentConfig
+from lthrun.config.fields import CHECKPOINT_EVERY, parse_interval
 from lthrun.levels.keys import Conditions
 from lthrun.levels.plan import Level
 
@@ -22,15 +23,18 @@ class RunOptions:
     Attributes:
         out: the output root.
         fresh: train the levels of this run again, even if they are cached.
-        checkpoint_every: steps between checkpoints within an epoch; every epoch ends with one.
+        checkpoint_every: the time, epochs or steps between checkpoints: 30s (at the end of an epoch), 1ep or 200it.
         executor, jobs: who trains the levels (lthrun.executors), and how many at once.
     """
 
     out: Path
     fresh: bool = False
-    checkpoint_every: int | None = None
+    checkpoint_every: str = CHECKPOINT_EVERY
     executor: str = "local"
     jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        parse_interval(self.checkpoint_every)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,6 @@ N_OF_M = {"n:m": "Of every m weights along the input channels n are kept, e.g. 2
 HIDDEN = {"experiments", "figures"}  # no config key or option chooses from these
 LISTED: dict[str, tuple[str, dict[str, str]]] = {
     name: (table.key, {entry: table[entry].about for entry in table} | (N_OF_M if name == "granularities" else {}))
-    for name, table in TABLES.items()
+    for name, table in sorted(TABLES.items(), key=lambda item: item[1].key)  # whatever was imported first
     if name not in HIDDEN
 }

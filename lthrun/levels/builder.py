@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+from lthrun.config.fields import CHECKPOINT_EVERY, parse_interval
 from lthrun.config.pruning import SparsitySettings
 from lthrun.data.batches import Batches
 from lthrun.events import Damaged, Emit, EpochFinished, StateSaved
@@ -34,20 +35,18 @@ class LevelBuilder:
         levels: LevelStore,
         emit: Emit,
         fresh: bool = False,
-        checkpoint_every: int | None = None,
-        batches: Batches | None = None,
+        checkpoint_every: str = CHECKPOINT_EVERY,
     ):
         self.context, self.config, self.levels, self.emit = context, context.config, levels, emit
-        self.fresh, self.checkpoint_every = fresh, checkpoint_every
+        self.fresh, self.checkpoint_every = fresh, parse_interval(checkpoint_every)
         self.device, self.precision = context.device, context.conditions.precision
         self.classes = len(context.store.classes)
         self.epoch_steps = context.conditions.epoch_steps
-        self.states = NetworkStates(self.config, self.classes, self.epoch_steps, levels)
+        self.states = NetworkStates(self.config, self.classes, context.store.channels, self.epoch_steps, levels)
         self.names = self.states.names
         # A saved state is reported only where a level will go back to it.
         self.reported_steps = set(context.rewind_steps) if self.config.resets.retrain == "weights" else set()
-        if batches is not None:
-            self.batches = batches
+        self._evaluator: Engine | None = None
 
     @cached_property
     def batches(self) -> Batches:
@@ -66,7 +65,11 @@ class LevelBuilder:
         Batch norm's statistics belong to the weights they are used with, so `recalibrate` estimates them by one pass of
         center crops over the training set.
         """
-        engine = self.make_engine(masks, weights, {})
+        if self._evaluator is None:
+            self._evaluator = self.make_engine(masks, weights, {})
+        else:  # what the engine recorded, it replays for the next mask
+            self._evaluator.load(weights, masks, self.states.frozen(masks))
+        engine = self._evaluator
         if batch_norm == "recalibrate":
             recalibrate_batch_norm(engine, self.batches.center_crops("train", self.batches.batch_size))
         return engine.evaluate(self.batches.validation_batches(), self.classes)
@@ -88,8 +91,12 @@ class LevelBuilder:
         """Emit epochs, and that the state was saved where one ends at the run's rewind point."""
         for record in records:
             emit(EpochFinished(level.index, record))
-            if level.is_dense and record.step in self.reported_steps:
-                emit(StateSaved(record.step, self.epoch_steps))
+            self.emit_saved(level, record.step, emit)
+
+    def emit_saved(self, level: Level, step: int, emit: Emit) -> None:
+        """Emit that a state is saved, if a level will go back to it."""
+        if level.is_dense and step in self.reported_steps:
+            emit(StateSaved(step, self.epoch_steps))
 
     def report_damage(self, level: Level, what: str) -> Callable[[Path], None]:
         return lambda aside: self.emit(Damaged(level.index, what, str(aside)))

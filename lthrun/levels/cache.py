@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from lthrun.events import Emit, Event, LevelReused, Replaying, StateSaved, Step, Waiting
+from lthrun.events import Emit, Event, LevelReused, Replaying, Step, Waiting
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.environment import describe_environment, list_environment_differences
 from lthrun.levels.plan import Level
@@ -23,8 +23,7 @@ def get_or_train(builder: LevelBuilder, level: Level, is_replay: bool = False) -
     """
     emit = partial(emit_steps, builder.emit) if is_replay else builder.emit
     with builder.levels.lock(level.key, lambda: builder.emit(Waiting(f"level {level.index} ({level.key})"))):
-        if level.is_dense and 0 in builder.reported_steps:
-            emit(StateSaved(0, builder.epoch_steps))
+        builder.emit_saved(level, 0, emit)
         record = None if builder.fresh else reuse_level(builder, level)
         if record is not None:
             differences = list_environment_differences(record.environment, describe_environment(builder.device))

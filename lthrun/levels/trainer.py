@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
-from lthrun.events import Emit, Pruned, Reordered, Resumed, Rewound, Step
+from lthrun.events import Emit, EpochFinished, Pruned, Reordered, Resumed, Rewound, Step
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.environment import describe_environment
+from lthrun.levels.interrupts import PendingInterrupt, defer_interrupts
 from lthrun.levels.plan import Level
 from lthrun.records import EpochRecord, InterimEvaluation, LayerCounts, LevelRecord
-from lthrun.rng import derive_seed
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
+from lthrun.storage.background import BackgroundWriter
 from lthrun.storage.level_store import KEPT_EPOCHS
 from lthrun.training import state
 from lthrun.training.engine import Engine
 from lthrun.training.learning_rates import learning_rate_at
 from lthrun.training.loop import EpochProgress, TrainingSpan, train_epochs
+from lthrun.training.noise import seed_noise
 
 
 class LevelTrainer:
@@ -37,9 +38,19 @@ class LevelTrainer:
         self.before_pruning: Tensors = {}
         self.engine: Engine
         self.span: TrainingSpan
+        self.writer: BackgroundWriter
+        self.interrupt: PendingInterrupt
+        self.last_saved = time.monotonic()
 
     def train(self) -> LevelRecord:
-        """The record of the level, which is now cached."""
+        """The record of the level, which is now cached.
+
+        Ctrl-C and SIGTERM end the training after the current step, which is saved.
+        """
+        with defer_interrupts() as self.interrupt, BackgroundWriter() as self.writer:
+            return self._train()
+
+    def _train(self) -> LevelRecord:
         builder, level, training = self.builder, self.level, self.config.training
         damaged = builder.report_damage(level, "checkpoint")
         checkpoint = None if builder.fresh else self.levels.read_checkpoint(level.key, damaged)
@@ -48,8 +59,9 @@ class LevelTrainer:
         for record in train_epochs(self.engine, self.batches, self.span, self, start):
             self.records.append(record)
             if record.step < level.end:
+                self.emit(EpochFinished(level.index, record))
                 self._save(EpochProgress(record.step))
-                builder.emit_epochs(level, [record], self.emit)
+        self.writer.wait()
         finished = self._finish()
         builder.emit_epochs(level, self.records[-1:], self.emit)
         return finished
@@ -126,14 +138,14 @@ class LevelTrainer:
             self.before_pruning = self.builder.mask_maker.prune(self.engine, step, target, self.before_pruning)
             after = masking.masked_sparsity(self.engine.masks)
             self.emit(Pruned(self.level.index, after, target, after < before))
-        torch.manual_seed(derive_seed(self.config.seed, "noise", step))
+        seed_noise(self.config.seed, step, self.builder.device)
 
     def after_step(self, progress: EpochProgress) -> None:
         level = self.level
         epoch, first, end = self.span.find_epoch(progress.step - 1, self.batches.epoch_steps)
-        done, total, every = progress.step - first, end - first, self.builder.checkpoint_every
-        # A state with NaN or inf is not saved: the checkpoints before it are worth more.
-        if every and progress.step % every == 0 and done < total and self.engine.loss.isfinite():
+        done, total = progress.step - first, end - first
+        self.writer.poll()
+        if done < total:
             self._save(progress)
         self.emit(Step(level.index, epoch, done, total, self.batches.batch_size))
 
@@ -149,26 +161,47 @@ class LevelTrainer:
         return self.levels.last_good_checkpoint(self.level.key)
 
     def _save(self, progress: EpochProgress) -> None:
-        """Write the checkpoint at a step and, at the end of an epoch of level 0, a possible rewind point."""
-        level, engine = self.level, self.engine
-        tensors = state.add_prefix("model", state.copy_model_state(engine.model))
+        """Write what is due after a step: a rewind point, a checkpoint; handle an interrupt."""
+        level, is_interrupted = self.level, self.interrupt.signal is not None
+        epoch, within = divmod(progress.step - level.first, self.batches.epoch_steps)
+        is_kept = level.is_dense and not within and epoch <= KEPT_EPOCHS
+        # A state with NaN or inf is not saved: the checkpoints before it are worth more.
+        is_due = (is_interrupted or self._is_due(progress.step, epoch, within)) and bool(self.engine.loss.isfinite())
+        if is_kept or is_due:
+            model = state.add_prefix("model", state.copy_model_state(self.engine.model))
+            if is_kept:
+                write = partial(self.levels.write, level.key, f"epoch-{epoch}", model)
+                self.writer.submit(write, partial(self.builder.emit_saved, level, progress.step, self.emit))
+            if is_due:
+                self.writer.submit(partial(self.levels.write_checkpoint, level.key, *self._checkpoint(model, progress)))
+                self.last_saved = time.monotonic()
+        if is_interrupted:
+            self.writer.wait()
+            self.interrupt.handle()
+
+    def _is_due(self, step: int, epoch: int, within: int) -> bool:
+        """Whether a checkpoint is due after a step; one by time waits for the end of an epoch."""
+        count, unit = self.builder.checkpoint_every
+        if unit == "it":
+            return step % count == 0
+        is_enough = time.monotonic() - self.last_saved >= count if unit == "s" else epoch % count == 0
+        return not within and is_enough
+
+    def _checkpoint(self, model: Tensors, progress: EpochProgress) -> tuple[Tensors, dict[str, str]]:
+        """Everything needed to resume: tensors and metadata."""
+        parts = {
+            "mask": self.engine.masks,
+            "optimizer": state.copy_optimizer_state(self.engine),
+            "before_pruning": self.before_pruning,
+        }
+        tensors = {name: t for part, values in parts.items() for name, t in state.add_prefix(part, values).items()}
         metadata = {
             "step": str(progress.step),
             "epochs": json.dumps([record.to_dict() for record in self.records]),
             "seconds": repr(progress.seconds),
             "interim_evaluations": json.dumps([vars(found) for found in progress.interim_evaluations]),
         }
-        epoch, within = divmod(progress.step - level.first, self.batches.epoch_steps)
-        if level.is_dense and not within and epoch <= KEPT_EPOCHS:
-            self.levels.write(level.key, f"epoch-{epoch}", tensors)
-        parts = {
-            "mask": engine.masks,
-            "optimizer": state.copy_optimizer_state(engine),
-            "before_pruning": self.before_pruning,
-        }
-        for part, values in parts.items():
-            tensors |= state.add_prefix(part, values)
-        self.levels.write_checkpoint(level.key, tensors | {"loss": engine.loss.cpu()}, metadata)
+        return model | tensors | {"loss": self.engine.loss.cpu().clone()}, metadata
 
     def _finish(self) -> LevelRecord:
         """Write the files that a finished level keeps, and its record."""

@@ -16,7 +16,6 @@ import platformdirs
 from lthrun.errors import UserError
 
 FORMAT = 2  # of output roots: raised when files or the keys of levels change
-DIGEST = "blake2b"
 
 
 def cache_dir() -> Path:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lthrun.storage.files import DIGEST, raise_with_filename, write_text
+from lthrun.storage.digests import DIGEST, HASHERS, find_digest
+from lthrun.storage.files import raise_with_filename, write_text
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """A JSON object, with a digest of itself."""
-    write_text(path, json.dumps({**value, DIGEST: digest(value)}, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps({**value, DIGEST: digest(value, DIGEST)}, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, check: bool = True) -> dict[str, Any] | None:
@@ -26,12 +26,15 @@ def read_json(path: Path, check: bool = True) -> dict[str, Any] | None:
         return None
     if not isinstance(found, dict):
         return None
-    expected = found.pop(DIGEST, None)
-    return found if expected is None or not check or expected == digest(found) else None
+    algorithm, expected = find_digest(found)
+    found = {key: value for key, value in found.items() if key not in HASHERS}
+    return found if algorithm is None or not check or expected == digest(found, algorithm) else None
 
 
-def digest(value: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+def digest(value: Mapping[str, Any], algorithm: str) -> str:
+    hasher = HASHERS[algorithm]()
+    hasher.update(json.dumps(value, sort_keys=True).encode())
+    return hasher.hexdigest()
 
 
 def append_json_line(path: Path, value: Any) -> None:

@@ -38,6 +38,7 @@ class LevelStore:
     def __init__(self, out: Path):
         self.root = out / "levels"
         self._checked: set[Path] = set()
+        self._last_end: tuple[str, Mapping[str, Tensor]] | None = None
 
     def record(self, key: str) -> dict[str, Any] | None:
         """level.json of a finished level, or None; a level with a missing or truncated file is not finished."""
@@ -69,13 +70,17 @@ class LevelStore:
 
     def read(self, key: str, name: str) -> dict[str, Tensor]:
         """The tensors in a file of a finished level: `end`, `optimizer` or `epoch-K`; its digest is checked once."""
+        if name == "end" and self._last_end is not None and self._last_end[0] == key:
+            return {name: tensor.clone() for name, tensor in self._last_end[1].items()}
         path = self.root / key / f"{name}.safetensors"
         tensors, _ = read_tensors(path, path not in self._checked)
         self._checked.add(path)
         return tensors
 
     def write(self, key: str, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = {}) -> None:
-        """A file of a level in training."""
+        """A file of a level in training; the end of the last level is also kept in memory, for the next one."""
+        if name == "end":
+            self._last_end = key, tensors
         write_tensors(self.root / f"{key}.part" / f"{name}.safetensors", tensors, metadata)
 
     def write_checkpoint(self, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -295,7 +295,7 @@ def test_grasp_is_refused_where_torch_has_no_second_derivative(
     from lthrun import models
 
     hard = lambda classes: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardsigmoid(), nn.Flatten(), nn.LazyLinear(classes))  # noqa: E731
-    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(lambda classes: built(hard(classes)), ""))
+    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(lambda classes, *_: built(hard(classes)), ""))
 
     def built(model: nn.Module) -> nn.Module:
         model(torch.rand(1, 3, 16, 16))
@@ -357,7 +357,7 @@ def test_dropout_draws_the_same_when_a_run_goes_on(small: Callable, tmp_path: Pa
     from lthrun import models
     from tests.conftest import tiny
 
-    def noisy(classes: int) -> nn.Module:
+    def noisy(classes: int, *_: int) -> nn.Module:
         return nn.Sequential(*list(tiny(classes))[:-1], nn.Dropout(0.5), nn.Linear(8, classes))
 
     monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(noisy, ""))

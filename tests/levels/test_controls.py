@@ -76,7 +76,7 @@ def test_looks_come_into_the_metrics_and_survive_a_stop_within_an_epoch(small: C
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "b", emit=stop, checkpoint_every=1)
+        run(config, tmp_path / "b", emit=stop, checkpoint_every="1it")
     again = run(config, tmp_path / "b")
     assert [line["looks"] for line in again.metrics] == [line["looks"] for line in whole.metrics]
     lines = [json.loads(line) for line in (again.run_dir / "metrics.jsonl").read_text().splitlines()]

@@ -1,6 +1,6 @@
-"""Every write, rename and flush failing in turn, by doubles under the module that writes.
+"""Every write, rename and flush fails in turn, by doubles under the module that writes.
 
-A run that fails says so in one error; nothing torn is ever read as whole; the run afterwards comes to the same end.
+A run that fails reports one error; nothing half-written is ever read as whole; the next run comes to the same end.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import lthrun
-from lthrun.experiments import run
-from tests.experiments.test_experiments import timeless
+from lthrun.experiments import Result
+from tests.conftest import SMALL_SETS, digest, run, timeless
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("tiny_model")
 class Disk:
     """Counts the calls that change what lies under `root`; the one numbered `fails` fails with `code`.
 
-    A write that fails has written half before it does. With `for_good` all later calls fail as well, as on a full disk.
+    A write that fails has written half. With `for_good` all later calls fail as well, as on a full disk.
     """
 
     def __init__(self, root: Path, fails: int | None, code: int, for_good: bool = False):
@@ -88,12 +88,8 @@ class Torn:
         return int(self.file.write(data))
 
 
-def ticket(small: Callable) -> Any:
-    return small("ticket", **{"training.epochs": 1, "pruning.steps": 1})
-
-
-def finished(result: Any) -> tuple[Any, dict[str, bytes]]:
-    return timeless(result), {p.name: p.read_bytes() for p in result.run_dir.glob("*.safetensors")}
+def outcome(result: Result) -> tuple[Any, dict[str, str]]:
+    return timeless(result), {path.name: digest(path) for path in result.run_dir.glob("*.safetensors")}
 
 
 @pytest.mark.parametrize(
@@ -102,22 +98,23 @@ def finished(result: Any) -> tuple[Any, dict[str, bytes]]:
     ids=["disk full from then on", "fault of the disk", "access refused"],
 )
 def test_whatever_call_fails_nothing_torn_is_read_as_whole(small: Callable, tmp_path: Path, code: int, for_good: bool):
-    whole = finished(run(ticket(small), tmp_path / "whole"))
+    """Two levels of two steps, with a checkpoint after each step."""
+    config = small("ticket", **{"training.epochs": 1, "training.batch_size": 24, "pruning.steps": 1})
+    whole = outcome(run(config, tmp_path / "whole"))
     count = Disk(tmp_path / "counted", None, code)
     with count.inserted():
-        assert finished(run(ticket(small), tmp_path / "counted", checkpoint_every=3)) == whole
+        assert outcome(run(config, tmp_path / "counted", checkpoint_every="1it")) == whole
     assert count.calls > 60
     for number in range(1, count.calls + 1):
         out = tmp_path / f"{number}"
-        disk = Disk(out, number, code, for_good)
-        with disk.inserted():
+        with Disk(out, number, code, for_good).inserted():
             try:
-                assert finished(run(ticket(small), out, checkpoint_every=3)) == whole
+                assert outcome(run(config, out, checkpoint_every="1it")) == whole
             except OSError as error:
                 assert error.errno == code and str(error.filename).startswith(str(out)), number
             except lthrun.UserError as error:
                 assert str(out) in str(error), number
-        assert finished(run(ticket(small), out)) == whole, number
+        assert outcome(run(config, out)) == whole, number
         left = [p for p in out.rglob("*") if p.suffix in (".part", ".damaged", ".old") or p.name.startswith("..")]
         assert not left, number
 
@@ -128,9 +125,8 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_what_is_there_stays(
     run(small("baseline"), tmp_path / "out")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")}
     disk = Disk(tmp_path / "out" / "levels", 4, errno.ENOSPC, True)
-    arguments = ["--data-dir", images, "--set", "data.image_size=16", "--set", "training.batch_size=8"]
     with disk.inserted():
-        outcome = lthrun("ticket", "--epochs", 2, "--out", tmp_path / "out", *arguments)
-    assert outcome.status == 2 and outcome.err.count("\n") == 1
-    assert str(tmp_path / "out" / "levels") in outcome.err and "No space left on device" in outcome.err
+        refused = lthrun("ticket", "--data-dir", images, "--out", tmp_path / "out", *SMALL_SETS)
+    assert refused.status == 2 and refused.err.count("\n") == 1
+    assert str(tmp_path / "out" / "levels") in refused.err and "No space left on device" in refused.err
     assert {p: p.read_bytes() for p in before} == before
