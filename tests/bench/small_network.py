@@ -25,9 +25,9 @@ from torch.nn.functional import cross_entropy
 
 from lthrun import events
 from lthrun.bench.setup import prepare_bench
-from lthrun.config.loading import load_config
 from lthrun.config.sections import Training
 from lthrun.data.batches import Batches
+from lthrun.experiments import load_config
 from lthrun.sparsity.masks import Tensors, make_masks
 from lthrun.training.engine import Engine
 from lthrun.training.learning_rates import learning_rate_at
