@@ -96,6 +96,8 @@ WRONG = {
     "ticket training.epochs": "--set: found 'training.epochs'; must be section.key=value",
     "ticket training.epochs=[": "--set training.epochs=[: line 1, column 2 not valid YAML",
     "compare compare.seeds=0": "compare.seeds: found 0; must be greater than or equal to 1",
+    "compare compare.most_seeds=0": "compare.most_seeds: found 0; must be greater than or equal to 1",
+    "compare compare.until_decided=2": "compare.until_decided: found 2; must be a valid boolean",
     "compare compare.arms=[best]": "compare.arms.0: found 'best'; must be one of dense, dense-budget",
     "compare compare.sparsities=[0.5]": "compare.sparsities.0: found 0.5; sparsity is in percent, so write 50",
     "compare compare.prune_rate=100": "compare.prune_rate: found 100; must be less than 100",
