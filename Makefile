@@ -8,7 +8,7 @@ PEERS := .venv-peers
 # A folder of the original Pets images for `make bench`, as --data-dir wants it; the embedded data set without.
 DATA ?=
 
-.PHONY: help setup demo test test-slow test-chaos test-ray test-peers test-browser smoke bench lint format schema clean
+.PHONY: help setup demo check-verdict test test-slow test-chaos test-ray test-peers test-browser smoke bench lint format schema clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,8 +50,13 @@ test-browser: $(READY)  ## report.html in a real browser: Debian's chromium, or 
 smoke: $(READY)  ## Every command once, through the installed lthrun
 	tests/smoke.sh $(BIN)/lthrun
 
+check-verdict: $(READY)  ## Error rates and power of the verdict in simulated studies: minutes
+	$(BIN)/python -m tests.analysis.check_verdict
+
 bench: $(READY)  ## lthrun beside the floor, plain PyTorch and fasterai; DATA=DIR for your copy of Pets
 	-@$(MAKE) --no-print-directory $(PEERS)/.ready
+	$(BIN)/lthrun bench --overhead --set data.dataset=synthetic --set data.image_size=16 \
+	  --set training.batch_size=480 --set training.epochs=3
 	$(BIN)/lthrun bench $(if $(DATA),--data-dir '$(DATA)',--set data.dataset=synthetic) --peers $(PEERS)/bin/python
 
 $(PEERS)/.ready: pyproject.toml

@@ -106,6 +106,9 @@ def resume(
 
 def _shown(action: Any, emit: Emit | None) -> Result:
     """Run it, with a screen where there is no `emit`; a study ends in its page."""
+    from lthrun.training.openmp import limit_spinning
+
+    limit_spinning()
     from lthrun.report.publish import publish_study
     from lthrun.report.screen import Screen
 

@@ -43,7 +43,10 @@ class Table(dict[str, E]):
     Attributes:
         name: what `lthrun list` calls the table.
         key: the config key or option that chooses from it.
+        pattern, like: what names beside those of the entries must match, and an example; empty where there are none.
     """
+
+    pattern = like = ""
 
     def __init__(self, name: str, key: str, entry_type: type[E]):
         super().__init__()

@@ -71,10 +71,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
-def tiny(classes: int) -> nn.Module:
+def tiny(classes: int, channels: int = 3, image_size: int = 16) -> nn.Module:
     """Two convolutions with batch norm: 4·3·3·3 and 8·4·3·3 prunable weights."""
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2, bias=False),
+        nn.Conv2d(channels, 4, 3, stride=2, bias=False),
         nn.BatchNorm2d(4),
         nn.ReLU(),
         nn.Conv2d(4, 8, 3, bias=False),

@@ -114,14 +114,16 @@ def write_study(
         about={arm: ABOUT.get(arm, "another arm") for arm in arms},
         sparsities=list(sparsities),
         margin=1.0,
+        most_seeds=len(seeds),
+        looks=[len(seeds)],
         question=f"Does the ticket at {sparsities[0]:g} % match the dense network's accuracy in the same training time?",
         verdict=Verdict(
             word=primary.word,
             winning_ticket=winning,
-            sentences=[
-                f"At {sparsities[0]:g} % sparsity {SENTENCES[primary.word]}: the difference in accuracy is {primary.mean:+.2f} points.",
-                "It reaches the dense network's final accuracy in 4 of 5 seeds, after 3.25 epochs in the median.",
-            ],
+            warnings=[],
+            answer=f"At {sparsities[0]:g} % sparsity {SENTENCES[primary.word]}.",
+            reason=f"The difference in accuracy is {primary.mean:+.2f} points.",
+            details=["It reaches the dense network's final accuracy in 4 of 5 seeds, after 3.25 epochs in the median."],
         ),
         notes=[
             "All seeds share one split: intervals cover seed-to-seed variation, not validation-set sampling.",
@@ -209,7 +211,13 @@ def comparisons(rng: np.random.Generator, values: Values, sparsities: Sequence[f
                     "p": None if interval is None else float(stats.ttest_1samp(differences, 0).pvalue),
                     "p_holm": None,
                     "word": word(interval) if measure != "early_stopping" else None,
-                    "more_seeds": 7 if word(interval) == "undecided" else None,
+                    "forecast": None,
+                    "condition": None,
+                    "extremes": None,
+                    "is_claim": is_primary,
+                    "correction": "none" if is_primary else "questions",
+                    "p_match": None,
+                    "p_match_holm": None,
                     "margin": 0.25 if measure == "early_stopping" else 1.0,
                     "unit": "epochs" if measure == "early_stopping" else "points",
                 }
@@ -244,6 +252,7 @@ def overlap(sparsity: float, seeds: int) -> MaskOverlap:
     chance = (100 - sparsity) / (100 + sparsity)
     return MaskOverlap(
         sparsity=sparsity,
+        kind="seeds",
         pairs=seeds * (seeds - 1) // 2,
         overlap=chance * 1.12,
         lowest=chance * 1.10,

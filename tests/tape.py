@@ -15,8 +15,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lthrun.training import cuda_graphs as graphs
-
 READ = "aten::_local_scalar_dense"
 
 
@@ -72,27 +70,25 @@ class Recording(TorchDispatchMode):
 
 @dataclass
 class Tape:
-    """A `graphs.GraphRecorder`. `failing` makes recording fail with that message; `log` has the calls."""
+    """A `GraphRecorder` (lthrun.training.cuda_graphs). `failing` makes recording fail with that message; `log` has the calls."""
 
     failing: str | None = None
     log: list[str] = field(default_factory=list)
 
-    def warm_up(self, function: Callable[[], None]) -> str | None:
+    def warm_up(self, function: Callable[[], None]) -> None:
         self.log.append("warm up")
-        random_state = torch.get_rng_state()
-        with CountReads() as count:
-            function()
-        if count.reads:
-            return graphs.WAITS
-        return None if torch.equal(random_state, torch.get_rng_state()) else graphs.DRAWS
+        function()
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         self.log.append("record")
         if self.failing:
             raise RuntimeError(self.failing)
-        with Recording() as recording:
-            function()
-        recording.undo()
+        recording = Recording()
+        try:
+            with recording:
+                function()
+        finally:
+            recording.undo()
 
         def replay() -> None:
             self.log.append("replay")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lthrun.analysis.sequential import Look
 from lthrun.records import EpochRecord, InterimEvaluation
 
 MAJORITY = "majority rate"
@@ -41,10 +42,10 @@ class ArmResult:
         interim = [evaluation for epoch in self.epochs for evaluation in epoch.interim_evaluations]
         return interim or [InterimEvaluation(epoch.step, epoch.valid_loss, epoch.accuracy) for epoch in self.epochs]
 
-    @property
-    def early_stopping_step(self) -> int:
-        """The step of the lowest validation loss (Frankle & Carbin 2019, section 2: the early-stopping iteration)."""
-        return min(self.evaluations, key=lambda evaluation: evaluation.loss).step
+    @cached_property
+    def lowest(self) -> InterimEvaluation:
+        """The evaluation of lowest loss (Frankle & Carbin 2019, section 2: the early-stopping iteration)."""
+        return min(self.evaluations, key=lambda evaluation: evaluation.loss)
 
     def first_step_with(self, accuracy: float) -> int | None:
         """The step of the first evaluation with at least this accuracy; None without one."""
@@ -62,6 +63,8 @@ class Design:
         evaluation_epochs: epochs between two evaluations.
         majority_rate: accuracy of always answering the most common class, 0 to 1.
         n_valid: number of validation images.
+        most_seeds: the most seeds that were declared when the study began; None: those it has, so one look.
+        earlier_looks: numbers of seeds at which it was answered before.
     """
 
     seeds: Sequence[int]
@@ -72,6 +75,13 @@ class Design:
     evaluation_epochs: float
     majority_rate: float
     n_valid: int
+    most_seeds: int | None = None
+    earlier_looks: Sequence[int] = ()
+
+    @property
+    def look(self) -> Look:
+        seeds = len(self.seeds)
+        return Look(seeds, self.most_seeds or seeds, tuple(self.earlier_looks))
 
 
 class ResultTable:

@@ -7,25 +7,28 @@ from collections.abc import Sequence
 
 from lthrun.analysis.arm_results import ArmResult, Design, ResultTable
 from lthrun.analysis.questions import list_questions
-from lthrun.analysis.sentences import write_verdict
+from lthrun.analysis.regime import check_regime
+from lthrun.analysis.seed_means import average_seeds
+from lthrun.analysis.sentences import write_question, write_verdict
 from lthrun.analysis.study_records import Cell, StudyFindings
 from lthrun.analysis.training_time import measure_reach
-from lthrun.analysis.verdict import answer_questions, average_seeds
+from lthrun.analysis.verdict import answer_questions
 
 
 def analyze_study(results: Sequence[ArmResult], design: Design) -> StudyFindings:
     """Comparisons, training times, means per arm and sparsity, and the verdict in sentences."""
-    table = ResultTable(results, design.seeds)
-    comparisons = answer_questions(*list_questions(table, design))
+    table, look = ResultTable(results, design.seeds), design.look
+    comparisons = answer_questions(list_questions(table, design), look)
     reach = measure_reach(table, design)
     return StudyFindings(
         seeds=list(design.seeds),
         arms=list(design.pairings),
         sparsities=list(design.sparsities),
         margin=design.margin,
-        question=f"Does the ticket at {design.sparsities[0]:g} % reach the accuracy of the dense network in the same "
-        "training time?",
-        verdict=write_verdict(comparisons, reach, design),
+        most_seeds=look.most_seeds,
+        looks=sorted({*look.earlier, look.seeds}),
+        question=write_question(design),
+        verdict=write_verdict(comparisons, reach, check_regime(table, design), design),
         comparisons=comparisons,
         reach=reach,
         cells=average_arms(results, design),

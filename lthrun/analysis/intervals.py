@@ -15,6 +15,7 @@ from lthrun.records import Interval, Measured
 
 CONFIDENCE = 0.95
 Z = 1.959963984540054  # quantile of the normal distribution at (1 + CONFIDENCE) / 2
+FEW_CLASSES = 3
 RESAMPLES = 10_000
 STABLE = 0.02  # the error barrier below which a network counts as stable (Frankle et al. 2020, section 3)
 
@@ -41,21 +42,35 @@ def measure_accuracy(correct: Sequence[int], counts: Sequence[int]) -> Measured:
 
 def wilson_interval(correct: int, n: int) -> Interval:
     """The 95 % score interval of a share (Wilson 1927)."""
-    share, denominator = correct / n, 2 * (n + Z**2)
+    low, high = score_interval(correct / n, n)
+    return low if correct else 0.0, high if correct < n else 1.0
+
+
+def score_interval(share: float, n: float) -> Interval:
+    denominator = 2 * (n + Z**2)
     center = (2 * n * share + Z**2) / denominator
     half = Z / denominator * math.sqrt(4 * n * share * (1 - share) + Z**2)
-    return (center - half if correct else 0.0, center + half if correct < n else 1.0)
+    return center - half, center + half
 
 
 def balanced_accuracy_interval(correct: Sequence[int], counts: Sequence[int]) -> Interval:
-    """The 95 % percentile bootstrap interval of balanced accuracy, each class resampled separately.
+    """The 95 % interval of the mean recall. It never has width zero.
 
-    Resampling n answers of which c are correct is a draw from Binomial(n, c / n), so no list of answers is needed.
-    The random draws are fixed: the same input gives the same interval.
+    For two or three classes the Wilson intervals of the recalls are combined: the distances of their ends from the
+    estimates add up in squares (MOVER, Zou & Donner 2008). With many classes these distances are too short where
+    recalls are near 1 (coverage down to 83 % in simulations). There the mean recall has the Wilson interval of a share
+    of n images, with n = classes² / Σ 1 / nᵢ, so that the variance is right for equal recalls and too large for unequal
+    ones.
     """
-    rng = np.random.default_rng(0)
-    recalls = [rng.binomial(n, c / n, RESAMPLES) / n for c, n in zip(correct, counts, strict=True)]
-    return percentile_interval(np.mean(recalls, axis=0))
+    k, mean = len(counts), balanced_accuracy(correct, counts)
+    if k > FEW_CLASSES:
+        low, high = score_interval(mean, k**2 / sum(1 / n for n in counts))
+        return max(0.0, low), min(1.0, high)
+    shares = [c / n for c, n in zip(correct, counts, strict=True)]
+    intervals = [wilson_interval(c, n) for c, n in zip(correct, counts, strict=True)]
+    below = math.hypot(*(share - low for share, (low, _) in zip(shares, intervals, strict=True))) / k
+    above = math.hypot(*(high - share for share, (_, high) in zip(shares, intervals, strict=True))) / k
+    return max(0.0, mean - below), min(1.0, mean + above)
 
 
 def barrier(errors: Sequence[float]) -> float:

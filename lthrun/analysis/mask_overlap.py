@@ -1,18 +1,17 @@
-"""How sparse each layer of the tickets is, and how many weights the masks of two seeds share."""
+"""How sparse each layer of the tickets is, and how many weights two masks share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
-from lthrun.analysis.study_records import LayerSparsity, MaskOverlap
+from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, OverlapKind
 from lthrun.records import LayerCounts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Masks = Mapping[str, Tensor]
+Masks = Mapping[str, "Tensor"]
 
 
 def summarize_layers(sparsity: float, counts: Sequence[LayerCounts]) -> list[LayerSparsity]:
@@ -33,12 +32,12 @@ def summarize_layers(sparsity: float, counts: Sequence[LayerCounts]) -> list[Lay
     return rows
 
 
-def measure_overlap(sparsity: float, masks: Sequence[Masks]) -> MaskOverlap:
-    """Overlap of the masks of all pairs of seeds; `masks` holds boolean tensors by name, per seed."""
-    pairs = list(combinations(masks, 2))
+def measure_overlap(sparsity: float, kind: OverlapKind, pairs: Sequence[tuple[Masks, Masks]]) -> MaskOverlap:
+    """Overlap of pairs of masks, each boolean tensors by name; `kind` says what a pair is."""
     shares = [share_in_common(one, other) for one, other in pairs]
     return MaskOverlap(
         sparsity=sparsity,
+        kind=kind,
         pairs=len(pairs),
         overlap=sum(shares) / len(shares),
         lowest=min(shares),

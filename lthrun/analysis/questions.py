@@ -1,7 +1,8 @@
 """The questions of a study. They follow from its design, never from its results.
 
 The primary question: does the ticket at the first sparsity reach the accuracy of the dense network in the same training
-time? All others are secondary: other sparsities, balanced accuracy, early stopping, the ticket's controls, other arms.
+time? It is the first part of the claim "winning ticket"; the others are that the ticket there beats both controls. All
+other questions are exploratory: other sparsities, balanced accuracy, early stopping, other arms.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 
 from lthrun.analysis.arm_results import MAJORITY, ArmResult, Design, ResultTable
 
+CONTROLS = {"random-mask": "random masks", "random-init": "its own mask on other initial weights"}
+"""The arms that a winning ticket has to beat."""
 FEWEST_EVALUATIONS = 3
 """With fewer evaluations of a training the one of lowest loss says nothing about time."""
 
@@ -20,9 +23,10 @@ class Question:
     """Does `arm` do better than `against` by a measure, at a sparsity in percent?
 
     Attributes:
-        differences: one per seed, positive where the arm is better, in `unit` (`points` of percent, or `epochs`).
+        differences: one per seed, positive where the arm is better, in `unit` (`points`, `epochs` or `percent`).
         margin: the difference up to which the two are called equal, in the same unit.
         step: the smallest difference that the measure can show, in the same unit.
+        condition: what the arm must win or match, too, before it wins here.
     """
 
     arm: str
@@ -34,28 +38,44 @@ class Question:
     margin: float
     step: float
     unit: str = "points"
+    condition: Question | None = None
 
 
-def list_questions(table: ResultTable, design: Design) -> tuple[Question | None, list[Question]]:
-    """The primary question, if both its arms have results for some seed, and the secondary ones."""
-    has_primary = {"ticket", "dense"} <= design.pairings.keys()
-    primary = (
-        build_question(table, design, "ticket", "dense", "accuracy", design.sparsities[0]) if has_primary else None
+@dataclass(frozen=True)
+class StudyQuestions:
+    """All questions of a study that have results for some seed."""
+
+    primary: Question | None
+    controls: list[Question]
+    exploratory: list[Question]
+
+
+def list_questions(table: ResultTable, design: Design) -> StudyQuestions:
+    asked = [build_question(table, design, *names) for names in name_questions(table, design)]
+    asked = [question for question in asked if question.seeds]
+    claim = {question.against: question for question in asked if is_part_of_claim(question, design)}
+    return StudyQuestions(
+        primary=claim.get("dense"),
+        controls=[claim[name] for name in CONTROLS if name in claim],
+        exploratory=[question for question in asked if not is_part_of_claim(question, design)],
     )
-    secondary = [
-        build_question(table, design, arm, against, measure, sparsity)
-        for arm, against, measure, sparsity in name_secondary(table, design)
-    ]
-    return primary if primary and primary.seeds else None, [question for question in secondary if question.seeds]
 
 
-def name_secondary(table: ResultTable, design: Design) -> Iterator[tuple[str, str, str, float]]:
-    """Arm, the one it is compared with, measure and sparsity of each secondary question."""
+def is_part_of_claim(question: Question, design: Design) -> bool:
+    return (
+        question.arm == "ticket"
+        and question.against in ("dense", *CONTROLS)
+        and question.measure == "accuracy"
+        and question.sparsity == design.sparsities[0]
+    )
+
+
+def name_questions(table: ResultTable, design: Design) -> Iterator[tuple[str, str, str, float]]:
+    """Arm, the one it is compared with, measure and sparsity of each question."""
     arms = design.pairings.keys()
     for sparsity in design.sparsities:
         if {"ticket", "dense"} <= arms:
-            if sparsity != design.sparsities[0]:
-                yield "ticket", "dense", "accuracy", sparsity
+            yield "ticket", "dense", "accuracy", sparsity
             yield "ticket", "dense", "balanced_accuracy", sparsity
             pairs = table.pair("ticket", "dense", sparsity)
             if all(len(result.evaluations) >= FEWEST_EVALUATIONS for pair in pairs for result in pair):
@@ -69,6 +89,8 @@ def build_question(
     table: ResultTable, design: Design, arm: str, against: str, measure: str, sparsity: float
 ) -> Question:
     """The question with the differences of all seeds that have results for it."""
+    if measure == "early_stopping":
+        return ask_sooner(table, design, arm, against, sparsity)
     if against == MAJORITY:
         results = table.select(arm, sparsity)
         seeds = tuple(result.seed for result in results)
@@ -76,13 +98,24 @@ def build_question(
     else:
         pairs = table.pair(arm, against, sparsity)
         seeds = tuple(one.seed for one, _ in pairs)
-        if measure == "early_stopping":
-            steps = [(one.early_stopping_step, other.early_stopping_step) for one, other in pairs]
-            sooner = tuple((other - one) / design.epoch_steps for one, other in steps)
-            interval = design.evaluation_epochs
-            return Question(arm, against, measure, sparsity, seeds, sooner, interval, interval, "epochs")
         differences = tuple(100 * (read_share(one, measure) - read_share(other, measure)) for one, other in pairs)
     return Question(arm, against, measure, sparsity, seeds, differences, design.margin, 100 / design.n_valid)
+
+
+def ask_sooner(table: ResultTable, design: Design, arm: str, against: str, sparsity: float) -> Question:
+    """Is the validation loss of `arm` lowest sooner, and then no worse?
+
+    A network that overfits reaches its lowest loss soon as well. So the condition compares the lowest losses, in
+    percent of the other's, and `design.margin` percent count as equal.
+    """
+    pairs = table.pair(arm, against, sparsity)
+    seeds = tuple(one.seed for one, _ in pairs)
+    losses = [(one.lowest.loss, other.lowest.loss) for one, other in pairs]
+    lower = tuple(100 * (other - one) / max(other, 1e-9) for one, other in losses)
+    sooner = tuple((other.lowest.step - one.lowest.step) / design.epoch_steps for one, other in pairs)
+    condition = Question(arm, against, "lowest_loss", sparsity, seeds, lower, design.margin, 1e-6, "percent")
+    step = design.evaluation_epochs
+    return Question(arm, against, "early_stopping", sparsity, seeds, sooner, step, step, "epochs", condition)
 
 
 def read_share(result: ArmResult, measure: str) -> float:

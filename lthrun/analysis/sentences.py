@@ -1,108 +1,215 @@
-"""The verdict of a study in plain sentences, for both halves of the hypothesis."""
+"""The verdict of a study in plain sentences: warnings, answer, reason, and what else a reader should know."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from lthrun.analysis.arm_results import Design
-from lthrun.analysis.study_records import Comparison, Reach, Verdict
-from lthrun.analysis.verdict import CONTROLS, FEWEST_SEEDS, is_winning_ticket
+from lthrun.analysis.collapse import EXTREME_MARGINS
+from lthrun.analysis.questions import CONTROLS
+from lthrun.analysis.seed_means import FEWEST_SEEDS
+from lthrun.analysis.sequential import Look
+from lthrun.analysis.study_records import Comparison, Forecast, MaskOverlap, Reach, Verdict
+from lthrun.analysis.verdict import is_winning_ticket
+
+CORRECTIONS = {
+    "none": "",
+    "looks": ", corrected for planned looks",
+    "questions": ", Holm-corrected",
+    "looks and questions": ", corrected for planned looks and by Holm",
+}
 
 
-def write_verdict(comparisons: Sequence[Comparison], reach: Sequence[Reach], design: Design) -> Verdict:
-    """The word for the primary question, whether the ticket is a winning ticket, and both halves in sentences."""
+def write_question(design: Design) -> str:
+    sparsity = design.sparsities[0]
+    return f"Does the ticket at {sparsity:g} % reach the accuracy of the dense network in the same training time?"
+
+
+def write_verdict(
+    comparisons: Sequence[Comparison], reach: Sequence[Reach], regime: Sequence[str], design: Design
+) -> Verdict:
+    """The word for the primary question, whether the ticket is a winning ticket, and both in sentences.
+
+    `regime` are the warnings of regime.py; they come before the answer.
+    """
     primary = comparisons[0] if comparisons and comparisons[0].is_primary else None
-    if primary is None:
-        absent = [arm for arm in ("ticket", "dense") if arm not in design.pairings]
-        reason = f"{' and '.join(absent)} not compared" if absent else "no seed has results for both"
-        sentence = f"No verdict: its question is about the arms ticket and dense, and {reason}."
-        return Verdict(word=None, winning_ticket=None, sentences=[sentence])
-    is_winning = is_winning_ticket(comparisons, design.sparsities[0])
-    sentences = [describe_primary(primary, design)]
-    if primary.word:
-        sentences.append(describe_claim(comparisons, is_winning, design))
-    sentences += describe_time(comparisons, reach, design)
-    return Verdict(word=primary.word, winning_ticket=is_winning, sentences=sentences)
-
-
-def describe_primary(primary: Comparison, design: Design) -> str:
-    n, name = primary.n, f"The ticket at {primary.sparsity:g} %"
-    if primary.word is None or primary.mean is None:
-        return (
-            f"No verdict: {n} {'seed has' if n == 1 else 'seeds have'} results for both ticket and dense, and fewer "
-            f"than {FEWEST_SEEDS} say nothing about the variation between seeds."
-        )
-    shown = f"{format_signed(primary.mean)} points ({format_interval(primary)}, {n} seeds)"
-    if primary.word == "wins":
-        return f"{name} wins: after the same training it is more accurate than the dense network, {shown}."
-    if primary.word == "loses":
-        return f"{name} loses: after the same training it is less accurate than the dense network, {shown}."
-    if primary.word == "matches":
-        return (
-            f"{name} matches the dense network after the same training: the difference, {shown}, lies within "
-            f"±{design.margin:g} points."
-        )
-    return (
-        f"Undecided: after the same training the ticket at {primary.sparsity:g} % differs from the dense network by "
-        f"{shown}. {describe_more_seeds(primary.more_seeds)}"
+    warnings, details = [*regime, *describe_unplanned(design.look)], []
+    if primary and primary.word:
+        if primary.forecast:
+            details.append(describe_forecast(primary.forecast, design.look))
+        details += [describe_claim(comparisons), *describe_extremes(primary)]
+    return Verdict(
+        word=primary and primary.word,
+        winning_ticket=is_winning_ticket(comparisons),
+        warnings=warnings,
+        answer=write_answer(primary, design),
+        reason=write_reason(primary, design),
+        details=[*details, *describe_time(comparisons, reach, design)],
     )
 
 
-def describe_more_seeds(more: int | None) -> str:
-    if more is None:
-        return "No feasible number of seeds would decide, if mean and spread stay as they are."
-    return f"About {more} more seed{'s' if more > 1 else ''} would decide, if mean and spread stay as they are."
+def write_answer(primary: Comparison | None, design: Design) -> str:
+    ticket = f"the ticket at {design.sparsities[0]:g} %"
+    if primary is None:
+        absent = [arm for arm in ("ticket", "dense") if arm not in design.pairings]
+        return (
+            f"No verdict: {' and '.join(absent)} not compared." if absent else "No verdict: no seed has both results."
+        )
+    if primary.word is None:
+        return f"No verdict: {count_seeds(primary.n)} with results for both ticket and dense."
+    if primary.word == "wins":
+        return f"Yes, it wins: after the same training {ticket} is more accurate than the dense network."
+    if primary.word == "matches":
+        return f"Yes, it matches: after the same training {ticket} is as accurate to within ±{design.margin:g} points."
+    if primary.word == "loses":
+        return f"No, it loses: after the same training {ticket} is less accurate than the dense network."
+    return f"Undecided: {primary.n} seeds show neither a difference nor a match between {ticket} and the dense network."
 
 
-def describe_claim(comparisons: Sequence[Comparison], is_winning: bool | None, design: Design) -> str:
+def write_reason(primary: Comparison | None, design: Design) -> str:
+    if primary is None:
+        return "The question is about the arms ticket and dense."
+    if primary.mean is None or primary.interval is None:
+        return f"Fewer than {FEWEST_SEEDS} seeds say nothing about the variation between seeds."
+    margin = f"±{design.margin:g} points"
+    place = {"wins": "above 0", "matches": f"within {margin}", "loses": "below 0"}.get(
+        primary.word or "", f"neither on one side of 0 nor within {margin}"
+    )
+    return (
+        f"The mean difference in accuracy is {format_signed(primary.mean)} points over {count_seeds(primary.n)}; its "
+        f"{format_interval(primary)}, lies {place}."
+    )
+
+
+def describe_unplanned(look: Look) -> Iterator[str]:
+    if look.seeds > look.most_seeds:
+        yield (
+            f"This study declared at most {look.most_seeds} seeds and has {look.seeds}: more than 5 % of such studies "
+            "may err. A fresh study on new seeds keeps the promise."
+        )
+
+
+def describe_forecast(forecast: Forecast, look: Look) -> str:
+    """How many seeds would decide; further ones of this study only as far as they are planned."""
+    if forecast.is_fresh:
+        if forecast.seeds is None:
+            return "No feasible number of seeds would decide."
+        return (
+            f"A fresh study of about {forecast.seeds} seeds would give a verdict with a chance of 80 % "
+            f"({format_range(forecast, 0)})."
+        )
+    if forecast.seeds is None:
+        return (
+            f"With all of the {look.most_seeds} seeds that were declared the chance of a verdict is "
+            f"{100 * (forecast.chance_at_most or 0):.0f} %."
+        )
+    more = forecast.seeds - look.seeds
+    return (
+        f"With about {more} more {'seed' if more == 1 else 'seeds'} of the {look.most_seeds} that were declared the "
+        f"chance of a verdict is 80 % ({format_range(forecast, look.seeds)})."
+    )
+
+
+def format_range(forecast: Forecast, so_far: int) -> str:
+    """The seeds for other chances than 80 %, beyond those so far."""
+    ends = [(50, forecast.lower), (90, forecast.upper)]
+    return ", ".join(f"{chance} % with {'more' if n is None else n - so_far}" for chance, n in ends)
+
+
+def describe_claim(comparisons: Sequence[Comparison]) -> str:
     """Whether it is a winning ticket, and if not which part of that claim is not shown."""
-    words = {
-        row.against: row.word
-        for row in comparisons
-        if row.arm == "ticket" and row.against in CONTROLS and row.sparsity == design.sparsities[0]
-    }
+    words = {row.against: row.word for row in comparisons if row.is_claim}
+    is_winning = is_winning_ticket(comparisons)
     if is_winning is None:
         missing = " and ".join(name for name in CONTROLS if not words.get(name))
-        return f"Whether it is a winning ticket is not known: it would also have to beat {missing}, without results."
+        return f"Whether it is a winning ticket is not known: there is no verdict against {missing}."
     if is_winning:
         return (
             "It is a winning ticket: it also wins against random masks of the same per-layer sparsity and against its "
             "own mask on other initial weights."
         )
-    primary = comparisons[0].word
-    failed = [] if primary in ("wins", "matches") else [f"to match the dense network ({primary})"]
-    failed += [f"to beat {CONTROLS[name]} ({word})" for name, word in words.items() if word not in ("wins", None)]
+    dense = words["dense"]
+    failed = [] if dense in ("wins", "matches") else [f"to match the dense network ({dense})"]
+    failed += [
+        f"to beat {about} ({words[name]})" for name, about in CONTROLS.items() if words.get(name, "wins") != "wins"
+    ]
     return f"It is not called a winning ticket: it is not shown {' and '.join(failed)}."
+
+
+def describe_extremes(row: Comparison) -> Iterator[str]:
+    """The worst seed and the seeds beyond five margins, or the rate of collapse that the seeds still allow."""
+    extremes = row.extremes
+    if extremes is None:
+        return
+    worst = f"The worst seed is {extremes.worst_seed}, with {format_signed(extremes.worst)} points"
+    limit = EXTREME_MARGINS * row.margin
+    if extremes.collapse_rate_limit is None:
+        yield f"{worst}."
+    elif extremes.beyond_margins:
+        *others, last = map(str, extremes.beyond_margins)
+        seeds = f"seeds {', '.join(others)} and {last}" if others else f"seed {last}"
+        cause = "" if len(extremes.beyond_margins) == row.n else " A training may have collapsed there."
+        yield f"{worst}. The difference is beyond ±{limit:g} points in {seeds}.{cause}"
+    else:
+        yield (
+            f"{worst}. None lost more than {limit:g} points, but {count_seeds(row.n)} cannot rule out that up to "
+            f"{100 * extremes.collapse_rate_limit:.0f} % of trainings do."
+        )
 
 
 def describe_time(comparisons: Sequence[Comparison], reach: Sequence[Reach], design: Design) -> Iterator[str]:
     """The other half of the hypothesis: training time to equal accuracy."""
     sparsity = design.sparsities[0]
     for row in comparisons:
-        if row.measure == "early_stopping" and row.sparsity == sparsity and row.word and row.mean is not None:
-            apart = f"{abs(row.mean):.2f} epochs {'earlier' if row.mean >= 0 else 'later'} than"
-            when = "at the same time as" if apart.startswith("0.00") else apart
-            yield (
-                f"Its validation loss is lowest {when} the dense network's ({format_interval(row)}, Holm-corrected: "
-                f"{row.word})."
-            )
+        if row.measure == "early_stopping" and row.sparsity == sparsity and row.word:
+            yield describe_early_stopping(row)
     rows = {(row.arm, row.sparsity): row for row in reach}
     ticket, dense = rows.get(("ticket", sparsity)), rows.get(("dense", None))
-    if ticket and dense:
-        when = "" if ticket.median_epochs is None else f", in the median after {ticket.median_epochs:.2f} epochs"
+    if ticket and dense and dense.median_epochs is not None:
+        when = "not before its end" if ticket.median_epochs is None else f"after {ticket.median_epochs:.2f} epochs"
         yield (
-            f"It reached the dense network's final accuracy in {ticket.reached} of {ticket.total} seeds{when}; the "
-            f"dense network itself first had it after {dense.median_epochs:.2f}."
+            f"It reached the dense network's final accuracy in {ticket.reached} of {count_seeds(ticket.total)}, in the "
+            f"median {when}; the dense network itself first had it after {dense.median_epochs:.2f}."
         )
+
+
+def describe_early_stopping(row: Comparison) -> str:
+    mean, condition = row.mean or 0.0, row.condition
+    size = f"{abs(mean):.2f} epochs {'sooner' if mean >= 0 else 'later'} than"
+    when = f"{'at the same time as' if size.startswith('0.00') else size} the dense network's ({format_interval(row)})"
+    is_sooner = row.interval is not None and row.interval[0] > 0
+    if not is_sooner or condition is None or condition.mean is None:
+        return f"Its validation loss is lowest {when}: {row.word}."
+    loss = f"{abs(condition.mean):.1f} % {'lower' if condition.mean >= 0 else 'higher'} ({format_interval(condition)})"
+    if row.word == "wins":
+        return f"Its validation loss is lowest {when}, and then it is {loss}: sooner and no worse."
+    return f"Its validation loss is lowest {when}, but then it is {loss}: not shown to be sooner and no worse."
+
+
+def describe_overlap(row: MaskOverlap) -> str:
+    """What two masks have in common, beside chance."""
+    pairs = {
+        "large-init": "The ticket and the mask of the largest initial weights",
+        "orders": "Tickets of one initialization, trained in two orders of the images,",
+        "seeds": "Tickets of two seeds",
+    }
+    return (
+        f"{pairs[row.kind]} share {100 * row.overlap:.0f} % of the weights that either keeps at {row.sparsity:g} %; "
+        f"random masks share {100 * row.chance:.0f} %."
+    )
 
 
 def format_interval(row: Comparison) -> str:
     if row.interval is None:
         return "no interval"
-    low, high = row.interval
-    return f"{100 * row.confidence:.4g} % interval {format_signed(low)} to {format_signed(high)}"
+    low, high = map(format_signed, row.interval)
+    return f"{100 * row.confidence:.4g} % interval{CORRECTIONS[row.correction]}, {low} to {high}"
 
 
 def format_signed(value: float) -> str:
     """`+0.42`, `−0.30`: with a true minus sign."""
     return f"{value:+.2f}".replace("-", "−")
+
+
+def count_seeds(n: int) -> str:
+    return f"{n} seed{'' if n == 1 else 's'}"

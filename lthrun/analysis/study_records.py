@@ -2,7 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from lthrun.records import Interval, Record
+
+Correction = Literal["none", "looks", "questions", "looks and questions"]
+OverlapKind = Literal["large-init", "orders", "seeds"]
+
+
+class Forecast(Record):
+    """Numbers of seeds that give a verdict with a chance, if further seeds are like those so far.
+
+    Null: more than the study has planned, or more than 10,000.
+    """
+
+    is_fresh: bool
+    """Whether they are those of a fresh study on new seeds, since no further look of this one is planned."""
+    seeds: int | None
+    """With a chance of 80 %. All seeds of the study, those so far included."""
+    lower: int | None
+    """With a chance of 50 %."""
+    upper: int | None
+    """With a chance of 90 %."""
+    chance_at_most: float | None
+    """The chance of a verdict (0 to 1) with the most seeds that the study declared; null for a fresh one."""
+
+
+class PowerRow(Record):
+    """The chances (0 to 1) of the four words with so many seeds, at a true difference and deviation of differences."""
+
+    difference: float
+    deviation: float
+    seeds: int
+    wins: float
+    matches: float
+    loses: float
+    undecided: float
+
+
+class Extremes(Record):
+    """What no interval over few seeds can show."""
+
+    worst_seed: int
+    worst: float
+    """The difference of the worst seed."""
+    beyond_margins: list[int]
+    """Seeds whose difference is larger than five margins, either way."""
+    collapse_rate_limit: float | None
+    """The highest rate (0 to 1) of differences more than five margins below 0 that the seeds still allow, at 95 %."""
 
 
 class Comparison(Record):
@@ -11,7 +58,7 @@ class Comparison(Record):
     arm: str
     against: str
     measure: str
-    """accuracy, balanced_accuracy or early_stopping."""
+    """accuracy, balanced_accuracy, early_stopping or lowest_loss."""
     sparsity: float | None
     n: int
     """How many seeds have both arms."""
@@ -21,18 +68,30 @@ class Comparison(Record):
     mean: float | None
     interval: Interval | None
     confidence: float
+    correction: Correction
+    """What the confidence is raised for: several planned looks, the number of exploratory questions (Holm), both."""
     p: float | None
-    """Two-sided paired t test."""
+    """Two-sided paired t test for no difference."""
+    p_match: float | None
+    """Twice the larger p value of the two one-sided tests for a difference beyond the margin."""
     p_holm: float | None
-    """Adjusted by Holm's procedure; null for the primary question."""
+    """`p`, adjusted by Holm's procedure so that 0.05 is its threshold at this look; null for the parts of the claim."""
+    p_match_holm: float | None
+    """`p_match`, adjusted in the same way."""
     word: str | None
     """wins, matches, loses or undecided; null with fewer than three seeds."""
-    more_seeds: int | None
-    """About how many more seeds would decide."""
     margin: float
     unit: str
-    """points or epochs."""
+    """points, epochs or percent."""
     is_primary: bool
+    is_claim: bool
+    """Whether it is a part of the claim "winning ticket"; the primary question is one."""
+    forecast: Forecast | None
+    """Where undecided."""
+    extremes: Extremes | None
+    """Of accuracies."""
+    condition: Comparison | None
+    """Of early_stopping: the lowest losses. It has to win or match before the arm counts as sooner."""
 
 
 class SeedMean(Record):
@@ -68,6 +127,7 @@ class Reach(Record):
     """In how many seeds it does."""
     total: int
     median_epochs: float | None
+    """Seeds that never reach it count as later than the end; null where the median is one of them."""
 
 
 class LayerSparsity(Record):
@@ -82,9 +142,12 @@ class LayerSparsity(Record):
 
 
 class MaskOverlap(Record):
-    """Weights that the tickets of two seeds both keep, as a share (0 to 1) of those that either keeps."""
+    """Weights that two masks both keep, as a share (0 to 1) of those that either keeps."""
 
     sparsity: float
+    kind: OverlapKind
+    """Of the ticket and the largest initial weights; of one initialization trained in two orders of the images; of two
+    seeds, where the symmetry of a layer's units leaves nothing but chance."""
     pairs: int
     overlap: float
     lowest: float
@@ -97,7 +160,17 @@ class Verdict(Record):
     word: str | None
     """Of the primary comparison; null without one."""
     winning_ticket: bool | None
-    sentences: list[str]
+    """Whether the claim "winning ticket" is shown; null where a part of it is not known."""
+    warnings: list[str]
+    """What a reader has to know before the answer."""
+    answer: str
+    reason: str
+    details: list[str]
+
+    @property
+    def sentences(self) -> list[str]:
+        """All of it, in the order of reading."""
+        return [*self.warnings, self.answer, self.reason, *self.details]
 
 
 class StudyFindings(Record):
@@ -107,6 +180,10 @@ class StudyFindings(Record):
     arms: list[str]
     sparsities: list[float]
     margin: float
+    most_seeds: int
+    """Declared when the study began; beyond it the errors are not bounded."""
+    looks: list[int]
+    """Numbers of seeds at which it has been answered, this time included."""
     question: str
     verdict: Verdict
     comparisons: list[Comparison]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from lthrun.analysis.arm_results import Design, ResultTable
@@ -11,8 +12,9 @@ from lthrun.analysis.study_records import Reach
 def measure_reach(table: ResultTable, design: Design) -> list[Reach]:
     """When each arm first has the accuracy at which the dense network of its seed ends.
 
-    Both accuracies are of the same validation images, those of the interim evaluations. Seeds that never reach it are
-    counted in `total`. An arm that is never trained has no row.
+    Both accuracies are of the same validation images, those of the interim evaluations. A seed that never reaches it
+    counts as later than the end in the median: without it the arm would look faster the more often it fails. An arm
+    that is never trained has no row.
     """
     rows = []
     for arm in design.pairings:
@@ -21,14 +23,14 @@ def measure_reach(table: ResultTable, design: Design) -> list[Reach]:
             steps = [one.first_step_with(dense.evaluations[-1].accuracy) for one, dense in pairs]
             if not steps:
                 continue
-            epochs = [step / design.epoch_steps for step in steps if step is not None]
+            median = statistics.median(math.inf if step is None else step / design.epoch_steps for step in steps)
             rows.append(
                 Reach(
                     arm=arm,
                     sparsity=None if arm == "dense" else sparsity,
-                    reached=len(epochs),
+                    reached=sum(step is not None for step in steps),
                     total=len(steps),
-                    median_epochs=statistics.median(epochs) if epochs else None,
+                    median_epochs=median if median < math.inf else None,
                 )
             )
     return rows

@@ -6,45 +6,118 @@ the seeds has Student's t interval, and the first word that applies is the answe
     wins        the whole interval lies above 0
     matches     the whole interval lies within ± the margin
     loses       the whole interval lies below 0
-    undecided   none of these; then about how many more seeds would decide, if mean and spread stay as they are
+    undecided   none of these
 
-A measure moves in steps (one image, one evaluation), and a few seeds may agree to the step by chance. So the variance
-of the differences is at least step² / 12, that of rounding to steps.
+With one planned look the intervals of the primary question and of the other parts of the claim have 95 %; with several
+they have the confidence of the look (sequential.py). The claim "winning ticket" holds where all its parts do: an
+intersection-union test, which needs no correction for its parts (Berger 1982).
 
-One question is primary and has a 95 % interval. All others are secondary: their p values are ordered, and each interval
-has the confidence of its place in Holm's procedure (Holm 1979), so that it excludes 0 exactly where Holm rejects. If no
-arm differed, the primary answer would be "wins" or "loses" in 5 % of all studies, and any secondary one in at most 5 %.
-Fewer than three seeds have no verdict: an interval of two values says nothing.
+All other questions are exploratory. Two families of tests are corrected by Holm's procedure (Holm 1979): those for a
+difference, and for matches the two one-sided tests of each question. If no arm differed, any of them would be called
+"wins" or "loses" in at most 5 % of all studies; if all differed by more than the margin, any would be called "matches"
+in at most 5 %. With several planned looks each place of the procedure has its share of the error spread over the looks.
+The printed interval is the one that decides: it excludes 0 where the answer is "wins" or "loses", lies within the
+margin where it is "matches", and is the wider one where it is "undecided".
+
+Fewer than three seeds have no verdict.
 """
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from lthrun.analysis.intervals import CONFIDENCE
-from lthrun.analysis.questions import Question
-from lthrun.analysis.study_records import Comparison, SeedMean
+from lthrun.analysis.collapse import find_extremes
+from lthrun.analysis.forecast import forecast_seeds
+from lthrun.analysis.questions import CONTROLS, Question, StudyQuestions
+from lthrun.analysis.seed_means import FEWEST_SEEDS, Estimate, estimate
+from lthrun.analysis.sequential import ERROR, Look
+from lthrun.analysis.study_records import Comparison, Correction
 from lthrun.records import Interval
 
-FEWEST_SEEDS = 3
-MOST_SEEDS = 10_000
+
+class HolmPlace(NamedTuple):
+    """The place of a p value in Holm's procedure: it is compared with the level of an error of 5 % / `remaining`."""
+
+    remaining: int
+    p: float
+    """Adjusted, so that 0.05 is its threshold."""
 
 
-def answer_question(
-    question: Question, confidence: float = CONFIDENCE, is_primary: bool = False, p_holm: float | None = None
+class Decision(NamedTuple):
+    """The word for a question that may err in 5 % / `remaining` of all studies; no word from fewer than three seeds."""
+
+    word: str | None = None
+    remaining: int = 1
+    p_holm: float | None = None
+    p_match_holm: float | None = None
+
+
+def answer_questions(questions: StudyQuestions, look: Look) -> list[Comparison]:
+    """The comparisons: the primary one first, then the other parts of the claim, then the exploratory ones."""
+    claim = [*([questions.primary] if questions.primary else []), *questions.controls]
+    rows = [
+        record_answer(question, look, decide_claim(question, look), question is questions.primary, is_claim=True)
+        for question in claim
+    ]
+    decisions = decide_exploratory(questions.exploratory, look)
+    return rows + [
+        record_answer(question, look, decision)
+        for question, decision in zip(questions.exploratory, decisions, strict=True)
+    ]
+
+
+def decide_claim(question: Question, look: Look) -> Decision:
+    """The word for a part of the claim. All four follow from one interval."""
+    if not has_enough_seeds(question):
+        return Decision()
+    return Decision(decide_at(question, look.level()))
+
+
+def decide_exploratory(questions: Sequence[Question], look: Look) -> list[Decision]:
+    """The words for exploratory questions; differences and matches are each corrected by Holm's procedure."""
+    testable = [question for question in questions if has_enough_seeds(question)]
+    differences = correct_by_holm([summarize(question).p_difference() for question in testable], look)
+    matches = correct_by_holm([summarize(question).p_match(question.margin) for question in testable], look)
+    decided = map(decide_corrected, testable, [look] * len(testable), differences, matches)
+    return [next(decided) if has_enough_seeds(question) else Decision() for question in questions]
+
+
+def decide_corrected(question: Question, look: Look, difference: HolmPlace, match: HolmPlace) -> Decision:
+    """The first word that applies. With a condition "wins" needs that as well, at the same confidence."""
+    level = look.level(ERROR / difference.remaining)
+    low, high = summarize(question).interval(1 - level)
+    is_match = lies_within(summarize(question).interval(1 - look.level(ERROR / match.remaining)), question.margin)
+    if low > 0:
+        condition = question.condition
+        is_met = condition is None or decide_at(condition, level) in ("wins", "matches")
+        word, remaining = "wins" if is_met else "undecided", difference.remaining
+    elif is_match:
+        word, remaining = "matches", match.remaining
+    elif high < 0:
+        word, remaining = "loses", difference.remaining
+    else:
+        word, remaining = "undecided", max(difference.remaining, match.remaining)
+    return Decision(word, remaining, difference.p, match.p)
+
+
+def record_answer(
+    question: Question, look: Look, decision: Decision, is_primary: bool = False, is_claim: bool = False
 ) -> Comparison:
-    """Mean, interval, p value and word; without a word from fewer than three seeds."""
-    differences = question.differences
-    n, mean = len(differences), sum(differences) / len(differences) if differences else None
-    interval, p, word, more = None, None, None, None
-    if mean is not None and n >= FEWEST_SEEDS:
-        interval, p = t_interval(differences, confidence, question.step)
-        word = choose_word(interval, question.margin)
-        if word == "undecided":
-            spread = standard_deviation(differences, question.step)
-            more = count_more_seeds(mean, spread, n, question.margin, confidence)
+    """The comparison, with the interval that decided it."""
+    error = ERROR / decision.remaining
+    level, n = look.level(error), len(question.differences)
+    summary, forecast, condition = None, None, None
+    if has_enough_seeds(question):
+        summary = summarize(question)
+        if decide_at(question, level) == "undecided":
+            forecast = forecast_seeds(summary, question.margin, look, error)
+    if question.condition:
+        word = decide_at(question.condition, level) if summary else None
+        condition = record_answer(question.condition, look, Decision(word, decision.remaining))
+    correction: Correction = "none" if is_claim else "questions"
+    if not look.is_only:
+        correction = "looks" if is_claim else "looks and questions"
     return Comparison(
         arm=question.arm,
         against=question.against,
@@ -52,46 +125,36 @@ def answer_question(
         sparsity=question.sparsity,
         n=n,
         seeds=list(question.seeds),
-        differences=list(differences),
-        mean=mean,
-        interval=interval,
-        confidence=confidence,
-        p=p,
-        p_holm=p_holm,
-        word=word,
-        more_seeds=more,
+        differences=list(question.differences),
+        mean=sum(question.differences) / n if n else None,
+        interval=summary and summary.interval(1 - level),
+        confidence=1 - level,
+        correction=correction,
+        p=summary and summary.p_difference(),
+        p_match=summary and summary.p_match(question.margin),
+        p_holm=decision.p_holm,
+        p_match_holm=decision.p_match_holm,
+        word=decision.word,
         margin=question.margin,
         unit=question.unit,
         is_primary=is_primary,
+        is_claim=is_claim,
+        forecast=forecast,
+        extremes=find_extremes(question) if n and question.unit == "points" else None,
+        condition=condition,
     )
 
 
-def answer_questions(primary: Question | None, secondary: Sequence[Question]) -> list[Comparison]:
-    """The comparisons, the primary one first; the secondary ones corrected by Holm's procedure."""
-    testable = [i for i, question in enumerate(secondary) if len(question.differences) >= FEWEST_SEEDS]
-    ps = [t_interval(secondary[i].differences, CONFIDENCE, secondary[i].step)[1] for i in testable]
-    corrected = dict(zip(testable, correct_by_holm(ps), strict=True))
-    comparisons = [] if primary is None else [answer_question(primary, is_primary=True)]
-    for i, question in enumerate(secondary):
-        level, p_holm = corrected.get(i, (1 - CONFIDENCE, None))
-        comparisons.append(answer_question(question, 1 - level, p_holm=p_holm))
-    return comparisons
+def has_enough_seeds(question: Question) -> bool:
+    return len(question.differences) >= FEWEST_SEEDS
 
 
-def t_interval(values: Sequence[float], confidence: float, step: float) -> tuple[Interval, float]:
-    """Student's interval of the mean, and the two-sided p value for a mean of 0."""
-    from scipy.stats import t
-
-    n, mean = len(values), sum(values) / len(values)
-    error, student = standard_deviation(values, step) / math.sqrt(n), t(n - 1)
-    half = float(student.ppf((1 + confidence) / 2)) * error
-    return (mean - half, mean + half), float(2 * student.sf(abs(mean) / error))
+def summarize(question: Question) -> Estimate:
+    return estimate(question.differences, question.step)
 
 
-def standard_deviation(values: Sequence[float], step: float) -> float:
-    """Of a sample, and at least that of rounding to steps."""
-    mean = sum(values) / len(values)
-    return math.sqrt(max(sum((value - mean) ** 2 for value in values) / (len(values) - 1), step**2 / 12))
+def decide_at(question: Question, level: float) -> str:
+    return choose_word(summarize(question).interval(1 - level), question.margin)
 
 
 def choose_word(interval: Interval, margin: float) -> str:
@@ -99,63 +162,38 @@ def choose_word(interval: Interval, margin: float) -> str:
     low, high = interval
     if low > 0:
         return "wins"
-    if -margin <= low and high <= margin:
+    if lies_within(interval, margin):
         return "matches"
     return "loses" if high < 0 else "undecided"
 
 
-def count_more_seeds(mean: float, spread: float, n: int, margin: float, confidence: float) -> int | None:
-    """How many seeds beyond `n` would decide if mean and standard deviation stayed; None: more than can be trained."""
-    from scipy.stats import t
-
-    def is_decided(m: int) -> bool:
-        half = float(t.ppf((1 + confidence) / 2, m - 1)) * spread / math.sqrt(m)
-        return choose_word((mean - half, mean + half), margin) != "undecided"
-
-    numbers = range(n + 1, MOST_SEEDS + 1)  # the interval shrinks with m, so deciding is monotone in m
-    place = bisect_left(numbers, True, key=is_decided)
-    return place + 1 if place < len(numbers) else None
+def lies_within(interval: Interval, margin: float) -> bool:
+    low, high = interval
+    return -margin <= low and high <= margin
 
 
-def correct_by_holm(ps: Sequence[float], error: float = 1 - CONFIDENCE) -> list[tuple[float, float]]:
-    """For each p value the level that Holm's procedure compares it with, and the adjusted p value (Holm 1979).
+def correct_by_holm(ps: Sequence[float], look: Look) -> list[HolmPlace]:
+    """The place of each p value in Holm's procedure at a look (Holm 1979).
 
-    The procedure stops at the first p value above its level. Those after it are compared with that level too.
+    The procedure stops at the first p value above its level. Those after it keep its place.
     """
-    corrected = [(0.0, 0.0)] * len(ps)
-    level, largest, is_stopped = 0.0, 0.0, False
-    for place, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        remaining = len(ps) - place
-        level = level if is_stopped else error / remaining
-        is_stopped = is_stopped or ps[i] > level
-        largest = max(largest, min(1.0, remaining * ps[i]))
-        corrected[i] = level, largest
-    return corrected
+    places = [HolmPlace(1, 1.0)] * len(ps)
+    remaining, largest, is_stopped = len(ps), 0.0, False
+    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        level = look.level(ERROR / (len(ps) - rank))
+        if not is_stopped:
+            remaining, is_stopped = len(ps) - rank, ps[i] > level
+        largest = max(largest, min(1.0, ERROR / level * ps[i]))
+        places[i] = HolmPlace(remaining, largest)
+    return places
 
 
-def average_seeds(values: Sequence[float], step: float) -> SeedMean:
-    """The mean of shares (0 to 1) over the seeds with its 95 % t interval, cut to 0 to 1."""
-    interval = None
-    if len(values) >= FEWEST_SEEDS:
-        (low, high), _ = t_interval(values, CONFIDENCE, step)
-        interval = max(0.0, low), min(1.0, high)
-    return SeedMean(mean=sum(values) / len(values), interval=interval, values=list(values))
+def is_winning_ticket(comparisons: Sequence[Comparison]) -> bool | None:
+    """Whether the claim holds: the ticket wins or matches against the dense network and wins against both controls.
 
-
-CONTROLS = {"random-mask": "random masks", "random-init": "its own mask on other initial weights"}
-"""The arms that a winning ticket has to beat."""
-
-
-def is_winning_ticket(comparisons: Sequence[Comparison], sparsity: float) -> bool | None:
-    """Whether the ticket wins or matches against the dense network and wins against both controls.
-
-    None where one of these is not known and none of the others fails.
+    None where a part has no word and no other part fails.
     """
-    words = {
-        row.against: row.word
-        for row in comparisons
-        if row.arm == "ticket" and row.measure == "accuracy" and row.sparsity == sparsity
-    }
+    words = {row.against: row.word for row in comparisons if row.is_claim}
     needed = {"dense": ("wins", "matches"), **dict.fromkeys(CONTROLS, ("wins",))}
     holds = [None if words.get(against) is None else words[against] in fit for against, fit in needed.items()]
     return False if False in holds else None if None in holds else True

@@ -45,9 +45,11 @@ class BenchmarkSetup:
         return self.context.device
 
     def make_model(self) -> nn.Module:
+        config, store = self.context.config, self.context.store
         return models.build_model(
-            self.context.config.model.name, len(self.context.store.classes), self.context.config.seed
-        )
+            config.model.name, len(store.classes), config.seed,
+            channels=store.channels, image_size=config.data.image_size,
+        )  # fmt: skip
 
     def find_image_folder(self) -> Path:
         """The folder of the image files; the store's names are relative to it."""

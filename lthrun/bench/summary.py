@@ -28,7 +28,7 @@ def summarize(implementations: Sequence[Implementation], facts: Mapping[str, Any
         row["x_floor"] = {part: row[part]["median"] / seconds for part, seconds in floors[row["precision"]].items()}
         row["x_lthrun"] = row["epoch"] / epochs[facts["precision"]]
     return {
-        "contestants": rows,
+        "implementations": rows,
         "floors": floors,
         "epochs": epochs,
         "fastest_precision": min(epochs, key=epochs.__getitem__),

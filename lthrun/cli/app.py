@@ -12,6 +12,7 @@ import typer
 from lthrun.cli import bench, configs, data, experiments, results, sweep
 from lthrun.cli.interrupts import Terminated, terminate
 from lthrun.errors import UserError, escape_unprintable
+from lthrun.training.openmp import limit_spinning
 from lthrun.version import __version__
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ for group in (experiments, sweep, results, data, configs, bench):
 
 def main() -> None:
     """The `lthrun` command. Exit status: 0 done, 2 user error, 130 interrupted, 143 terminated, 1 anything else."""
+    limit_spinning()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     before = signal.signal(signal.SIGTERM, terminate)

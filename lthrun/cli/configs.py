@@ -52,7 +52,7 @@ def list_names(
 ) -> None:
     """Every name that a config can choose, with one line on each."""
     from lthrun.experiments.listing import LISTED
-    from lthrun.report.names import name_lines
+    from lthrun.report.lists import name_lines
     from lthrun.report.terminal import make_console
 
     if table is not None and table not in LISTED:
@@ -74,7 +74,7 @@ def schedule(
     """Plot a schedule, and list the sparsity after each pruning step."""
     from lthrun.experiments import load_config
     from lthrun.registry import TABLES
-    from lthrun.report.names import schedule_chart, schedule_table
+    from lthrun.report.lists import schedule_chart, schedule_table
     from lthrun.report.terminal import make_console, show_tables
 
     keys: dict[str, Any] = {

@@ -55,7 +55,7 @@ def prepare(
 def info(
     config: opt.ConfigFile = None, set: opt.Sets = [], data_dir: opt.DataDir = None, json: opt.Json = False
 ) -> None:
-    """Counts, classes, split, majority rate, duplicates and unreadable files."""
+    """Counts, classes, split, majority rate, duplicates, near-duplicates and unreadable files."""
     open_images(config, set, data_dir, False, False, json, False)
 
 
@@ -70,6 +70,7 @@ def open_images(
 ) -> None:
     """Open the store of a data set, made if it is missing, and describe it."""
     from lthrun.data import DATASETS
+    from lthrun.data.near_duplicates import find_near_duplicates
     from lthrun.data.store import open_store
     from lthrun.events import Busy
     from lthrun.experiments import load_config
@@ -94,6 +95,9 @@ def open_images(
         # `info` is there to list what cannot be read
         store = open_store(images, settings.image_size, settings.skip_unreadable or not is_download, screen)
     description = store.describe(settings.validation, settings.split_seed)
+    if not is_download:
+        sides = store.split(settings.validation, settings.split_seed)
+        description["near_duplicates"] = find_near_duplicates(store, sides)
     if as_json:
         print_json(description)
     elif not quiet:

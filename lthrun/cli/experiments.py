@@ -40,7 +40,6 @@ def add_command(name: str, experiment: Experiment) -> None:
         from lthrun.experiments import load_config
 
         loaded = load_config(config, name, set, opt.by_key(keys, typed))
-        opt.check_executor(executor)
         out = opt.check_out(out)
         if dry_run:
             show_dry_run(loaded, out, fresh, json, quiet)
@@ -68,7 +67,6 @@ def resume(
     """Resume a run that was stopped, as it was started."""
     from lthrun.experiments import read_config
 
-    opt.check_executor(executor)
     how = {"checkpoint_every": checkpoint_every, "executor": executor, "jobs": jobs}
     run_and_report("resume", (run,), read_config(run).data.dataset, how, json, quiet)
 

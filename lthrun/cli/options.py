@@ -12,7 +12,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic import BaseModel
 
+from lthrun.config.fields import parse_interval
 from lthrun.errors import UserError, shorten
+from lthrun.experiments import EXPERIMENTS
+from lthrun.registry import TABLES
 
 WHAT, HOW_PRUNED, WHERE, HOW_SHOWN = "What is run", "How it is pruned", "Where", "How it is shown"
 PANELS = {
@@ -131,11 +134,15 @@ def check_out(out: Path) -> Path:
     return out
 
 
-def check_executor(name: str) -> None:
-    from lthrun.executors import EXECUTORS
+def check_executor(name: str) -> str:
+    if name not in TABLES["executors"]:
+        raise UserError(f"--executor: found {shorten(name)}; must be one of {', '.join(TABLES['executors'])}")
+    return name
 
-    if name not in EXECUTORS:
-        raise UserError(f"--executor: found {name}; must be one of {', '.join(EXECUTORS)}")
+
+def check_interval(text: str) -> str:
+    parse_interval(text)
+    return text
 
 
 ConfigFile = Annotated[
@@ -150,7 +157,8 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Retrain the levels of this
 CheckpointEvery = Annotated[
     str,
     typer.Option(
-        metavar="30s|1ep|200it", help="Checkpoints by time, at the end of an epoch; or every so many epochs or steps.",
+        callback=check_interval, metavar="30s|1ep|200it",
+        help="What lies between two checkpoints: time (at the end of an epoch), epochs or steps.",
         rich_help_panel=WHERE,
     ),
 ]  # fmt: skip
@@ -164,12 +172,15 @@ Out = Annotated[
 ]
 Executor = Annotated[
     str,
-    typer.Option(help="What trains the levels: `lthrun list executors`.", metavar="NAME", rich_help_panel=WHERE),
-]
+    typer.Option(
+        callback=check_executor, help="What trains the levels: `lthrun list executors`.", metavar="NAME",
+        rich_help_panel=WHERE,
+    ),
+]  # fmt: skip
 Jobs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Levels trained at once.", show_default="1 on a CPU, 4 on a GPU; all places of a Ray cluster",
+        min=1, help="Levels trained at once.", show_default="1 on a CPU, 8 on a GPU; all places of a Ray cluster",
         metavar="N", rich_help_panel=WHERE,
     ),
 ]  # fmt: skip
@@ -184,7 +195,9 @@ DataDir = Annotated[
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.", rich_help_panel=WHERE)
 ]
+ANY_EXPERIMENT: Any = Literal[tuple(EXPERIMENTS)]
+ANY_RUN: Any = Literal[tuple(name for name, experiment in EXPERIMENTS.items() if not experiment.is_study)]
 ExperimentName = Annotated[
-    Literal["baseline", "ticket", "prune", "supermask", "compare", "connectivity"] | None,
-    typer.Argument(help="The experiment, if no config names it.", show_default="ticket"),
+    ANY_EXPERIMENT | None, typer.Argument(help="The experiment, if no config names it.", show_default="ticket")
 ]
+RunName = Annotated[ANY_RUN, typer.Argument(help="What is run at every point.")]

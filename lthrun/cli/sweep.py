@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -22,9 +22,7 @@ KEYS = [opt.key_option(EXPERIMENTS["baseline"].make, key) for key in opt.COMMON]
 
 
 def sweep(
-    experiment: Annotated[
-        Literal["baseline", "ticket", "prune", "supermask"], typer.Argument(help="What is run at every point.")
-    ],
+    experiment: opt.RunName,
     grid: Annotated[
         list[str],
         typer.Option(
@@ -56,7 +54,6 @@ def sweep(
     for point in list_points(grid):
         with at_point(point):
             configs.append((point, load_point(experiment, config, set, {**opt.by_key(KEYS, typed), **point})))
-    opt.check_executor(executor)
     out = opt.check_out(out)
     with Screen(make_console(stderr=json), quiet) as screen:
         dataset = configs[0][1].data.dataset

@@ -40,13 +40,14 @@ def named_in(table: str, *, or_n_of_m: bool = False) -> Any:
         if name in entries or (or_n_of_m and parse_n_of_m(name)):
             return name
         names = ", ".join(entries) + (", or n:m like 2:4" if or_n_of_m else "")
+        names += f", or {entries.like}" if entries.like else ""
         near = difflib.get_close_matches(name, entries, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise PydanticCustomError("unknown_name", "must be one of {names}{hint}", {"names": names, "hint": hint})
 
     def list_names(schema: dict[str, Any]) -> None:
-        names = {"enum": list(TABLES[table])}
-        schema.update({"anyOf": [names, {"pattern": r"^\d+:\d+$"}]} if or_n_of_m else names)
+        names, pattern = {"enum": list(TABLES[table])}, r"^\d+:\d+$" if or_n_of_m else TABLES[table].pattern
+        schema.update({"anyOf": [names, {"pattern": pattern}]} if pattern else names)
 
     return Annotated[str, AfterValidator(check_name), Field(json_schema_extra=list_names)]
 

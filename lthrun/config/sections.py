@@ -5,17 +5,17 @@ Nothing here imports torch, so that what can be refused is refused before torch 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from lthrun.config.fields import LARGEST_SEED, MOST, POINT, Section, count_steps, decay, named_in, refuse
 
 
 class Data(Section):
     dataset: named_in("datasets") = "pets"  # type: ignore[valid-type]
-    """pets: Oxford-IIIT Pet. cifar10: CIFAR-10 with its own split. folder: dir/<class>/<image>. synthetic: drawn
-    faces, no download."""
+    """Which images: `lthrun list datasets`."""
     labels: Literal["species", "breed"] = "species"
     """Of pets: cats against dogs, or the breeds by file name (37 in the whole set)."""
     dir: Annotated[str, Field(min_length=1)] | None = None
@@ -31,9 +31,20 @@ class Data(Section):
     """Leave out images that cannot be read, instead of stopping."""
 
 
+def name_factory(model: Any) -> Any:
+    """The place of a function or class that is given as a model; a name is returned as it is."""
+    if not callable(model):
+        return model
+    place = f"{getattr(model, '__module__', None)}:{getattr(model, '__qualname__', '<instance>')}"
+    if "<" in place:
+        raise PydanticCustomError("factory", "must be a function or class at the top level of a module", {})
+    return place
+
+
 class Model(Section):
-    name: named_in("models") = "resnet18"  # type: ignore[valid-type]
-    """The architecture, randomly initialized."""
+    name: Annotated[named_in("models"), BeforeValidator(name_factory)] = "resnet18"  # type: ignore[valid-type]
+    """The architecture, randomly initialized: `lthrun list models`, or one of your own as package.module:factory, a
+    function or class that takes (classes, channels, image_size) and returns a torch.nn.Module."""
 
 
 class Training(Section):
@@ -44,11 +55,11 @@ class Training(Section):
     batch_size: int = Field(64, ge=2, le=MOST)
     """Images per step; the last incomplete batch of an epoch is dropped."""
     optimizer: named_in("optimizers") = "adamw"  # type: ignore[valid-type]
-    """adamw: Adam, weight decay apart from the gradient (Loshchilov & Hutter 2019). sgd: with momentum."""
+    """What updates the weights: `lthrun list optimizers`."""
     learning_rate: float = Field(1e-3, gt=0)
     """What the schedule multiplies."""
     schedule: named_in("learning-rates") = "constant"  # type: ignore[valid-type]
-    """How the learning rate moves: constant, step, cosine, one_cycle."""
+    """How the learning rate changes: `lthrun list learning-rates`."""
     warmup: str = Field("0ep", pattern=POINT)
     """The learning rate rises linearly until then: 2ep, 200it."""
     final: float = Field(0.01, gt=0, le=1)
@@ -58,13 +69,15 @@ class Training(Section):
     gamma: float = Field(0.1, gt=0, lt=1)
     """step: the factor by which it falls."""
     betas: Annotated[tuple[float, float], Field(strict=False), AfterValidator(decay)] = (0.9, 0.99)
-    """adamw: decay of the two moments, each at least 0 and below 1."""
+    """adamw and adam: decay of the two moments, each at least 0 and below 1."""
     eps: float = Field(1e-5, gt=0)
-    """adamw: added to the denominator."""
+    """adamw and adam: added to the denominator."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """sgd: decay of the momentum."""
+    nesterov: bool = False
+    """sgd: Nesterov's momentum, which needs a momentum above 0."""
     weight_decay: float = Field(0.01, ge=0)
-    """The pull of weights towards zero."""
+    """adamw and sgd: the pull of weights towards zero."""
     evaluate_every: int | None = Field(None, ge=1, le=MOST)
     """Also validate every so many steps of a level, and at its end; null: at the end of each epoch only."""
     evaluate_images: int | None = Field(None, ge=1, le=MOST)
@@ -77,6 +90,8 @@ class Training(Section):
     def _fits_together(self) -> Training:
         if self.warmup.endswith("ep") and count_steps(self.warmup, 1) > self.epochs:
             raise refuse("warmup", self.warmup, f"must end within training.epochs, which is {self.epochs}")
+        if self.nesterov and not self.momentum:
+            raise refuse("nesterov", "true", "needs a training.momentum above 0")
         if self.evaluate_images and not self.evaluate_every:
             raise refuse("evaluate_images", self.evaluate_images, "needs training.evaluate_every, which is not set")
         return self

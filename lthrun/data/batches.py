@@ -19,7 +19,7 @@ from lthrun.rng import make_generator
 class Batches:
     """Batches of one split, as (images, labels) on `device`.
 
-    Images are float32 [batch, 3, size, size] in channels-last layout, 0 to 1; labels are int64 [batch].
+    Images are float32 [batch, channels, size, size] in channels-last layout, 0 to 1; labels are int64 [batch].
     """
 
     def __init__(
@@ -31,13 +31,14 @@ class Batches:
         seed: int,
         device: torch.device,
     ):
-        self.size, self.batch_size, self.seed, self.device = store.size, batch_size, seed, device
+        self.size, self.channels = store.size, store.channels
+        self.batch_size, self.seed, self.device = batch_size, seed, device
         self.valid_counts = [sum(store.labels[i] == c for i in valid) for c in range(len(store.classes))]
         self.n_train, self.n_valid = len(train), len(valid)
         self.epoch_steps = len(train) // batch_size
         count = store.pixels.stat().st_size
         flat = torch.from_file(str(store.pixels), shared=False, size=count, dtype=torch.uint8)
-        self._pixels = flat.view(-1, 3).to(device)
+        self._pixels = flat.view(-1, store.channels).to(device)
         heights, widths = torch.tensor(store.heights), torch.tensor(store.widths)
         areas = heights * widths
         self._starts = (areas.cumsum(0) - areas).to(device)
@@ -92,5 +93,5 @@ class Batches:
         corner = (places.unsqueeze(1) * (room + 1)).long().minimum(room)
         first = self._starts[images] + corner[:, 0] * self._widths[images] + corner[:, 1]
         positions = first.view(-1, 1, 1) + self._rows * self._widths[images].view(-1, 1, 1) + self._columns
-        pixels = self._pixels[positions.view(-1)].view(*positions.shape, 3)
+        pixels = self._pixels[positions.view(-1)].view(*positions.shape, -1)
         return pixels.permute(0, 3, 1, 2).float().div_(255), self._labels[images]

@@ -7,9 +7,9 @@ splitting and batching are the same for all.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class Images:
     """Which images there are, all below `folder`. `labels` are indices into `classes`, parallel to `paths`.
 
     A data set with a split of its own names its validation images in `held_out` (see `names`); `data.validation`
-    and `data.split_seed` then do not apply.
+    and `data.split_seed` then do not apply. `skipped` counts other files by the reason for which they are none.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Images:
     labels: list[int]
     classes: tuple[str, ...]
     held_out: frozenset[str] | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:

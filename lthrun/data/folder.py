@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lthrun.data.datasets import DATASETS, Images, expand_dir
+from lthrun.data.decoding import FORMATS
+from lthrun.data.listing import list_folders, list_images
 from lthrun.errors import UserError
 
 if TYPE_CHECKING:
     from lthrun.config.sections import Data
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @DATASETS.register("Your own images: data.dir/<class>/<image>, at any depth.", "folder")
@@ -33,16 +33,16 @@ def list_folder(settings: Data) -> Images:
 def label_by_folder(name: str, root: Path) -> Images:
     """The images below the folders in `root`, whose sorted names are the classes.
 
-    Hidden files and folders and files with other suffixes are skipped. A link to a folder is followed for a class but
-    not further down, so that circular links end.
+    A link to a folder is followed for a class but not further down.
     """
+    skipped: Counter[str] = Counter()
     try:
         if not root.is_dir():
             reason = "is a file" if root.is_file() else "No such file or directory"
             raise UserError(f"data.dir: {root} cannot be read: {reason}; must be a folder of class folders")
         root = root.resolve()
-        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        paths_by_class = [list_images(folder) for folder in folders]
+        folders = list_folders(root, skipped)
+        paths_by_class = [list_images(folder, skipped) for folder in folders]
     except OSError as error:
         raise UserError(f"data.dir: {error.filename or root} cannot be read: {error.strerror}") from None
     classes = tuple(folder.name for folder in folders)
@@ -55,21 +55,8 @@ def label_by_folder(name: str, root: Path) -> Images:
     empty = [name for name, paths in zip(classes, paths_by_class, strict=True) if not paths]
     if empty:
         raise UserError(
-            f"data.dir: found no images (files ending in {', '.join(SUFFIXES)}) in {len(empty)} of the "
+            f"data.dir: found no images ({', '.join(FORMATS)}) in {len(empty)} of the "
             f"{len(classes)} folders of {root}: {', '.join(empty[:5])}{' …' if len(empty) > 5 else ''}"
         )
     labels = [label for label, paths in enumerate(paths_by_class) for _ in paths]
-    return Images(name, root, [path for paths in paths_by_class for path in paths], labels, classes)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """The images in `folder` and its folders, sorted."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    paths = []
-    for place, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(place, n) for n in files if not n.startswith(".") and n.lower().endswith(SUFFIXES)]
-    return sorted(paths)
+    return Images(name, root, [path for paths in paths_by_class for path in paths], labels, classes, skipped=skipped)

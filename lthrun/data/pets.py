@@ -7,18 +7,19 @@ breed and a number; those of cat breeds start with an upper-case letter.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lthrun.data.datasets import DATASETS, Download, Images, expand_dir, is_folder, safe_download
+from lthrun.data.decoding import FORMATS
+from lthrun.data.listing import list_images
 from lthrun.errors import MissingData, UserError
 from lthrun.storage.files import cache_dir
 from lthrun.storage.locks import lock
 
 if TYPE_CHECKING:
     from lthrun.config.sections import Data
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def download() -> None:
@@ -72,21 +73,22 @@ def list_pets(settings: Data) -> Images:
 def label_by_name(name: str, folder: Path, by: str = "species") -> Images:
     """The images in a folder of the Pets layout, sorted by name and labeled `by` species or breed.
 
-    Other files are skipped. Each labeling has a store of its own.
+    Each labeling has a store of its own.
     """
+    skipped: Counter[str] = Counter()
     try:
         folder = folder.resolve()
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        paths = list_images(folder, skipped, deep=False)
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
     if not paths:
-        raise UserError(f"{folder}: holds no images (files ending in {', '.join(SUFFIXES)})")
+        raise UserError(f"{folder}: holds no images ({', '.join(FORMATS)})")
     kinds = [LABELS[by](path) for path in paths]
     classes = tuple(sorted(set(kinds)))
     if len(classes) < 2:
         raise UserError(f"{folder}: all {len(paths)} images are of one class, {classes[0]}; {NAMING[by]}")
     labels = [classes.index(kind) for kind in kinds]
-    return Images(name if by == "species" else f"{name}-{by}", folder, paths, labels, classes)
+    return Images(name if by == "species" else f"{name}-{by}", folder, paths, labels, classes, skipped=skipped)
 
 
 def species(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Every image decoded once, into one memory-mapped file of uint8 pixels beside a small index.
 
-An image is stored with its shorter side `size` pixels and its longer side in proportion, as rows of RGB pixels; images
-follow one another without gaps. The store is rebuilt when the files, the size or `VERSION` change.
+An image is stored with its shorter side `size` pixels and its longer side in proportion, by rows, channels last; images
+follow one another without gaps. Where all images are gray, the store has one channel. It is rebuilt when the files, the
+size or `VERSION` change.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import hashlib
 import os
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lthrun.data.datasets import Images
-from lthrun.data.decoding import decode
+from lthrun.data.decoding import Decoded, Unreadable, decode, measure_depth, probe
 from lthrun.data.split import draw_validation, group_duplicates
 from lthrun.errors import UserError, shorten
 from lthrun.events import Decoding, Emit, Waiting, ignore
@@ -24,18 +26,23 @@ from lthrun.storage.files import atomic_file, cache_dir
 from lthrun.storage.json_files import read_json, write_json
 from lthrun.storage.locks import lock
 
-VERSION = 2  # raised when the pixels or the split of equal files would change
+VERSION = 3  # raised when the pixels or the split of equal files would change
 
 
 @dataclass(frozen=True)
 class Store:
-    """The index of a store. The lists are parallel; image i has heights[i] · widths[i] pixels.
+    """The index of a store. The lists are parallel; image i has heights[i] · widths[i] pixels of `channels` bytes.
 
-    `held_out` are the names of the validation images of a data set with a split of its own.
+    Attributes:
+        white: by kind of image of more than 8 bits, the value that became 255 (lthrun.data.decoding).
+        unreadable: by name, why an image could not be read.
+        held_out: names of the validation images of a data set with a split of its own.
+        skipped: files that are no images of the data set, counted by reason.
     """
 
     pixels: Path
     size: int
+    channels: int
     classes: tuple[str, ...]
     names: list[str]
     labels: list[int]
@@ -43,7 +50,9 @@ class Store:
     heights: list[int]
     widths: list[int]
     unreadable: dict[str, str]
+    white: dict[str, float] = field(default_factory=dict)
     held_out: frozenset[str] | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -67,7 +76,7 @@ class Store:
         return {"held_out": hashlib.sha256(repr(sorted(self.held_out)).encode()).hexdigest()[:32]}
 
     def describe(self, validation: float, split_seed: int) -> dict[str, Any]:
-        """Counts, classes, split, majority rate, duplicates and unreadable files: what `lthrun data info` shows."""
+        """What `lthrun data info` shows: counts, split, majority rate, duplicates, what was not read and why."""
         train, valid = self.split(validation, split_seed)
 
         def per_class(ids: list[int]) -> dict[str, int]:
@@ -85,6 +94,9 @@ class Store:
             "majority_rate": max(per_class(valid).values()) / len(valid) if valid else None,
             "duplicates": [[self.names[i] for i in group] for group in groups if len(group) > 1],
             "unreadable": self.unreadable,
+            "skipped": dict(self.skipped),
+            "channels": self.channels,
+            "white": self.white,
             "image_size": self.size,
             "store": str(self.pixels.parent),
             "bytes": self.pixels.stat().st_size,
@@ -120,7 +132,8 @@ def read_store(images: Images, size: int) -> Store | None:
     pixels = folder / index.pop("pixels")
     if not pixels.exists() or pixels.stat().st_size != index.pop("bytes"):
         return None
-    return Store(pixels=pixels, **{**index, "classes": tuple(index["classes"]), "held_out": images.held_out})
+    index["classes"] = tuple(index["classes"])
+    return Store(pixels=pixels, held_out=images.held_out, skipped=images.skipped, **index)
 
 
 def stamp(images: Images, size: int) -> str:
@@ -143,10 +156,18 @@ def build_store(images: Images, size: int, skip_unreadable: bool, emit: Emit) ->
     unreadable: dict[str, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool, atomic_file(pixels) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what matters is refused and listed
-        decoded = pool.map(lambda path: decode(path, size), images.paths)
+        depth = measure_depth(pool.map(probe, images.paths))
+
+        def attempt(path: Path) -> Decoded | Unreadable:
+            try:
+                return decode(path, size, depth)
+            except Unreadable as error:
+                return error
+
+        decoded = pool.map(attempt, images.paths)
         for i, (name, label, image) in enumerate(zip(images.names, images.labels, decoded, strict=True)):
-            if isinstance(image, str):
-                unreadable[name] = image
+            if isinstance(image, Unreadable):
+                unreadable[name] = str(image)
             else:
                 row = (name, label, image.digest, image.height, image.width)
                 for column, value in zip(columns.values(), row, strict=True):
@@ -158,15 +179,19 @@ def build_store(images: Images, size: int, skip_unreadable: bool, emit: Emit) ->
         lost = sorted(set(images.labels) - set(columns["labels"]))
         if lost:
             raise UserError(f"{images.folder}: no image of one class can be read: {images.classes[lost[0]]}")
-    write_json(
-        folder / "index.json",
-        {"stamp": version, "pixels": pixels.name, "bytes": pixels.stat().st_size, "size": size}
-        | {"classes": images.classes, **columns, "unreadable": unreadable},
-    )
+    facts: dict[str, Any] = {
+        "size": size,
+        "channels": depth.channels,
+        "white": dict(depth.white),
+        "unreadable": unreadable,
+        **columns,
+    }
+    file_facts = {"stamp": version, "pixels": pixels.name, "bytes": pixels.stat().st_size}
+    write_json(folder / "index.json", {**file_facts, "classes": images.classes, **facts})
     for old in folder.glob("pixels-*.bin"):
         if old != pixels:
             old.unlink()
-    return Store(pixels, size, images.classes, unreadable=unreadable, held_out=images.held_out, **columns)
+    return Store(pixels=pixels, classes=images.classes, held_out=images.held_out, skipped=images.skipped, **facts)
 
 
 def refuse_unreadable(unreadable: dict[str, str], total: int) -> None:

@@ -37,7 +37,7 @@ from lthrun.version import __version__
 def on_ray(tasks: Sequence[LevelTask], worker: LevelWorker, emit: Emit) -> dict[str, str]:
     """The cluster is that of RAY_ADDRESS, or one that `ray start` started here, or else a new one on this machine.
 
-    A worker takes a CPU, and on GPUs a quarter of one, or more where that leaves room for `jobs`; a new cluster has
+    A worker takes a CPU, and on GPUs an eighth of one, or more where that leaves room for `jobs`; a new cluster has
     `jobs` CPUs.
 
     Raises:

@@ -33,7 +33,7 @@ class LevelWorker:
     def __init__(self, options: RunOptions, emit: Emit = ignore, context: RunContext | None = None):
         self.options, self.emit = options, emit
         self.levels = LevelStore(options.out)
-        self._context = context
+        self.context = context
         self._builder: LevelBuilder | None = None
 
     def run(self, task: LevelTask) -> LevelResult:
@@ -47,7 +47,8 @@ class LevelWorker:
         from lthrun.training.memory_errors import explain_out_of_memory
 
         config = task.config
-        with explain_out_of_memory(config.device), backend_flags(find_device(config.device), config.deterministic):
+        flags = backend_flags(find_device(config.device), config.deterministic, task.level.steps)
+        with explain_out_of_memory(config.device), flags:
             builder = self.builder(config)
             if builder.context.conditions != task.conditions:
                 raise UserError(
@@ -64,9 +65,9 @@ class LevelWorker:
 
         if self._builder is not None and self._builder.config == config:
             return self._builder
-        if self._context is None or not share_images(self._context.config, config):
-            self._context, self._builder = prepare(config, self.emit), None
-        context = replace(self._context, config=config)
+        if self.context is None or not share_images(self.context.config, config):
+            self.context, self._builder = prepare(config, self.emit), None
+        context = replace(self.context, config=config)
         options = self.options
         self._builder = LevelBuilder(context, self.levels, self.emit, options.fresh, options.checkpoint_every)
         return self._builder

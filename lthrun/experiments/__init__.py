@@ -17,18 +17,17 @@ import lthrun.training.learning_rates
 import lthrun.training.optimizers  # noqa: F401
 from lthrun.config import loading
 from lthrun.config.base import ExperimentConfig
-from lthrun.experiments import baseline, compare, connectivity, prune, supermask, ticket
+
+# isort: off
+# In the order of help and lists; importing an experiment enters it into EXPERIMENTS.
+from lthrun.experiments import baseline, ticket, prune, supermask, compare, connectivity  # noqa: F401
+
+# isort: on
 from lthrun.experiments.driver import Result, execute, resume_run, run_experiment
 from lthrun.experiments.experiment import EXPERIMENTS
 from lthrun.storage.run_dir import RunDir
 
-for _name in ("baseline", "ticket", "prune", "supermask", "compare", "connectivity"):
-    EXPERIMENTS[_name] = EXPERIMENTS.pop(_name)  # the order in which people meet them; others follow
-
-__all__ = [
-    "EXPERIMENTS", "Result", "baseline", "compare", "connectivity", "execute", "load_config", "prune", "read_config",
-    "resume_run", "run_experiment", "supermask", "ticket",
-]  # fmt: skip
+__all__ = ["EXPERIMENTS", "Result", "execute", "load_config", "read_config", "resume_run", "run_experiment"]
 
 
 def load_config(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
 
 from lthrun.analysis.arm_results import ArmResult, Design
@@ -11,6 +12,7 @@ from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, StudyFindi
 from lthrun.events import Busy, Emit, NoVerdict, StudyStarted
 from lthrun.experiments.arms import ARMS, PlannedArmResult, plan_arms
 from lthrun.experiments.experiment import EXPERIMENTS
+from lthrun.experiments.reading import read_summary
 from lthrun.experiments.run import Run
 from lthrun.experiments.study_config import CompareConfig
 from lthrun.experiments.summaries import LevelCounts, MissingResult, StudySummary
@@ -77,6 +79,9 @@ def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, Level
         ArmResult(p.arm, p.seed, p.sparsity, record.epochs, p.level.steps, count_search_steps(p.level), record.sparsity)
         for p, record in trained
     ]
+    earlier = read_summary(run.run_dir)
+    if not isinstance(earlier, StudySummary):
+        earlier = None
     design = Design(
         config.seeds,
         config.compare.sparsities,
@@ -86,8 +91,19 @@ def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, Level
         (config.training.evaluate_every or epoch_steps) / epoch_steps,
         max(counts) / sum(counts),
         sum(counts),
+        earlier.most_seeds if earlier else config.compare.most_seeds,
+        earlier.looks if earlier else (),
     )
     return analyze_study(results, design)
+
+
+def plan_next(config: CompareConfig, summary: StudySummary) -> CompareConfig | None:
+    """The study with the seeds of a further look, where it grows until it is decided."""
+    seeds = min(len(summary.seeds) + summary.looks[0], summary.most_seeds)
+    is_decided = summary.verdict.word not in (None, "undecided")
+    if not config.compare.until_decided or is_decided or summary.missing or seeds <= len(summary.seeds):
+        return None
+    return config.model_copy(update={"compare": config.compare.model_copy(update={"seeds": seeds})})
 
 
 def count_search_steps(level: Level) -> int:
@@ -127,7 +143,8 @@ def describe_masks(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRe
         if tickets:
             layers += summarize_layers(sparsity, [record.layers for _, record in tickets])
         if len(tickets) > 1:
-            overlap.append(measure_overlap(sparsity, [read_weight_masks(run, level) for level, _ in tickets]))
+            masks = [read_weight_masks(run, level) for level, _ in tickets]
+            overlap.append(measure_overlap(sparsity, "seeds", list(combinations(masks, 2))))
     return {"layers": layers, "overlap": overlap}
 
 
@@ -154,6 +171,7 @@ EXPERIMENTS.add(
     announce=announce,
     evaluate=evaluate,
     summary=StudySummary,
-    options=("compare.seeds", "compare.arms", "compare.sparsities"),
+    options=tuple(f"compare.{key}" for key in ("seeds", "arms", "sparsities", "until_decided", "most_seeds")),
+    plan_next=plan_next,
     is_study=True,
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lthrun.config.base import ExperimentConfig
+from lthrun.data.store import Store
 from lthrun.errors import UserError
 from lthrun.executors.tasks import LevelTask
 from lthrun.experiments.run import Run
@@ -27,15 +28,12 @@ class ModelSize:
     masks: int
 
 
-def measure_model(config: ExperimentConfig, classes: int) -> ModelSize:
+def measure_model(config: ExperimentConfig, store: Store) -> ModelSize:
     """The size of a config's model, without allocating it."""
-    import torch
-
-    from lthrun.models import MODELS
+    from lthrun.models import build_meta_model
     from lthrun.sparsity.layer_selection import select_prunable
 
-    with torch.device("meta"):
-        model = MODELS[config.model.name](classes)
+    model = build_meta_model(config.model.name, len(store.classes), store.channels, config.data.image_size)
     sizes = {name: t.numel() * t.element_size() for name, t in model.state_dict().items()}
     names = select_prunable(model, config.layer_selection)
     return ModelSize(sum(sizes.values()), sum(sizes[name] for name in names) // 4)
@@ -55,7 +53,7 @@ def run_bytes(run: Run) -> int:
     """What a run directory keeps; a study keeps no tensors."""
     if run.experiment.is_study:
         return 0
-    size = measure_model(run.config, len(run.context.store.classes))
+    size = measure_model(run.config, run.context.store)
     return 2 * size.state + size.masks if run.levels[-1].parent else size.state
 
 
@@ -69,7 +67,7 @@ def check_disk_space(runs: Sequence[Run], out: Path, fresh: bool) -> None:
     levels, seen = LevelStore(out), set[str]()
     needed, checkpoints = sum(run_bytes(run) for run in runs), 0
     for run in runs:
-        size = measure_model(run.config, len(run.context.store.classes))
+        size = measure_model(run.config, run.context.store)
         missing = [task for task in run.tasks if task.key not in seen and is_missing(task, levels, fresh)]
         seen |= {task.key for task in missing}
         needed += sum(level_bytes(task.level, size, run.context.conditions.epoch_steps) for task in missing)

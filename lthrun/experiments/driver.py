@@ -46,12 +46,12 @@ class Result:
 
 
 def run_experiment(config: ExperimentConfig, options: RunOptions, emit: Emit = ignore) -> Result:
-    """Run an experiment, or resume an earlier run with the same settings.
+    """Run an experiment, or resume an earlier run with the same settings. A study may have several rounds.
 
     Raises:
         UserError: data, device or settings do not allow it; the message says what would.
     """
-    return execute(prepare_run(config, emit), options, emit)
+    return execute_rounds(prepare_run(config, emit), options, emit)
 
 
 def resume_run(path: Path, config: ExperimentConfig, options: RunOptions, emit: Emit = ignore) -> Result:
@@ -66,7 +66,16 @@ def resume_run(path: Path, config: ExperimentConfig, options: RunOptions, emit: 
             f"{path}: its config now means the run {run.name}, because the images have changed or the directory was "
             f"renamed: rename it back, or start a new run with --config {path}/config.yaml"
         )
-    return execute(run, replace(options, out=place.parent), emit)
+    return execute_rounds(run, replace(options, out=place.parent), emit)
+
+
+def execute_rounds(run: Run, options: RunOptions, emit: Emit) -> Result:
+    """Execute a run, and then what its results ask for: a study may grow until it is decided."""
+    result = execute(run, options, emit)
+    while larger := run.experiment.plan_next(run.config, result.summary):
+        run = prepare_run(larger, emit)
+        result = execute(run, replace(options, fresh=False), emit)
+    return result
 
 
 def execute(run: Run, options: RunOptions, emit: Emit) -> Result:
@@ -77,12 +86,12 @@ def execute(run: Run, options: RunOptions, emit: Emit) -> Result:
     run_dir = RunDir(options.out / run.name)
     run_dir.check_format()
     with run_dir.lock(lambda: emit(Waiting(f"the run {run_dir.path}"))):
-        finished = None if options.fresh else read_finished(run_dir)
+        finished = None if options.fresh else read_finished(run_dir, run.config)
         if finished is not None:
             emit(AlreadyFinished(str(run_dir.path)))
             return Result(*finished, run_dir.path)
-        device = run.context.device
-        with explain_out_of_memory(str(device)), backend_flags(device, run.config.deterministic):
+        device, steps = run.context.device, sum(task.level.steps for task in run.tasks)
+        with explain_out_of_memory(str(device)), backend_flags(device, run.config.deterministic, steps):
             summary = train_and_evaluate(run, run_dir, options, emit)
     return Result(summary, run_dir.read_metrics() or [], run_dir.path)
 
@@ -93,7 +102,7 @@ def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emi
     check_disk_space([run], options.out, options.fresh)
     recorder = Recorder(run, run_dir, emit)
     environment = describe_environment(run.context.device)
-    restarted = [METRICS, *([EVENTS, EVALUATIONS] if options.fresh else [])]
+    restarted = [*([] if run.experiment.is_study else [METRICS]), *([EVENTS, EVALUATIONS] if options.fresh else [])]
     run_dir.start(dump(run.context.config), {**environment, "levels": [task.key for task in run.tasks]}, restarted)
     run.experiment.announce(run, recorder)
     worker = LevelWorker(options, recorder, run.context)

@@ -65,7 +65,7 @@ def foresee_run(run: Run, out: Path, fresh: bool) -> DryRun:
     tasks: dict[str, list[LevelTask]] = {}
     for task in run.tasks:
         tasks.setdefault(groups[task.about], []).append(task)
-    is_finished = not fresh and read_finished(RunDir(out / run.name)) is not None
+    is_finished = not fresh and read_finished(RunDir(out / run.name), run.config) is not None
     estimator = Estimator(out, fresh)
     rows = [estimator.estimate(name, run, own) for name, own in tasks.items()]
     networks, seconds, own_bytes = (0, 0.0, 0) if is_finished else estimator.estimate_evaluations(run)
@@ -127,7 +127,7 @@ class Estimator:
         own = [task for task in tasks if task.key not in self._seen]
         self._seen |= {task.key for task in own}
         missing = [task for task in own if is_missing(task, self.levels, self.fresh)]
-        size = measure_model(run.config, len(run.context.store.classes))
+        size = measure_model(run.config, run.context.store)
         epoch_steps = run.context.conditions.epoch_steps
         return DryRunRow(
             name=name,

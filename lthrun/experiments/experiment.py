@@ -51,6 +51,7 @@ class Experiment(Entry):
         options: the config keys that are options of its command, beside those of every experiment.
         count_evaluations: how many networks are evaluated after the training, and whether batch norm is recalibrated
             for each: for the dry run.
+        plan_next: called with the config and the summary: the config of a further round in the same directory, or None.
         is_study: whether it consists of many trainings, of which some may fail, and their epochs are not shown.
     """
 
@@ -60,6 +61,7 @@ class Experiment(Entry):
     summary: type[RunSummary | StudySummary] = RunSummary
     options: tuple[str, ...] = ()
     count_evaluations: Callable[[Any, Sequence[Level]], tuple[int, bool]] = no_evaluations
+    plan_next: Callable[[Any, Any], ExperimentConfig | None] = lambda config, summary: None
     is_study: bool = False
 
 
@@ -77,6 +79,9 @@ def plan_levels(levels: Sequence[Level], config: ExperimentConfig) -> list[Plann
 
 def describe_level(level: Level) -> str:
     if not level.is_masked:
-        return f"level {level.index}, dense" + (", in another order" if level.order else "")
-    sparsity = "sparsity learned" if level.learned == "bernoulli" else f"{level.sparsity:.2f} %"
-    return f"level {level.index}, {sparsity}" + (", in another order" if level.order else "")
+        sparsity = "dense"
+    else:
+        sparsity = "sparsity learned" if level.learned == "bernoulli" else f"{level.sparsity:.2f} %"
+    notes = [level.control] if level.control else []
+    notes += ["in another order"] if level.order else []
+    return ", ".join([f"level {level.index}", sparsity, *notes])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
+from lthrun.config.base import ExperimentConfig
 from lthrun.experiments.experiment import EXPERIMENTS
+from lthrun.experiments.study_config import CompareConfig
 from lthrun.experiments.summaries import RunSummary, StudySummary
 from lthrun.storage.run_dir import RunDir
 
@@ -31,13 +33,16 @@ def read_summary(run_dir: RunDir) -> AnySummary | None:
     return None if facts is None else parse_summary(facts)
 
 
-def read_finished(run_dir: RunDir) -> tuple[AnySummary, list[dict[str, Any]]] | None:
-    """Summary and metrics of a finished run; None if anything of it is missing or damaged."""
+def read_finished(run_dir: RunDir, config: ExperimentConfig) -> tuple[AnySummary, list[dict[str, Any]]] | None:
+    """Summary and metrics of a finished run; None if anything of it is missing or damaged, or if it is a study with
+    fewer seeds than `config`."""
     summary, metrics = read_summary(run_dir), run_dir.read_metrics()
     if summary is None or metrics is None or len(metrics) != summary.metrics_lines:
         return None
     is_whole = run_dir.has_its_files({"files": summary.files})
-    is_complete = not (isinstance(summary, StudySummary) and summary.missing)
+    is_complete = not isinstance(summary, StudySummary) or not (
+        summary.missing or len(summary.seeds) < cast(CompareConfig, config).compare.seeds
+    )
     return (summary, metrics) if is_whole and is_complete else None
 
 

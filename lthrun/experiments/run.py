@@ -32,8 +32,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of its directory: equal settings have equal names."""
-        facts = [self.config.experiment, self.planned[-1].level.key, self.config.identity_extras]
+        """The name of its directory: equal settings have equal names, and a study keeps its name when it grows."""
+        level = self.planned[0 if self.experiment.is_study else -1].level
+        facts = [self.config.experiment, level.key, self.config.identity_extras]
         settings = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
         return f"{self.config.experiment}-s{self.config.seed}-{settings}"
 

@@ -34,6 +34,11 @@ epoch to epoch, and no number of seeds decides anything. Interim evaluations sho
 class Comparison(Section):
     seeds: int = Field(5, ge=1, le=1000)
     """How many seeds each arm is trained with, counted from seed; with fewer than 3 there is no verdict."""
+    most_seeds: int | None = Field(None, ge=1, le=1000)
+    """The most seeds that the study may grow to, declared when it begins (null: seeds). The intervals of every look
+    on the way are wide enough that all looks together err in 5 % of studies."""
+    until_decided: bool = False
+    """Add as many seeds again, until the primary question has a verdict or most_seeds is reached."""
     arms: Annotated[tuple[named_in("arms"), ...], Field(strict=False, min_length=1), AfterValidator(unique)] = (  # type: ignore[valid-type]
         "dense", "dense-budget", "ticket", "ticket-rewind", "supermask", "random-mask", "random-init", "one-shot",
         "prune", "lr-rewind",
@@ -54,6 +59,12 @@ class Comparison(Section):
     def _rises(self) -> Comparison:
         if list(self.sparsities) != sorted(set(self.sparsities)):
             raise refuse("sparsities", list(self.sparsities), "must rise, like [50, 80, 90]")
+        if self.most_seeds is not None and self.most_seeds < self.seeds:
+            raise refuse("most_seeds", self.most_seeds, f"must be at least compare.seeds, which is {self.seeds}")
+        if self.until_decided and (self.most_seeds or 0) <= self.seeds:
+            raise refuse("until_decided", "true", "needs compare.most_seeds above compare.seeds")
+        if self.until_decided and not {"ticket", "dense"} <= set(self.arms):
+            raise refuse("until_decided", "true", "needs the arms ticket and dense, which the question is about")
         steps = plan_sparsities(self.sparsities, self.prune_rate)
         found = f"{self.prune_rate:g}"
         if steps[0] < 1:
@@ -125,8 +136,9 @@ class CompareConfig(ExperimentConfig):
                 "must lie before the end of level 0, which trains training.epochs = "
                 f"{self.training.epochs} epochs: lower it, or leave out ticket-rewind",
             )
-        if self.seed + self.compare.seeds - 1 > LARGEST_SEED:
-            raise refuse("seed", self.seed, f"with {self.compare.seeds} seeds the last would be above {LARGEST_SEED}")
+        seeds = max(self.compare.seeds, self.compare.most_seeds or 0)
+        if self.seed + seeds - 1 > LARGEST_SEED:
+            raise refuse("seed", self.seed, f"with {seeds} seeds the last would be above {LARGEST_SEED}")
         return self
 
     @property
@@ -143,7 +155,8 @@ class CompareConfig(ExperimentConfig):
 
     @property
     def identity_extras(self) -> dict[str, Any]:
-        return {"compare": self.compare.model_dump(), "pruning": self.pruning.model_dump()}
+        compare = self.compare.model_dump(exclude={"seeds", "most_seeds", "until_decided"})
+        return {"compare": compare, "pruning": self.pruning.model_dump()}
 
     def baseline(self, seed: int, epochs: int | None = None) -> BaselineConfig:
         """The experiment `baseline` with a seed, under the study's settings."""

@@ -45,7 +45,7 @@ class SweepRun:
         return describe_point(self.point)
 
     def is_finished(self, out: Path) -> bool:
-        return read_finished(RunDir(out / self.run.name)) is not None
+        return read_finished(RunDir(out / self.run.name), self.run.config) is not None
 
 
 def describe_point(point: Mapping[str, Any]) -> str:

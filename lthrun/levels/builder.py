@@ -36,19 +36,17 @@ class LevelBuilder:
         emit: Emit,
         fresh: bool = False,
         checkpoint_every: str = CHECKPOINT_EVERY,
-        batches: Batches | None = None,
     ):
         self.context, self.config, self.levels, self.emit = context, context.config, levels, emit
         self.fresh, self.checkpoint_every = fresh, parse_interval(checkpoint_every)
         self.device, self.precision = context.device, context.conditions.precision
         self.classes = len(context.store.classes)
         self.epoch_steps = context.conditions.epoch_steps
-        self.states = NetworkStates(self.config, self.classes, self.epoch_steps, levels)
+        self.states = NetworkStates(self.config, self.classes, context.store.channels, self.epoch_steps, levels)
         self.names = self.states.names
         # A saved state is reported only where a level will go back to it.
         self.reported_steps = set(context.rewind_steps) if self.config.resets.retrain == "weights" else set()
-        if batches is not None:
-            self.batches = batches
+        self._evaluator: Engine | None = None
 
     @cached_property
     def batches(self) -> Batches:
@@ -67,7 +65,11 @@ class LevelBuilder:
         Batch norm's statistics belong to the weights they are used with, so `recalibrate` estimates them by one pass of
         center crops over the training set.
         """
-        engine = self.make_engine(masks, weights, {})
+        if self._evaluator is None:
+            self._evaluator = self.make_engine(masks, weights, {})
+        else:  # what the engine recorded, it replays for the next mask
+            self._evaluator.load(weights, masks, self.states.frozen(masks))
+        engine = self._evaluator
         if batch_norm == "recalibrate":
             recalibrate_batch_norm(engine, self.batches.center_crops("train", self.batches.batch_size))
         return engine.evaluate(self.batches.validation_batches(), self.classes)

@@ -79,7 +79,7 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
     )
     train, valid = store.split(config.data.validation, config.data.split_seed)
     check_split(config, store, train, valid)
-    check_masks(config, len(store.classes))
+    check_masks(config, store)
     conditions = Conditions(
         {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
         len(train) // config.training.batch_size,
@@ -165,20 +165,18 @@ def check_split(config: ExperimentConfig, store: Store, train: list[int], valid:
         )
 
 
-def check_masks(config: ExperimentConfig, classes: int) -> None:
+def check_masks(config: ExperimentConfig, store: Store) -> None:
     """Refuse layers, granularities and sparsities that do not fit the model, where that follows from its shapes."""
     settings, learned = config.mask_settings, config.learned_mask
     if settings is None and learned is None:
         return
-    import torch
-
-    from lthrun.models import MODELS, build_model
+    from lthrun.models import build_meta_model, build_model
     from lthrun.sparsity import masks
     from lthrun.sparsity.layer_selection import check_patterns, select_prunable
     from lthrun.sparsity.measured_criteria import twice_differentiable
 
-    with torch.device("meta"):
-        model = MODELS[config.model.name](classes)
+    classes, channels, size = len(store.classes), store.channels, config.data.image_size
+    model = build_meta_model(config.model.name, classes, channels, size)
     names = select_prunable(model, config.layer_selection)
     shapes = {name: tuple(model.get_parameter(name).shape) for name in names}
     if settings is None:
@@ -187,7 +185,7 @@ def check_masks(config: ExperimentConfig, classes: int) -> None:
         return
     check_patterns("pruning.targets", settings.targets, [name.removesuffix(".weight") for name in names])
     if settings.criterion == "grasp" and not twice_differentiable(
-        build_model(config.model.name, classes, config.seed), config.data.image_size
+        build_model(config.model.name, classes, config.seed, channels=channels, image_size=size), channels, size
     ):
         raise UserError(
             f"pruning.criterion: found grasp; it needs second derivatives, which PyTorch lacks for some operations of "

@@ -21,27 +21,31 @@ from lthrun.training import state
 
 
 @lru_cache(maxsize=4)
-def _initialize(entry: ModelEntry, name: str, classes: int, seed: int, draw: int) -> nn.Module:
+def _initialize(
+    entry: ModelEntry, name: str, classes: int, channels: int, image_size: int, seed: int, draw: int
+) -> nn.Module:
     """A model that is initialized once and copied from then on; `entry` tells two models of one name apart."""
-    return build_model(name, classes, seed, *([draw] if draw else []))
+    draws = [draw] if draw else []
+    return build_model(name, classes, seed, *draws, channels=channels, image_size=image_size)
 
 
-def initial_model(config: ExperimentConfig, classes: int, draw: int = 0) -> nn.Module:
+def initial_model(config: ExperimentConfig, classes: int, channels: int, draw: int = 0) -> nn.Module:
     """The model as initialized from the config's seed, on the CPU; another `draw` has other weights."""
-    name = config.model.name
-    return copy.deepcopy(_initialize(MODELS[name], name, classes, config.seed, draw))
+    name, image_size = config.model.name, config.data.image_size
+    return copy.deepcopy(_initialize(MODELS[name], name, classes, channels, image_size, config.seed, draw))
 
 
 class NetworkStates:
     """The states that levels start from and end in; those of finished levels are read from `levels`."""
 
-    def __init__(self, config: ExperimentConfig, classes: int, epoch_steps: int, levels: LevelStore):
-        self.config, self.classes, self.epoch_steps, self.levels = config, classes, epoch_steps, levels
+    def __init__(self, config: ExperimentConfig, classes: int, channels: int, epoch_steps: int, levels: LevelStore):
+        self.config, self.classes, self.channels = config, classes, channels
+        self.epoch_steps, self.levels = epoch_steps, levels
         self.names = select_prunable(self.model(), config.layer_selection)
 
     def model(self) -> nn.Module:
         """The model as initialized, on the CPU; with a learned mask, with its fixed weights."""
-        model, learned = initial_model(self.config, self.classes), self.config.learned_mask
+        model, learned = initial_model(self.config, self.classes, self.channels), self.config.learned_mask
         if learned:
             share = 1 - learned.sparsity / 100
             rng = make_generator(self.config.seed, "init", 1)
@@ -87,7 +91,7 @@ class NetworkStates:
         """`initial` with the kept weights reset by a rule of `rewind.kept` (Zhou et al. 2019)."""
         if rule == "rewind":
             return initial
-        redrawn = state.copy_model_state(initial_model(self.config, self.classes, draw=1))
+        redrawn = state.copy_model_state(initial_model(self.config, self.classes, self.channels, draw=1))
         weights = dict(redrawn if rule == "redraw" else initial)
         rng = make_generator(self.config.seed, "init", 2)
         for name in self.names:

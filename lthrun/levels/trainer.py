@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.events import Emit, EpochFinished, Pruned, Reordered, Resumed, Rewound, Step
 from lthrun.levels.builder import LevelBuilder
@@ -17,7 +15,6 @@ from lthrun.levels.environment import describe_environment
 from lthrun.levels.interrupts import PendingInterrupt, defer_interrupts
 from lthrun.levels.plan import Level
 from lthrun.records import EpochRecord, InterimEvaluation, LayerCounts, LevelRecord
-from lthrun.rng import derive_seed
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
@@ -27,6 +24,7 @@ from lthrun.training import state
 from lthrun.training.engine import Engine
 from lthrun.training.learning_rates import learning_rate_at
 from lthrun.training.loop import EpochProgress, TrainingSpan, train_epochs
+from lthrun.training.noise import seed_noise
 
 
 class LevelTrainer:
@@ -140,7 +138,7 @@ class LevelTrainer:
             self.before_pruning = self.builder.mask_maker.prune(self.engine, step, target, self.before_pruning)
             after = masking.masked_sparsity(self.engine.masks)
             self.emit(Pruned(self.level.index, after, target, after < before))
-        torch.manual_seed(derive_seed(self.config.seed, "noise", step))
+        seed_noise(self.config.seed, step, self.builder.device)
 
     def after_step(self, progress: EpochProgress) -> None:
         level = self.level

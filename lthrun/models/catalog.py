@@ -11,11 +11,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def from_torchvision(name: str, classes: int) -> nn.Module:
-    """torchvision's model of that name, without pretrained weights."""
+def from_torchvision(name: str, classes: int, channels: int, image_size: int) -> nn.Module:
+    """torchvision's model of that name, without pretrained weights.
+
+    They are built for three channels. With one, the weights of the first convolution are the sums over the three: the
+    network is then the same function of a gray image as the one with three channels is of that image in RGB.
+    """
+    from torch import nn
     from torchvision.models import get_model
 
     model: nn.Module = get_model(name, weights=None, num_classes=classes)
+    if channels == 1:
+        first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+        first.in_channels, first.weight = 1, nn.Parameter(first.weight.detach().sum(1, keepdim=True))
     return model
 
 
@@ -48,7 +56,7 @@ for _name, _about in TORCHVISION.items():
 
 
 @MODELS.register("The ResNet-20 for CIFAR (He et al. 2016, section 4.2)")
-def resnet20(classes: int) -> nn.Module:
+def resnet20(classes: int, channels: int, image_size: int) -> nn.Module:
     from lthrun.models.resnet20 import ResNet20
 
-    return ResNet20(classes)
+    return ResNet20(classes, channels)

@@ -32,9 +32,9 @@ class ResNet20(nn.Module):
     Convolutions start from Kaiming's normal distribution (He et al. 2015), without bias.
     """
 
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, channels: int = 3):
         super().__init__()
-        self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(16)
         widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
         self.blocks = nn.Sequential(*(Block(i, o, 1 if i == o else 2) for i, o in pairwise(widths)))
@@ -44,7 +44,7 @@ class ResNet20(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [batch, classes] of images [batch, 3, side, side]."""
+        """Logits [batch, classes] of images [batch, channels, side, side]."""
         features: Tensor = self.blocks(F.relu(self.bn(self.conv(x))))
         logits: Tensor = self.fc(features.mean((2, 3)))
         return logits

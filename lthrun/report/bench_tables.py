@@ -9,23 +9,23 @@ from lthrun.report.tables import Column, Table
 
 
 def bench_table(facts: dict[str, Any]) -> Table:
-    """All contestants beside the floor, how they were measured, and which precision is the fastest."""
-    rows = [contestant_row(row) for row in facts["contestants"] if row["skipped"] is None]
+    """All implementations beside the floor, how they were measured, and which precision is the fastest."""
+    rows = [implementation_row(row) for row in facts["implementations"] if row["skipped"] is None]
     skipped = [
         f"{row['name']}, {row['precision']}, skipped: {row['skipped']}."
-        for row in facts["contestants"]
+        for row in facts["implementations"]
         if row["skipped"] is not None
     ]
     headings = ("train s/epoch", "× floor", "validation s", "× its floor", "images/s", "× lthrun")
     return Table(
         f"An epoch of {facts['model']} at {facts['image_size']} px on {facts['device']}",
-        ["contestant", Column("precision"), *headings],
+        ["implementation", Column("precision"), *headings],
         rows,
         "\n".join([*skipped, describe_measurement(facts), describe_fastest(facts)]),
     )
 
 
-def contestant_row(row: dict[str, Any]) -> list[str]:
+def implementation_row(row: dict[str, Any]) -> list[str]:
     return [
         row["name"], row["precision"], with_range(row["train"]), f"{row['x_floor']['train']:.2f}",
         with_range(row["validation"]), f"{row['x_floor']['validation']:.2f}", f"{row['images_per_second']:,.0f}",
@@ -51,6 +51,19 @@ def describe_fastest(facts: dict[str, Any]) -> str:
     times = {name: f"{seconds(time)} s" for name, time in facts["epochs"].items()}
     others = "".join(f"; {name}: {time}" for name, time in times.items() if name != best)
     return f"Fastest on this machine: precision: {best} (lthrun's epoch with validation takes {times[best]}{others})."
+
+
+def overhead_table(facts: dict[str, Any]) -> Table:
+    """What a run costs beside its training steps."""
+    return Table(
+        f"Beside the steps of {facts['model']} at {facts['image_size']} px",
+        ["part", "ms", "lowest", "highest", "n"],
+        [
+            [row["part"], *(f"{1000 * row[name]:,.1f}" for name in ("median", "lowest", "highest")), str(row["n"])]
+            for row in facts["parts"]
+        ],
+        f"Medians of {facts['rounds']} rounds: a ticket, the same again, and a supermask that reuses its levels.",
+    )
 
 
 def profile_tables(facts: dict[str, Any]) -> Iterable[Table]:

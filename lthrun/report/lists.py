@@ -1,16 +1,18 @@
-"""Tables of many things: runs, studies, sweeps, dry runs, leftovers, images."""
+"""Tables of many things: runs, studies, sweeps, dry runs, leftovers, images, names, schedules."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lthrun.errors import escape_unprintable
 from lthrun.experiments.summaries import RunSummary, StudySummary
 from lthrun.report.records import AnySummary
 from lthrun.report.run_report import part_of, run_title
-from lthrun.report.study_tables import TONES
+from lthrun.report.study_report import TONES
 from lthrun.report.tables import Cell, Column, Columns, Row, Table
 from lthrun.report.wording import clock, megabytes, plural, with_interval
 
@@ -106,9 +108,55 @@ def image_table(facts: Mapping[str, Any]) -> Table:
     copies, groups = sum(map(len, facts["duplicates"])), plural(len(facts["duplicates"]), "group")
     notes = [
         f"byte-identical: {copies} files in {groups}, each kept on one side of the split",
+        *near_duplicate_lines(facts.get("near_duplicates", [])),
+        *(f"{kind}: scaled to 8 bits, {white:,g} is white" for kind, white in facts["white"].items()),
+        *(["all images are gray: one channel"] if facts["channels"] == 1 else []),
+        *(f"skipped: {plural(count, 'file')}, {reason}" for reason, count in sorted(facts["skipped"].items())),
         f"unreadable: {len(facts['unreadable'])}",
-        *(f"  {name}: {reason}" for name, reason in facts["unreadable"].items()),
+        *(f"  {escape_unprintable(name)}: {reason}" for name, reason in facts["unreadable"].items()),
         f"store: {megabytes(facts['bytes'])} at {facts['image_size']} px in {facts['store']}",
     ]
     footer = ["majority rate", "", "", rate]
     return Table("Images", ["class", "all", "train", "valid"], rows, "\n".join(notes), footer)
+
+
+def near_duplicate_lines(pairs: Sequence[tuple[str, str]]) -> Iterable[str]:
+    if pairs:
+        yield f"nearly the same on two sides of the split: {plural(len(pairs), 'pair')}; remove one of each"
+        yield from (f"  {escape_unprintable(one)} and {escape_unprintable(other)}" for one, other in pairs[:20])
+
+
+def name_lines(title: str, key: str, names: Mapping[str, str], width: int) -> Iterable[str]:
+    """Names with a line about each, in `width` columns. A name is never broken; where there is no room beside it, its
+    explanation stands below."""
+    yield ""
+    yield f"{title} ({key})"
+    beside = max(map(len, names), default=0) + 2
+    if beside > width // 2:
+        beside = 2
+    for name, about in names.items():
+        indent = " " * beside
+        first = name.ljust(beside) if beside > 2 else f"{name}\n{indent}"
+        yield first + textwrap.fill(about, width - beside, break_long_words=False).replace("\n", f"\n{indent}")
+
+
+def schedule_chart(name: str, sparsities: Sequence[float], after: Sequence[float], width: int) -> Iterable[str]:
+    """A schedule's sparsity over progress (`sparsities` at equal distances), `after` each pruning step on its scale."""
+    height, columns = 10, min(51, width - 8)
+    top = max(*sparsities, *after, 1.0)
+    drawn = [sparsities[round(k * (len(sparsities) - 1) / (columns - 1))] for k in range(columns)]
+    yield f"{name}: sparsity in %"
+    for row in range(height, 0, -1):
+        line = "".join("█" if value / top * height >= row - 0.5 else " " for value in drawn)
+        yield f"{top * row / height:5.1f} │{line}"
+    yield f"  0.0 └{'─' * columns}"
+    yield "       0" + "progress".center(columns - 2) + "1"
+
+
+def schedule_table(after: Sequence[float]) -> Table:
+    """The sparsity after each pruning step, and the percent of the remaining weights that it prunes."""
+    rows = []
+    for k, (before, now) in enumerate(zip([0.0, *after[:-1]], after, strict=True), 1):
+        share = f"{100 * (now - before) / (100 - before):.2f}" if now >= before else "regrows"
+        rows.append([str(k), f"{now:.2f}", share])
+    return Table("Pruning steps", ["pruning step", "sparsity %", "of the remaining weights %"], rows)

@@ -10,11 +10,9 @@ from lthrun.events import Event
 from lthrun.report.wording import plural
 
 
-def message(event: Event) -> tuple[str, str] | None:
-    """Text and style; None for an event without an entry in `MESSAGES`."""
-    if type(event) not in MESSAGES:
-        return None
-    style, text = MESSAGES[type(event)]
+def message(event: Event) -> tuple[str, str]:
+    """Text and style; empty for an event without an entry in `MESSAGES`."""
+    style, text = MESSAGES.get(type(event), ("", ""))
     return text.format(**vars(event)) if isinstance(text, str) else text(event), style
 
 

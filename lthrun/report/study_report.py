@@ -1,25 +1,19 @@
-"""The report of a study, and of any summary."""
+"""The report of a study: its verdict, facts and tables; and the report of any summary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from lthrun.analysis.study_records import Comparison
 from lthrun.experiments.summaries import StudySummary
+from lthrun.report import wording as words
 from lthrun.report.records import AnySummary
 from lthrun.report.run_report import run_report
-from lthrun.report.study_tables import TONES, study_tables
-from lthrun.report.tables import Answer, Fact, Report
-from lthrun.report.wording import (
-    MEASURES,
-    at_sparsity,
-    confidences,
-    difference,
-    image_counts,
-    majority_rate,
-    missing_result,
-    plural,
-    training_time,
-)
+from lthrun.report.tables import Answer, Cell, Column, Fact, Report, Row, Table, Tone
+from lthrun.report.text_charts import interval_chart, scale
+from lthrun.report.wording import plural, signed, sparsity_label
+
+TONES: dict[str | None, Tone] = {"wins": "good", "matches": "good", "loses": "bad"}
 
 
 def study_report(summary: StudySummary) -> Report:
@@ -31,12 +25,12 @@ def study_report(summary: StudySummary) -> Report:
         answer=Answer(
             verdict.word or "no verdict",
             TONES.get(verdict.word, "open"),
-            verdict.sentences or ["There is no verdict."],
+            verdict.sentences,
         ),
         facts=list(study_facts(summary)),
         tables=list(study_tables(summary)),
         notes=summary.notes,
-        missing=[missing_result(row) for row in summary.missing],
+        missing=[words.missing_result(row) for row in summary.missing],
         differs=summary.differs,
     )
 
@@ -44,17 +38,138 @@ def study_report(summary: StudySummary) -> Report:
 def study_facts(summary: StudySummary) -> Iterable[Fact]:
     for row in summary.comparisons:
         if row.is_primary:
-            name = f"Primary: {MEASURES[row.measure]}, {row.arm} minus {row.against}{at_sparsity(row.sparsity)}"
-            yield Fact(name, f"{difference(row)} {row.unit}, with {confidences([row])} interval, n = {row.n}")
-            if row.more_seeds:
-                yield Fact("To decide it", f"about {plural(row.more_seeds, 'more seed')}")
+            arms = f"{row.arm} minus {row.against}{words.at_sparsity(row.sparsity)}"
+            interval = f"with {words.confidences([row])} interval, n = {row.n}"
+            yield Fact(
+                f"Primary: {words.MEASURES[row.measure]}, {arms}", f"{words.difference(row)} {row.unit}, {interval}"
+            )
     yield Fact("Equivalence margin", f"±{summary.margin:g} points")
-    yield Fact("Majority rate", majority_rate(summary))
-    yield Fact("Images", image_counts(summary))
+    yield Fact("Majority rate", words.majority_rate(summary))
+    yield Fact("Images", words.image_counts(summary))
     counts = summary.levels
     failed = f", {counts.failed} failed" if counts.failed else ""
     levels = f"{plural(counts.trained, 'level')} trained, {counts.reused} reused{failed}"
-    yield Fact("Training time", f"{training_time(summary)}: {levels}")
+    yield Fact("Training time", f"{words.training_time(summary)}: {levels}")
+
+
+def study_tables(summary: StudySummary) -> Iterable[Table]:
+    yield arm_table(summary)
+    yield accuracy_table(summary)
+    primary = [row for row in summary.comparisons if row.is_primary]
+    if primary:
+        yield difference_table("Primary comparison", primary)
+    controls = [row for row in summary.comparisons if row.is_claim and not row.is_primary]
+    if controls:
+        yield difference_table("Is it a winning ticket? The controls", controls)
+    for measure, name in words.MEASURES.items():
+        exploratory = [row for row in summary.comparisons if row.measure == measure and not row.is_claim]
+        if exploratory:
+            yield difference_table(f"Differences in {name}: exploratory, Holm-corrected", exploratory)
+    if summary.reach:
+        yield reach_table(summary)
+    if summary.overlap:
+        yield overlap_table(summary)
+
+
+def arm_table(summary: StudySummary) -> Table:
+    rows = [[arm, summary.about.get(arm, "")] for arm in summary.arms]
+    return Table("Arms", ["arm", Column("description")], rows)
+
+
+def accuracy_table(summary: StudySummary) -> Table:
+    """Each arm at each sparsity, its interval drawn beside the majority rate."""
+    cells, rate = summary.cells, summary.majority_rate
+    ends = [rate, *(end for cell in cells for end in cell.accuracy.interval or [cell.accuracy.mean])]
+    low, high = min(ends), max(ends)
+    rows = [
+        [
+            cell.arm, sparsity_label(cell.sparsity), words.seed_mean(cell.accuracy), str(cell.n),
+            interval_chart(cell.accuracy.mean, cell.accuracy.interval, low, high, rate),
+            words.seed_mean(cell.balanced_accuracy), f"{cell.epochs:g}", f"{cell.search_epochs:g}",
+            f"{cell.measured_sparsity:.2f}",
+        ]
+        for cell in cells
+    ]  # fmt: skip
+    chart = Column(scale(f"{100 * low:.0f}", f"{100 * high:.0f}"), only="terminal")
+    more = (
+        Column(heading, False, "page") for heading in ("balanced %", "epochs", "with search", "measured sparsity %")
+    )
+    return Table(
+        "Accuracy, mean of the seeds",
+        ["arm", "sparsity", "accuracy %", "n", chart, *more],
+        rows,
+        "After the last epoch, with 95 % intervals of the mean over seeds.",
+        ["majority rate", "", f"{100 * rate:.1f}", "", interval_chart(None, None, low, high, rate), "", "", "", ""],
+    )
+
+
+def difference_table(title: str, rows: Sequence[Comparison]) -> Table:
+    """Paired differences, drawn around zero, with their verdicts."""
+    unit, margin, is_claim = rows[0].unit, rows[0].margin or 1.0, rows[0].is_claim
+    rivals = {row.against for row in rows}
+    ends = [abs(end) for row in rows if is_claim for end in row.interval or [row.mean or 0.0]]
+    most = max([3 * margin, *ends])
+    cells: list[Row] = [
+        [
+            row.arm if len(rivals) == 1 else f"{row.arm} − {row.against}", sparsity_label(row.sparsity),
+            words.difference(row), str(row.n), interval_chart(row.mean, row.interval, -most, most, 0.0),
+            Cell(row.word or "–", TONES.get(row.word, "")), words.p_value(row.p if is_claim else row.p_holm),
+            words.worst_seed(row.extremes),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    note = f"Mean of the paired differences with its {words.confidences(rows)} interval."
+    chart = Column(scale(signed(-most), signed(most), "0"), only="terminal")
+    p = Column("p" if is_claim else "p (Holm)", False, "page")
+    return Table(
+        f"{title} ({unit}, arm minus {rivals.pop() if len(rivals) == 1 else 'the other'})",
+        [
+            "arm" if len(rivals) < 2 else "arms",
+            "at",
+            "difference",
+            "n",
+            chart,
+            Column("verdict"),
+            p,
+            Column("worst seed", False, "page"),
+        ],
+        cells,
+        note,
+    )
+
+
+def reach_table(summary: StudySummary) -> Table:
+    rows = [
+        [
+            row.arm, sparsity_label(row.sparsity), f"{row.reached} of {row.total}",
+            "–" if row.median_epochs is None else f"{row.median_epochs:.2f}",
+        ]
+        for row in summary.reach
+    ]  # fmt: skip
+    return Table(
+        "Epochs until the dense network's final accuracy is reached",
+        ["arm", "sparsity", "seeds that reach it", "median epochs"],
+        rows,
+        "The first evaluation at which a training is as accurate as the dense network of the same seed is at its end.",
+    )
+
+
+def overlap_table(summary: StudySummary) -> Table:
+    rows = [
+        [
+            words.OVERLAPS[row.kind], words.percent(row.sparsity),
+            words.with_interval(row.overlap, (row.lowest, row.highest)),
+            f"{100 * row.chance:.1f}", str(row.pairs),
+        ]
+        for row in summary.overlap
+    ]  # fmt: skip
+    return Table(
+        "What two masks have in common",
+        ["pair", "sparsity", "overlap %", "chance %", "pairs"],
+        rows,
+        "Weights that both keep, in percent of those that either keeps: mean of the pairs, and lowest to highest. "
+        "Tickets of two seeds share what chance gives, because the units of a layer have no order.",
+    )
 
 
 def build_report(summary: AnySummary) -> Report:

@@ -58,4 +58,4 @@ def study_folder(line: dict[str, Any]) -> str:
 
 def safe_name(name: str) -> str:
     """The name of one folder, whatever the records contain."""
-    return re.sub(r"[^\w-]", lambda found: "." if found[0] == "." else "_", name).lstrip(".")[:100] or "_"
+    return re.sub(r"[^\w-]", lambda match: "." if match[0] == "." else "_", name).lstrip(".")[:100] or "_"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lthrun.analysis.study_records import Comparison, SeedMean
+from lthrun.analysis.study_records import Comparison, Extremes, SeedMean
 from lthrun.experiments.summaries import MissingResult, Summary
 from lthrun.records import Interval
 
@@ -53,6 +53,18 @@ def confidences(rows: Sequence[Comparison]) -> str:
     """The confidence of the intervals: `95 %`, or `95 to 99.5 %` where they differ."""
     values = sorted({100 * row.confidence for row in rows}) or [95.0]
     return percent(values[0]) if len(values) == 1 else f"{values[0]:.4g} to {percent(values[-1])}"
+
+
+OVERLAPS = {
+    "large-init": "ticket and largest initial weights",
+    "orders": "one initialization, two orders of the images",
+    "seeds": "tickets of two seeds",
+}
+
+
+def worst_seed(extremes: Extremes | None) -> str:
+    """The difference of the worst seed, and which it is: `−1.4 (seed 3)`."""
+    return f"{signed(extremes.worst)} (seed {extremes.worst_seed})" if extremes else "–"
 
 
 def seed_counts(counts: Sequence[int]) -> str:

@@ -133,18 +133,22 @@ def check_blocks(name: str, channels: int, block: int) -> None:
 
 
 def draw_random_masks(masks: Mapping[str, Tensor], rng: torch.Generator, granularity: str = "weight") -> Tensors:
-    """Masks that keep as many groups of each tensor as `masks`, chosen at random: the control for every mask."""
+    """Masks that keep as many groups of each tensor as `masks`, chosen at random: the control for every mask.
+
+    The groups of the lowest uniform noise are pruned. `rng` is a CPU generator, so the masks are the same on every
+    device.
+    """
     pattern = parse_n_of_m(granularity)
     drawn: Tensors = {}
     for name, mask in masks.items():
-        if pattern:
-            noise = torch.rand(mask.shape, generator=rng)
-            drawn[name] = make_block_mask(name, noise, masked_sparsity({name: mask}), pattern[1])
-            continue
-        dims = group_dims(granularity, name, mask.ndim)
+        dims = () if pattern else group_dims(granularity, name, mask.ndim)
         groups = mask.any(dims, keepdim=True) if dims else mask
-        order = torch.randperm(groups.numel(), generator=rng)
-        drawn[name] = groups.flatten()[order].view(groups.shape).expand(mask.shape).contiguous()
+        noise = torch.rand(groups.shape, generator=rng)
+        if pattern:
+            keep = make_block_mask(name, noise, masked_sparsity({name: mask}), pattern[1])
+        else:
+            keep = ranking.keep_highest(noise, groups.numel() - int(groups.count_nonzero()))
+        drawn[name] = keep.expand(mask.shape).contiguous().to(mask.device)
     return drawn
 
 

@@ -116,13 +116,15 @@ def grasp(context: ScoringContext) -> Tensors:
     return {n: (w * h).detach().cpu() for n, w, h in zip(context.names, weights, hessian_products, strict=True)}
 
 
-def twice_differentiable(model: nn.Module, size: int) -> bool:
+def twice_differentiable(model: nn.Module, channels: int, image_size: int) -> bool:
     """Whether `grasp` works for a model: some operations, such as MobileNetV3's hard sigmoid, have no second
-    derivative in torch. `size` is the side of the images in pixels."""
+    derivative in torch. Images are [batch, channels, image_size, image_size]."""
     import torch
 
     weights = [p for p in model.parameters() if p.requires_grad]
-    flow = torch.autograd.grad(model.train()(torch.rand(2, 3, size, size)).square().sum(), weights, create_graph=True)
+    flow = torch.autograd.grad(
+        model.train()(torch.rand(2, channels, image_size, image_size)).square().sum(), weights, create_graph=True
+    )
     try:
         torch.autograd.grad(sum(g.square().sum() for g in flow), weights, allow_unused=True)  # type: ignore[arg-type]
     except RuntimeError:

@@ -1,17 +1,25 @@
-"""PyTorch's global flags for CUDA: set for the time of a run, restored afterwards.
+"""PyTorch's global state for the time of a run: set to known values, restored afterwards.
 
-float32 means float32: TF32, whose products have 10 bits of mantissa instead of 23, is off in matrix products and in
-convolutions (where it is PyTorch's default). cuDNN may time its algorithms and use the fastest; with `deterministic`
-it may not, and an operation whose kernels all depend on the order of threads is refused.
+A notebook may have changed the default dtype, the precision of matrix products or the deterministic mode, and may call
+lthrun within `no_grad`, `inference_mode` or `autocast`. None of that may change the numbers of a run, and a run changes
+none of it.
 
-On the CPU no flag is touched: runs are equal to the bit there.
+- float32 means float32: TF32 and bfloat16, whose products have 10 and 7 bits of mantissa instead of 23, are off in
+  matrix products and in convolutions (on CUDA, TF32 is PyTorch's default there).
+- With `deterministic`, an operation on CUDA whose kernels all depend on the order of threads is refused. On the CPU
+  runs are equal to the bit without it.
+- cuDNN times its algorithms and uses the fastest only in a run that is long enough to gain from that.
+
+Grad mode, autocast and the like belong to the thread. The rest belongs to the process: the first of several runs at
+once sets it, and the last one restores it.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -22,52 +30,108 @@ from lthrun.errors import UserError
 # documentation, "Results reproducibility").
 WORKSPACE, WORKSPACES = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 
+# The training steps from which cuDNN's timing of its algorithms is worth its cost: 6.2 s on an H200 for the 60
+# convolutions of a step of resnet18, forward and backward, which take 0.5 ms. What the fastest algorithms save was not
+# measured; if it is a fifth of that, 62,000 steps pay for the timing. Without it two runs also use the same algorithms.
+AUTOTUNE_STEPS = 62_000
+
 
 @contextmanager
-def backend_flags(device: torch.device, deterministic: bool) -> Iterator[None]:
-    """The flags of a run on `device`.
+def backend_flags(device: torch.device, deterministic: bool, steps: int = 0) -> Iterator[None]:
+    """PyTorch's global state for a run on `device` of so many training steps.
 
     Raises:
-        UserError: CUDA was initialized without what `deterministic` needs, or an operation is not deterministic.
+        UserError: CUDA was initialized without what `deterministic` needs, an operation is not deterministic, or
+            another run of this process has the other setting.
     """
-    if device.type != "cuda":
-        yield
-        return
-    if deterministic and os.environ.get(WORKSPACE) not in WORKSPACES:
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            raise UserError(
-                f"deterministic: found true; this process has used CUDA before without {WORKSPACE}={WORKSPACES[0]}: "
-                "set it before the first use, or run in another process"
-            )
-        os.environ[WORKSPACE] = WORKSPACES[0]
-    backends: Any = torch.backends
-    wanted = [
-        (backends.cudnn, "benchmark", not deterministic),
-        (backends.cudnn, "deterministic", deterministic),
-        (backends.cudnn.conv, "fp32_precision", "ieee"),
-        (backends.cudnn.rnn, "fp32_precision", "ieee"),
-        (backends.cuda.matmul, "fp32_precision", "ieee"),
-    ]
-    if deterministic:  # no memory is read before it is written
-        wanted.append((torch.utils.deterministic, "fill_uninitialized_memory", False))
-    before = [(module, name, getattr(module, name)) for module, name, _ in wanted]
-    mode = torch.get_deterministic_debug_mode()
+    is_deterministic = deterministic and device.type == "cuda"
+    if is_deterministic:
+        set_cublas_workspace()
     try:
-        for module, name, value in wanted:
-            setattr(module, name, value)
-        if deterministic:
-            torch.use_deterministic_algorithms(True)
-        yield
+        with process_flags(is_deterministic, steps >= AUTOTUNE_STEPS), thread_modes():
+            yield
     except RuntimeError as error:
-        if not deterministic or "does not have a deterministic implementation" not in str(error):
+        if not is_deterministic or "does not have a deterministic implementation" not in str(error):
             raise
         operation = str(error).partition(" does not have")[0]
         raise UserError(
             f"deterministic: found true; {operation} has no deterministic kernel on {device}: set it to false, or use "
             "another model.name or device: cpu"
         ) from error
+
+
+def set_cublas_workspace() -> None:
+    if os.environ.get(WORKSPACE) in WORKSPACES:
+        return
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        raise UserError(
+            f"deterministic: found true; this process has used CUDA before without {WORKSPACE}={WORKSPACES[0]}: "
+            "set it before the first use, or run in another process"
+        )
+    os.environ[WORKSPACE] = WORKSPACES[0]
+
+
+@contextmanager
+def thread_modes() -> Iterator[None]:
+    """Gradients on, no inference mode, no autocast, and the CPU as the default device, in this thread."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":  # otherwise nothing: the mode would slow down each operation
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+_lock = threading.Lock()
+_runs: list[bool] = []  # for each run of the process whether it is deterministic
+_restore: ExitStack
+
+
+@contextmanager
+def process_flags(is_deterministic: bool, is_autotuned: bool) -> Iterator[None]:
+    """The state that all threads share, for as long as any run needs it."""
+    global _restore
+    with _lock:
+        if _runs and _runs[0] != is_deterministic:
+            raise UserError(
+                f"deterministic: found {str(is_deterministic).lower()}; another run of this process has "
+                f"{str(_runs[0]).lower()}: run them one after the other, or in processes of their own"
+            )
+        if not _runs:
+            _restore = set_process_flags(is_deterministic, is_autotuned)
+        _runs.append(is_deterministic)
+    try:
+        yield
     finally:
-        if deterministic:
-            torch.set_deterministic_debug_mode(mode)
-        for module, name, value in before:
-            setattr(module, name, value)
+        with _lock:
+            _runs.pop()
+            if not _runs:
+                _restore.close()
+
+
+def set_process_flags(is_deterministic: bool, is_autotuned: bool) -> ExitStack:
+    """Set the flags; closing the result restores them."""
+    backends: Any = torch.backends
+    restore = ExitStack()
+
+    def set_flag(module: Any, name: str, value: Any) -> None:
+        restore.callback(setattr, module, name, getattr(module, name))
+        setattr(module, name, value)
+
+    restore.callback(torch.set_default_dtype, torch.get_default_dtype())
+    torch.set_default_dtype(torch.float32)
+    for module in (
+        backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul,
+        backends.mkldnn.conv, backends.mkldnn.rnn, backends.mkldnn.matmul,
+    ):  # fmt: skip
+        set_flag(module, "fp32_precision", "ieee")
+    set_flag(backends.cudnn, "benchmark", is_autotuned and not is_deterministic)
+    set_flag(backends.cudnn, "deterministic", is_deterministic)
+    if is_deterministic:  # no memory is read before it is written
+        set_flag(torch.utils.deterministic, "fill_uninitialized_memory", False)
+    restore.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())
+    torch.set_deterministic_debug_mode(2 if is_deterministic else 0)
+    return restore

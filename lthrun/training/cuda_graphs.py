@@ -10,28 +10,27 @@ is not the default one; keep inputs and parameters in place; switch autocast's c
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache, partial
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lthrun.events import CudaGraphFallback, Emit
+from lthrun.training.cuda_streams import capture_lock, find_capture_stream, on_stream
 
 WARM_UPS = 3  # as many as torch.cuda.make_graphed_callables has
 DRAWS = "the model draws random numbers (dropout and the like)"
 WAITS = "the model waits for the device"
-SYNCHRONIZES = "called a synchronizing CUDA operation"
 
 
 class GraphRecorder(Protocol):
     """What a device has to offer for graphs."""
 
-    def warm_up(self, function: Callable[[], None]) -> str | None:
-        """Call the function as it will be recorded; the reason why it cannot be, or None."""
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Call the function as it will be recorded."""
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         """What `function` launches, without launching it; calling the result launches it.
@@ -42,57 +41,48 @@ class GraphRecorder(Protocol):
 
 
 class CudaRecorder:
-    """Records CUDA graphs."""
+    """Records CUDA graphs, on the stream of the calling thread."""
 
     def __init__(self, device: torch.device):
-        self.device, self.stream = device, side_stream(device)
+        self.stream = find_capture_stream(device)
 
-    def warm_up(self, function: Callable[[], None]) -> str | None:
-        random_state = torch.cuda.get_rng_state(self.device)
-        mode = torch.cuda.get_sync_debug_mode()
-        with self._on_side_stream(), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                function()
-            finally:
-                torch.cuda.set_sync_debug_mode(mode)
-        waits = [w for w in caught if SYNCHRONIZES in str(w.message)]
-        for other in caught:
-            if other not in waits and "Synchronization debug mode" not in str(other.message):
-                warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-        if waits:
-            return WAITS
-        # A draw advances the generator.
-        return None if torch.equal(random_state, torch.cuda.get_rng_state(self.device)) else DRAWS
+    def warm_up(self, function: Callable[[], None]) -> None:
+        with on_stream(self.stream):
+            function()
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        with self._on_side_stream(), torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+        with (
+            capture_lock,
+            on_stream(self.stream),
+            torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
+        ):
             function()
         return graph.replay
-
-    @contextmanager
-    def _on_side_stream(self) -> Iterator[None]:
-        """On the stream of the recording: after what was launched before, and before what is launched afterwards."""
-        current = torch.cuda.current_stream(self.device)
-        self.stream.wait_stream(current)
-        try:
-            with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-                yield
-        finally:
-            current.wait_stream(self.stream)
-
-
-@lru_cache
-def side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One for all recordings on a device: each stream keeps memory and a cuBLAS workspace of its own."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def make_recorder(device: torch.device) -> GraphRecorder | None:
     """The recorder of a device; None for a device without graphs."""
     return CudaRecorder(device) if device.type == "cuda" else None
+
+
+class FindObstacle(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Watches the operations of this thread for those that a graph cannot hold: random draws, and values read back.
+
+    Looking at the operations is cheaper than PyTorch's synchronization warnings, each of which formats a stack trace
+    (1.3 s of a run on an H200), and other threads that draw do not disturb it. What it misses makes recording fail.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.obstacle: str | None = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.data_dependent_output in func.tags:
+            self.obstacle = WAITS
+        elif torch.Tag.nondeterministic_seeded in func.tags:
+            self.obstacle = self.obstacle or DRAWS
+        return func(*args, **(kwargs or {}))
 
 
 class GraphedFunction:
@@ -112,14 +102,17 @@ class GraphedFunction:
         self._graphs: dict[tuple[torch.Size, ...], tuple[tuple[Tensor, ...], Callable[[], None]]] = {}
 
     def __call__(self, function: Callable[..., None], *inputs: Tensor) -> None:
-        shapes = tuple(tensor.shape for tensor in inputs)
-        if self._recorder and (self.rounds < self.warm_ups or shapes not in self._warm):
-            self._warm.add(shapes)
-            self._obstacle = self._recorder.warm_up(partial(function, *inputs))
+        if self._recorder is None:
+            function(*inputs)
             return
-        if self._recorder and shapes not in self._graphs:
-            self._record(self._recorder, function, inputs, shapes)
-        if not self._recorder:
+        shapes = tuple(tensor.shape for tensor in inputs)
+        if self.rounds < self.warm_ups or shapes not in self._warm:
+            self._warm.add(shapes)
+            with FindObstacle() as found:
+                self._recorder.warm_up(partial(function, *inputs))
+            self._obstacle = self._obstacle or found.obstacle
+            return
+        if shapes not in self._graphs and not self._record(self._recorder, function, inputs, shapes):
             function(*inputs)
             return
         recorded_inputs, replay = self._graphs[shapes]
@@ -130,6 +123,7 @@ class GraphedFunction:
     def reset(self) -> None:
         """Warm up and record again: the function works on other tensors now."""
         self.rounds = 0
+        self._obstacle = None
         self._warm.clear()
         self._graphs.clear()
 
@@ -139,15 +133,16 @@ class GraphedFunction:
         function: Callable[..., None],
         inputs: tuple[Tensor, ...],
         shapes: tuple[torch.Size, ...],
-    ) -> None:
+    ) -> bool:
         recorded_inputs = tuple(tensor.clone() for tensor in inputs)
         reason = self._obstacle
         if reason is None:
             try:
                 self._graphs[shapes] = recorded_inputs, recorder.record(partial(function, *recorded_inputs))
-                return
+                return True
             except RuntimeError as error:
                 reason = f"recording it failed ({str(error).strip().partition(chr(10))[0]})"
         self._recorder = None
         self._graphs.clear()
         self._emit(CudaGraphFallback(self._what, reason))
+        return False

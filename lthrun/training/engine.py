@@ -24,6 +24,8 @@ from lthrun.training.flat_parameters import FlatParameters
 from lthrun.training.heap import disable_heap_trimming
 from lthrun.training.memory_layout import choose_memory_format
 from lthrun.training.optimizers import OPTIMIZERS, make_capturable, set_learning_rate
+from lthrun.training.recalibration import BatchNormRecalibration
+from lthrun.training.state import load_model_state
 
 Batch = tuple[Tensor, Tensor]
 
@@ -63,6 +65,7 @@ class Engine:
         self.layout = choose_memory_format(device, precision)
         self.model = model.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.device, self.precision, self.masks, self.frozen = device, precision, dict(masks), dict(frozen)
+        self._settings = settings
         if rules := cpu_convolution.find_rules(device, precision):
             cpu_convolution.use_matrix_products(self.model, rules)
         self.optimizer = OPTIMIZERS[settings.optimizer](self.model, settings)
@@ -77,12 +80,30 @@ class Engine:
             make_capturable(self.optimizer, device)
         self.warm_ups = graphs.WARM_UPS if recorder else 0
         self._training = graphs.GraphedFunction(recorder, "training", self.warm_ups, emit)
-        # Most engines that evaluate a supermask do so once: recording would take longer than it saves.
+        # An engine that validates once does not record it, as that takes longer than it saves.
         self._validation = graphs.GraphedFunction(recorder, "validation", 1, emit)
+        graph = graphs.GraphedFunction(recorder, "batch norm recalibration", self.warm_ups, emit) if recorder else None
+        self.recalibration = BatchNormRecalibration(self.model, self._forward, graph)
 
     def _make_mask_hook(self) -> MaskHook | None:
         weights = dict(self.model.named_parameters())
         return MaskHook(weights, self.masks, self.optimizer, self.frozen) if self.masks else None
+
+    def load(
+        self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], frozen: Mapping[str, Tensor] = {}
+    ) -> None:
+        """Start from another state, as a new engine would: parameters and buffers, masks, and a new optimizer state.
+
+        All tensors stay in place, so that validation and recalibration stay recorded; the training step is recorded
+        again. So many masks are evaluated by one engine, at the cost of one recording.
+        """
+        load_model_state(self.model, weights)
+        self.optimizer.state.clear()
+        set_learning_rate(self.optimizer, self._settings.learning_rate)
+        self.frozen = dict(frozen)
+        self.prune(dict(masks))
+        self.loss.zero_()
+        self.finite.zero_()
 
     def prune(self, masks: Tensors) -> None:
         """Continue under other masks; a weight that is kept again starts from zero."""
@@ -96,6 +117,11 @@ class Engine:
         is_bfloat16 = self.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_bfloat16, cache_enabled=False)
 
+    def _forward(self, images: Tensor) -> Tensor:
+        with self.autocast():
+            logits: Tensor = self.model(images)
+        return logits
+
     def step(self, batch: Batch, learning_rate: float | None = None) -> None:
         """One training step, at the last learning rate if none is given; the model must be in training mode."""
         if learning_rate is not None:
@@ -105,11 +131,13 @@ class Engine:
         self._training.rounds += 1
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
-        with self.autocast():
-            loss = cross_entropy(self.model(images), labels)
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            with self.autocast():
+                loss = cross_entropy(self.model(images), labels)
+            torch.autograd.backward(loss)
+            self.optimizer.step()
+        finally:  # also where recording fails, so that its gradients are not added to those of the next step
+            self.optimizer.zero_grad(set_to_none=True)
         self.loss += loss.detach()
         self.finite += self.loss.isfinite()
 
@@ -142,26 +170,13 @@ class Engine:
     def _evaluate_batch(self, totals: Tensor, right: Tensor, images: Tensor, labels: Tensor) -> None:
         """Add the sum of the losses and the right answers of each class to `totals` [1 + classes], and write which
         answers are right to `right` [batch]."""
-        with self.autocast():
-            logits = self.model(images).float()
+        logits = self._forward(images).float()
         loss = cross_entropy(logits, labels, reduction="sum")
         is_class = labels.unsqueeze(1) == torch.arange(len(totals) - 1, device=labels.device)
         right.copy_(logits.argmax(1) == labels)
         totals += torch.cat([loss.unsqueeze(0), (is_class & right.unsqueeze(1)).sum(0)]).double()
 
 
-@torch.no_grad()
 def recalibrate_batch_norm(engine: Engine, batches: Iterable[Batch]) -> None:
-    """Re-estimate batch norm's running statistics: the cumulative average over one pass of `batches`."""
-    model = engine.model
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    model.train()
-    for images, _ in batches:
-        with engine.autocast():
-            model(images.contiguous(memory_format=engine.layout))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    """Re-estimate batch norm's running statistics: the average over one pass of `batches`."""
+    engine.recalibration.run(engine.model, (images.contiguous(memory_format=engine.layout) for images, _ in batches))

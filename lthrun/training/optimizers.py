@@ -35,14 +35,23 @@ def adamw(model: nn.Module, training: Training) -> Optimizer:
     return torch.optim.AdamW(groups, training.learning_rate, training.betas, training.eps, fused=True)
 
 
+@OPTIMIZERS.register("Adam without weight decay (Kingma & Ba 2015, algorithm 1).", uses=("betas", "eps"))
+def adam(model: nn.Module, training: Training) -> Optimizer:
+    import torch
+
+    groups = parameter_groups(model, 0.0)
+    return torch.optim.Adam(groups, training.learning_rate, training.betas, training.eps, fused=True)
+
+
 @OPTIMIZERS.register(
-    "Stochastic gradient descent with momentum, weight decay in the gradient.", uses=("momentum", "weight_decay")
+    "Stochastic gradient descent with momentum, Nesterov's if asked for; weight decay in the gradient.",
+    uses=("momentum", "nesterov", "weight_decay"),
 )
 def sgd(model: nn.Module, training: Training) -> Optimizer:
     import torch
 
     groups = parameter_groups(model, training.weight_decay)
-    return torch.optim.SGD(groups, training.learning_rate, training.momentum, fused=True)
+    return torch.optim.SGD(groups, training.learning_rate, training.momentum, nesterov=training.nesterov, fused=True)
 
 
 def make_capturable(optimizer: Optimizer, device: torch.device) -> None:

@@ -6,12 +6,20 @@ It has no random state: every draw is a function of the seed and the step (lthru
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lthrun.sparsity.masks import Tensors
-from lthrun.training.engine import Engine
+from lthrun.training.flat_parameters import FlatParameters
+
+
+class HasOptimizer(Protocol):
+    """An engine, as far as its optimizer's state is concerned."""
+
+    model: nn.Module
+    flat_parameters: FlatParameters
 
 
 def copy_model_state(model: nn.Module) -> Tensors:
@@ -26,7 +34,7 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         tensor.copy_(state[name])
 
 
-def copy_optimizer_state(engine: Engine) -> Tensors:
+def copy_optimizer_state(engine: HasOptimizer) -> Tensors:
     """Copies of the optimizer's moments, in the shape of their parameter, and step counts, as `PARAMETER/KEY`."""
     return copy_to_cpu(
         {
@@ -37,7 +45,7 @@ def copy_optimizer_state(engine: Engine) -> Tensors:
     )
 
 
-def load_optimizer_state(engine: Engine, state: Mapping[str, Tensor]) -> None:
+def load_optimizer_state(engine: HasOptimizer, state: Mapping[str, Tensor]) -> None:
     """The inverse of `copy_optimizer_state`."""
     for path, value in state.items():
         name, _, key = path.rpartition("/")

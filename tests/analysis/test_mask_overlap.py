@@ -13,11 +13,11 @@ def test_overlap_is_intersection_over_union():
     """Of 8 weights each mask keeps 4, two of them in common: 2 / 6. By chance 4·4/8 = 2 in common, of 6."""
     one = {"a": torch.tensor([1, 1, 1, 1, 0, 0, 0, 0]).bool()}
     other = {"a": torch.tensor([1, 1, 0, 0, 1, 1, 0, 0]).bool()}
-    row = measure_overlap(50.0, [one, other])
-    assert (row.sparsity, row.pairs, row.overlap, row.chance) == (50.0, 1, 2 / 6, 2 / 6)
+    row = measure_overlap(50.0, "orders", [(one, other)])
+    assert (row.sparsity, row.kind, row.pairs, row.overlap, row.chance) == (50.0, "orders", 1, 2 / 6, 2 / 6)
     assert row.lowest == row.highest == 2 / 6
-    three = measure_overlap(50.0, [one, one, other])
-    assert three.pairs == 3 and three.highest == 1.0 and three.overlap == pytest.approx((1 + 2 / 6 + 2 / 6) / 3)
+    two = measure_overlap(50.0, "large-init", [(one, one), (one, other)])
+    assert two.pairs == 2 and two.highest == 1.0 and two.overlap == pytest.approx((1 + 2 / 6) / 2)
 
 
 def test_chance_is_what_random_masks_share():
@@ -28,7 +28,7 @@ def test_chance_is_what_random_masks_share():
         {name: torch.randperm(4000, generator=generator) < 4000 * share[k] for name, share in shares.items()}
         for k in (0, 1)
     )
-    row = measure_overlap(70.0, [one, other])
+    row = measure_overlap(70.0, "seeds", [(one, other)])
     assert row.chance == pytest.approx((0.125 + 0.02) / (0.625 + 0.28))
     assert row.overlap == pytest.approx(row.chance, abs=0.02)
 

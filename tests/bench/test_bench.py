@@ -54,7 +54,16 @@ def test_the_table_of_a_small_benchmark(lthrun: Callable, images: Path):
     result = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 2, "--steps", 2)
     assert result.status == 0, result.err
     lines = result.out.splitlines()
-    heads = ("what", "precision", "train s/epoch", "× floor", "validation s", "× its floor", "images/s", "× lthrun")
+    heads = (
+        "implementation",
+        "precision",
+        "train s/epoch",
+        "× floor",
+        "validation s",
+        "× its floor",
+        "images/s",
+        "× lthrun",
+    )
     assert any(all(head in line for head in heads) for line in lines)
     rows = [line.strip() for line in lines]
     for start in (
@@ -65,10 +74,10 @@ def test_the_table_of_a_small_benchmark(lthrun: Callable, images: Path):
         "plain PyTorch, 1 worker",
     ):
         assert any(row.startswith(start) for row in rows), start
-    assert "fasterai, float32: skipped: no --peers PYTHON" in rows
+    assert "fasterai, float32, skipped: no --peers PYTHON." in rows
     words = " ".join(result.out.split())
-    assert "2 rounds" in words and "2 of an epoch's 6 steps of 8 images, scaled to the epoch" in words
-    assert sum(row.startswith("fastest on this machine: precision: ") for row in rows) == 1
+    assert "2 rounds" in words and "2 of the 6 steps of an epoch, 8 images each, scaled to the epoch" in words
+    assert sum(row.startswith("Fastest on this machine: precision: ") for row in rows) == 1
 
 
 def test_the_json_of_a_small_benchmark(lthrun: Callable, images: Path):
@@ -77,7 +86,7 @@ def test_the_json_of_a_small_benchmark(lthrun: Callable, images: Path):
     assert result["environment"]["torch"] == torch.__version__
     assert result["environment"]["threads"] == torch.get_num_threads()
     assert (result["device"], result["rounds"], result["steps"], result["epoch_steps"]) == ("cpu", 2, 2, 6)
-    rows = {(row["name"], row["precision"]): row for row in result["contestants"]}
+    rows = {(row["name"], row["precision"]): row for row in result["implementations"]}
     for precision in ("float32", "bfloat16"):
         lthrun_row = rows["lthrun", precision]
         assert len(lthrun_row["turns"]["train"]) == len(lthrun_row["turns"]["validation"]) == 2
@@ -207,7 +216,7 @@ def test_the_floor_is_the_fastest_stock_setting_of_each_precision():
         "float32": {"train": 45.0, "validation": 2.0},
         "bfloat16": {"train": 27.0, "validation": 1.0},
     }
-    rows = {(row["name"], row["precision"]): row for row in summary["contestants"]}
+    rows = {(row["name"], row["precision"]): row for row in summary["implementations"]}
     lthrun = rows["lthrun", "float32"]
     assert lthrun["train"] == {"median": 90.0, "lowest": 45.0, "highest": 99.0}
     assert lthrun["x_floor"] == {"train": 2.0, "validation": 1.5}
@@ -244,7 +253,7 @@ def test_a_peer_that_does_not_start_is_skipped_with_the_reason(
     python = make_interpreter(tmp_path, script)
     result = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 1, "--steps", 1, "--peers", python)
     assert result.status == 0, result.err
-    assert f"fasterai, float32: skipped: {reason}" in result.out
+    assert f"fasterai, float32, skipped: {reason}." in result.out
 
 
 def test_a_missing_interpreter_or_other_labels_are_the_reason(small: Callable):
@@ -265,7 +274,7 @@ def test_a_peer_is_timed_in_its_own_process(lthrun: Callable, images: Path, tmp_
     answers = 'read line; echo "{}"; while read line; do echo "{\\"seconds\\": 4.5}"; done'
     python = make_interpreter(tmp_path, answers)
     outcome = lthrun("bench", "--data-dir", images, *TINY, "--rounds", 2, "--steps", 3, "--peers", python, "--json")
-    rows = {row["name"]: row for row in json.loads(outcome.out)["contestants"]}
+    rows = {row["name"]: row for row in json.loads(outcome.out)["implementations"]}
     for name in ("fasterai, as it comes", "fasterai, 0 workers", "fasterai, 1 worker"):
         assert rows[name]["turns"] == {"train": [4.5, 4.5], "validation": [4.5, 4.5]}
         assert rows[name]["train"]["median"] == 9.0

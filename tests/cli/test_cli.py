@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +17,7 @@ import yaml
 from lthrun import __version__
 from lthrun.experiments import load_config
 from lthrun.storage.json_files import read_json
-from tests.conftest import SMALL
-
-TINY = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
+from tests.conftest import SMALL_SETS, read_lines
 
 
 def left_behind(folder: Path) -> set[str]:
@@ -38,27 +37,27 @@ BAD = {
     "share for percent": (["ticket", "--sparsity", "0.5"], "pruning.sparsity: found 0.5; sparsity is in percent, so write 50"),
     "everything pruned": (["ticket", "--sparsity", "100"], "pruning.sparsity: found 100.0; must be in percent, at least 0 and below 100"),
     "late rewind": (["ticket", "--rewind-epoch", "99"], "rewind.to: found 99ep; must lie before the end of level 0"),
-    "late rewind by step": (["ticket", "--set", "rewind.to=12it", "--data-dir", "IMAGES", *TINY], "rewind.to: found 12it; must lie before the end of level 0, which is step 12"),
+    "late rewind by step": (["ticket", "--set", "rewind.to=12it", "--data-dir", "IMAGES", *SMALL_SETS], "rewind.to: found 12it; must lie before the end of level 0, which is step 12"),
     "negative rewind": (["ticket", "--rewind-epoch", "-1"], "rewind.to: found '-1ep'; must be like 0ep"),
     "no epochs": (["baseline", "--epochs", "0"], "training.epochs: found 0; must be greater than or equal to 1"),
     "missing folder": (["baseline", "--data-dir", "nowhere"], "--data-dir nowhere: found neither nowhere/images nor"),
     "no images": (["baseline", "--data-dir", "EMPTY"], "holds no images"),
-    "truncated images": (["baseline", "--data-dir", "CUT", *TINY], "60 of 60 images cannot be read: Abyssinian_1.jpg"),
-    "truncated images skipped": (["baseline", "--data-dir", "CUT", "--skip-unreadable", *TINY], "no image of one class can be read"),
-    "no such GPU": (["baseline", "--device", "cuda:63", "--data-dir", "IMAGES", *TINY], "device: found cuda:63; no such GPU"),
-    "no such device": (["baseline", "--device", "tpu"], "device: found 'tpu'; must be auto, cpu, cuda or cuda:N"),
+    "truncated images": (["baseline", "--data-dir", "CUT", *SMALL_SETS], "60 of 60 images cannot be read: Abyssinian_1.jpg"),
+    "truncated images skipped": (["baseline", "--data-dir", "CUT", "--skip-unreadable", *SMALL_SETS], "no image of one class can be read"),
+    "no such GPU": (["baseline", "--device", "cuda:63", "--data-dir", "IMAGES", *SMALL_SETS], "device: found cuda:63; no such GPU"),
+    "no such device": (["baseline", "--device", "tpu"], "device: found 'tpu'; must be like auto, cpu, cuda or cuda:0"),
     "no data": (["baseline"], "Oxford-IIIT Pet is not on this machine"),
     "no data to describe": (["data", "info"], "lthrun data prepare"),
     "batch too large": (["baseline", "--data-dir", "IMAGES", "--set", "data.image_size=16"], "training.batch_size: found 64; must be at most the 48 training images"),
-    "nothing to validate on": (["baseline", "--data-dir", "IMAGES", *TINY, "--set", "data.validation=1"], "data.validation: found 1; there is no"),
+    "nothing to validate on": (["baseline", "--data-dir", "IMAGES", *SMALL_SETS, "--set", "data.validation=1"], "data.validation: found 1; there is no"),
     "config of another experiment": (["baseline", "--config", "ticket"], "ticket: experiment: found ticket; this is not a config of `lthrun baseline`"),
     "missing config": (["ticket", "--config", "nowhere.yaml"], "--config: found no file nowhere.yaml; shipped with lthrun are"),
     "out is a file": (["baseline", "--out", "MISSPELT"], "found a file; must be a directory"),
     "out is below a file": (["baseline", "--out", "/dev/null/runs", "--dry-run"], "must be a directory"),
     "data dir of the drawn set": (["baseline", "--config", "smoke/baseline", "--data-dir", "IMAGES"], "--data-dir goes with data.dataset: pets"),
-    "a tensor would be emptied": (["ticket", "--sparsity", "99.9", "--data-dir", "IMAGES", *TINY, "--set", "pruning.granularity=filter"], "pruning.sparsity: found 99.9; layer collapse, conv1.weight would lose all its 64 groups"),
+    "a tensor would be emptied": (["ticket", "--sparsity", "99.9", "--data-dir", "IMAGES", *SMALL_SETS, "--set", "pruning.granularity=filter"], "pruning.sparsity: found 99.9; layer collapse, conv1.weight would lose all its 64 groups"),
     "empty config name": (["ticket", "--config", ""], "--config: found no file"),
-    "huge device": (["baseline", "--device", "cuda:99999999999999"], "device: found 'cuda:99999999999999'; must be auto"),
+    "huge device": (["baseline", "--device", "cuda:99999999999999"], "device: found 'cuda:99999999999999'; must be like auto"),
     "unknown command": (["tickt"], "No such command 'tickt'"),
     "unknown option": (["ticket", "--sparsty", "50"], "No such option: --sparsty"),
     "no number": (["ticket", "--sparsity", "half"], "Invalid value for '--sparsity'"),
@@ -92,7 +91,7 @@ def test_bad_input_is_one_line_and_status_2_and_nothing_is_created(
 
 @pytest.fixture
 def ticket(lthrun: Callable, images: Path, tiny_model: None) -> Callable:
-    return lambda command, *more: lthrun(command, "--data-dir", images, "--out", "out", *TINY, *more)
+    return lambda command, *more: lthrun(command, "--data-dir", images, "--out", "out", *SMALL_SETS, *more)
 
 
 def test_an_experiment_shows_a_line_per_epoch_and_what_happened(ticket: Callable, tmp_path: Path):
@@ -100,19 +99,19 @@ def test_an_experiment_shows_a_line_per_epoch_and_what_happened(ticket: Callable
     assert outcome.status == 0
     rows = [line.split() for line in outcome.out.splitlines() if line.strip()[:1].isdigit() and len(line.split()) == 9]
     assert [row[:3] for row in rows] == [[str(2 * k + e), str(k), str(e)] for k in range(4) for e in range(2)]
-    metrics = [json.loads(line) for line in next(tmp_path.glob("out/ticket-*/metrics.jsonl")).read_text().splitlines()]
+    metrics = read_lines(next(tmp_path.glob("out/ticket-*/metrics.jsonl")))
     for row, record in zip(rows, metrics, strict=True):
         shown = [record["sparsity"], record["train_loss"], record["valid_loss"]]
         assert [float(cell) for cell in row[3:8]] == pytest.approx(
             [*shown, 100 * record["accuracy"], 100 * record["balanced_accuracy"]], abs=6e-3
         )
     for words in (
-        "state was saved after 1 epoch",
+        "rewind point saved: epoch 1",
         "pruned to 16.67 %",
-        "weights went back to their values after 1 epoch",
+        "weights rewound to epoch 1: level 1 starts",
     ):
         assert words in outcome.out
-    for words in ("majority rate", "95 % interval", "balanced accuracy", "50.00 % of 396 prunable weights", "198 "):
+    for words in ("majority rate", "95 % interval", "Balanced accuracy", "50.00 % of 396 prunable weights", "198 "):
         assert words in outcome.out
     assert "\x1b" not in outcome.out and "\r" not in outcome.out, "plain lines without a terminal"
 
@@ -137,7 +136,7 @@ def test_json_is_the_summary_on_stdout_and_all_else_on_stderr(ticket: Callable, 
     outcome = ticket("supermask", "--json")
     summary = json.loads(outcome.out)
     assert summary == read_json(next(tmp_path.glob("out/supermask-*/summary.json")))
-    assert set(summary["supermask"]) == {
+    assert {key for key, value in summary["supermask"].items() if value is not None} == {
         "accuracy", "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval", "batch_norm",
         "method", "levels", "dense", "random", "better_than_chance",
     }  # fmt: skip
@@ -146,14 +145,15 @@ def test_json_is_the_summary_on_stdout_and_all_else_on_stderr(ticket: Callable, 
 
 def test_quiet_is_one_line(ticket: Callable):
     outcome = ticket("baseline", "--quiet")
-    assert outcome.out.count("\n") == 1 and "baseline: accuracy" in outcome.out and outcome.err == ""
+    assert outcome.out.count("\n") == 1 and outcome.err == ""
+    assert outcome.out.startswith("baseline: The dense network has an accuracy of ")
 
 
-def test_a_second_run_reports_again_and_a_sibling_takes_levels_over(ticket: Callable):
+def test_a_second_run_reports_again_and_a_sibling_reuses_levels(ticket: Callable):
     ticket("baseline")
-    assert "this run is finished" in ticket("baseline").out
-    assert "level 0 was trained before and is taken over" in ticket("ticket").out
-    assert "taken over" not in ticket("ticket", "--fresh").out
+    assert "already finished, showing saved results" in ticket("baseline").out
+    assert "level 0 is reused from the cache (levels/" in ticket("ticket").out
+    assert "is reused" not in ticket("ticket", "--fresh").out
 
 
 def test_dry_run_foresees_levels_time_and_disk_and_trains_nothing(ticket: Callable, tmp_path: Path):
@@ -161,12 +161,14 @@ def test_dry_run_foresees_levels_time_and_disk_and_trains_nothing(ticket: Callab
     before = left_behind(tmp_path)
     outcome = ticket("ticket", "--rewind-epoch", 1, "--dry-run", "--json")
     foreseen = json.loads(outcome.out)
-    assert [row["action"] for row in foreseen["levels"]] == ["take over", "train", "train", "train"]
-    assert foreseen["seconds"] > 0 and foreseen["bytes"] > 0 and not foreseen["finished"]
-    assert "take over" in ticket("ticket", "--dry-run").out
+    assert [(row["to_train"], row["reused"]) for row in foreseen["rows"]] == [(0, 1), (1, 0), (1, 0), (1, 0)]
+    assert (foreseen["levels"], foreseen["to_train"], foreseen["reused"]) == (4, 3, 1)
+    assert foreseen["seconds"] > 0 and foreseen["bytes"] > 0 and not foreseen["is_finished"]
+    shown = ticket("ticket", "--dry-run").out
+    assert "level 0, dense" in shown and "nothing was trained" in shown
     assert left_behind(tmp_path) == before
     ran = json.loads(ticket("ticket", "--rewind-epoch", 1, "--json").out)
-    assert [level["key"] for level in ran["levels"]] == [row["key"] for row in foreseen["levels"]]
+    assert [level["reused"] for level in ran["levels"]] == [True, False, False, False]
     assert ran["run_dir"] == foreseen["run_dir"]
 
 
@@ -192,25 +194,25 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(self, batch, rate):
         calls.append(1)
         if len(calls) == 8:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return step(self, batch, rate)
 
     monkeypatch.setattr(Engine, "step", interrupt)
 
 
-def test_interrupted_it_says_what_was_kept_and_ends_with_130(ticket: Callable, interrupt: None):
+def test_interrupted_it_says_what_was_saved_and_ends_with_130(ticket: Callable, interrupt: None):
     outcome = ticket("ticket")
     assert (
         outcome.status == 130
-        and "kept: everything up to epoch 0 of level 0; the same command goes on" in outcome.out
+        and "saved: everything up to epoch 0 of level 0; the same command resumes from there" in outcome.out
         and "Traceback" not in outcome.err
     )
     outcome = ticket("ticket")
-    assert outcome.status == 0 and "level 0 goes on after 1 epoch trained before" in outcome.out
+    assert outcome.status == 0 and "level 0 resumes from the last checkpoint, after 1 epoch and 2 steps" in outcome.out
 
 
-def test_quiet_too_says_what_was_kept(ticket: Callable, interrupt: None):
-    assert "kept: everything up to epoch 0 of level 0" in ticket("baseline", "--quiet").out
+def test_quiet_too_says_what_was_saved(ticket: Callable, interrupt: None):
+    assert "saved: everything up to epoch 0 of level 0" in ticket("baseline", "--quiet").out
 
 
 def test_runs_shows_the_whole_ones_whatever_lies_beside_them(ticket: Callable, lthrun: Callable, tmp_path: Path):
@@ -228,6 +230,7 @@ def test_runs_shows_the_whole_ones_whatever_lies_beside_them(ticket: Callable, l
     (tmp_path / "out").rename(tmp_path / "[red]")
     listed = lthrun("runs", "--out", "[red]")
     assert listed.status == 0 and listed.out.count("baseline-s0-") == 1 and "Runs in [red]" in listed.out
+    assert "not shown, because another version of lthrun wrote them: d, f;" in listed.err
     (run,) = json.loads(lthrun("runs", "--out", "[red]", "--json").out)
     assert run["run_dir"].startswith("[red]/"), "where it lies now"
 
@@ -236,12 +239,12 @@ def test_info_lists_what_cannot_be_read(lthrun: Callable, images: Path, tmp_path
     shutil.copytree(images, tmp_path / "set")
     (tmp_path / "set" / "images" / "dog_empty.jpg").write_bytes(b"")
     (tmp_path / "set" / "images" / os.fsdecode(b"caf\xe9_1.jpg")).symlink_to("nowhere")
+    (tmp_path / "set" / "images" / "folder.jpg").mkdir()
+    (tmp_path / "set" / "images" / "folder.jpg" / "a.jpg").touch()
     outcome = lthrun("data", "info", "--data-dir", "set", "--set", "data.image_size=20")
-    assert (
-        outcome.status == 0
-        and "unreadable: 2" in outcome.out
-        and "dog_empty.jpg: not an image in a format" in outcome.out
-    )
+    assert outcome.status == 0 and "unreadable: 2" in outcome.out
+    assert "dog_empty.jpg: not an image in a format" in outcome.out
+    assert "skipped: 1 file, in folders among the images" in outcome.out
     assert (
         lthrun("data", "info", "--data-dir", "set", "--set", "data.validation=1", "--set", "data.image_size=20").status
         == 0

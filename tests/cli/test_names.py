@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lthrun.cli.names import TABLES
 
+from lthrun.experiments.listing import LISTED
 from lthrun.sparsity.schedules import SCHEDULES
 
 SMALL = ["--set", "data.image_size=16", "--set", "training.batch_size=8", "--epochs", "1", "--json"]
 CASES: list[tuple[str, str, list[str]]] = [
-    *(("criteria", name, ["ticket", "--criterion", name, "--steps", "2"]) for name in TABLES["criteria"][1]),
+    *(("criteria", name, ["ticket", "--criterion", name, "--steps", "2"]) for name in LISTED["criteria"][1]),
     *(
         ("granularities", name, ["ticket", "--steps", "1", "--granularity", name])
-        for name in TABLES["granularities"][1]
+        for name in LISTED["granularities"][1]
         if name not in ("layer", "n:m")
     ),
     ("granularities", "layer", ["ticket", "--steps", "1", "--granularity", "layer", "--context", "global",
@@ -26,26 +26,26 @@ CASES: list[tuple[str, str, list[str]]] = [
     *(
         ("schedules", name, ["prune", "--schedule", name, "--steps", "3",
                              *(["--set", "pruning.sparsities=[20, 60, 40]"] if name == "custom" else [])])
-        for name in TABLES["schedules"][1]
+        for name in LISTED["schedules"][1]
     ),
-    *(("resets", name, ["supermask", "--steps", "1", "--set", f"rewind.kept={name}"]) for name in TABLES["resets"][1]),
-    *(("pruned", name, ["ticket", "--steps", "1", "--set", f"rewind.pruned={name}"]) for name in TABLES["pruned"][1]),
-    *(("supermasks", name, ["supermask", "--method", name]) for name in TABLES["supermasks"][1]),
-    *(("rates", name, ["ticket", "--steps", "1", "--set", f"training.schedule={name}"]) for name in TABLES["rates"][1]),
-    *(("optimizers", name, ["baseline", "--set", f"training.optimizer={name}"]) for name in TABLES["optimizers"][1]),
+    *(("resets", name, ["supermask", "--steps", "1", "--set", f"rewind.kept={name}"]) for name in LISTED["resets"][1]),
+    *(("pruned", name, ["ticket", "--steps", "1", "--set", f"rewind.pruned={name}"]) for name in LISTED["pruned"][1]),
+    *(("supermasks", name, ["supermask", "--method", name]) for name in LISTED["supermasks"][1]),
+    *(("learning-rates", name, ["ticket", "--steps", "1", "--set", f"training.schedule={name}"]) for name in LISTED["learning-rates"][1]),
+    *(("optimizers", name, ["baseline", "--set", f"training.optimizer={name}"]) for name in LISTED["optimizers"][1]),
     *(("arms", name, ["compare", "--arms", name, "--seeds", "1", "--sparsities", "20", "--set", "compare.rewind=0ep"])
-      for name in TABLES["arms"][1]),
+      for name in LISTED["arms"][1]),
 ]  # fmt: skip
 
 
 def test_every_name_has_a_case_here_or_in_tests_of_its_own():
     covered = {(table, name) for table, name, _ in CASES}
-    wanted = {(table, name) for table, (_, names) in TABLES.items() for name in names}
+    wanted = {(table, name) for table, (_, names) in LISTED.items() for name in names}
     assert {table for table, _ in wanted - covered} == {
         "models",
         "datasets",
-        "engines",
-    }  # test_models.py, test_datasets.py, test_engines.py
+        "executors",
+    }  # tests/models, tests/data, tests/executors
 
 
 @pytest.mark.usefixtures("tiny_model")
@@ -83,7 +83,7 @@ def test_a_ticket_refuses_what_moves_smoothly_and_says_why(lthrun: Callable, nam
 def test_list_names_every_name_unbroken_with_a_line_on_each(lthrun: Callable):
     printed = lthrun("list")
     assert printed.status == 0
-    for table, (key, names) in TABLES.items():
+    for table, (key, names) in LISTED.items():
         assert f"{table} ({key})" in printed.out
         alone = lthrun("list", table).out
         for name, about in names.items():
@@ -94,7 +94,7 @@ def test_list_names_every_name_unbroken_with_a_line_on_each(lthrun: Callable):
 def test_names_are_not_broken_in_a_narrow_terminal(lthrun: Callable, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    for table, (_, names) in TABLES.items():
+    for table, (_, names) in LISTED.items():
         printed = lthrun("list", table).out.split("\n")
         lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in printed]
         assert max(map(len, lines)) <= 40
@@ -102,8 +102,9 @@ def test_names_are_not_broken_in_a_narrow_terminal(lthrun: Callable, monkeypatch
 
 
 def test_list_of_an_unknown_table_names_the_tables(lthrun: Callable):
-    outcome = lthrun("list", "colours")
-    assert outcome.status == 2 and "must be one of criteria, granularities" in outcome.err
+    outcome = lthrun("list", "colors")
+    assert list(LISTED)[:3] == ["executors", "arms", "datasets"]
+    assert outcome.status == 2 and f"must be one of {', '.join(LISTED)}" in outcome.err
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
@@ -131,7 +132,7 @@ def test_schedule_lists_the_prunings(lthrun: Callable):
         (["cubic"], "pruning.schedule: found 'cubic'; must be one of one_shot, iterative"),
         (["agp", "--sparsity", "0.5"], "pruning.sparsity: found 0.5; sparsity is in percent"),
         (["custom"], "pruning.sparsities: found []; schedule: custom and a list like [20, 36, 50] go together"),
-        (["custom", "--sparsities", "20,many"], "--sparsities: found 'many'"),
+        (["custom", "--sparsities", "20,many"], "pruning.sparsities.1: found 'many'; must be a valid number"),
         (["agp", "--initial-sparsity", "60"], "pruning.initial_sparsity: found 60; must not be above sparsity"),
     ],
 )

@@ -28,7 +28,7 @@ def open_folder(root: Path, size: int = 16, skip_unreadable: bool = False) -> St
 
 
 def stored_pixels(store: Store, image: int) -> np.ndarray:
-    """The pixels of one image, [height, width, 3], read without lthrun."""
-    areas = [w * h for w, h in zip(store.widths, store.heights, strict=True)]
-    w, h = store.widths[image], store.heights[image]
-    return np.fromfile(store.pixels, np.uint8, w * h * 3, offset=3 * sum(areas[:image])).reshape(h, w, 3)
+    """The pixels of one image, [height, width, channels], read without lthrun."""
+    areas = [w * h * store.channels for w, h in zip(store.widths, store.heights, strict=True)]
+    shape = store.heights[image], store.widths[image], store.channels
+    return np.fromfile(store.pixels, np.uint8, areas[image], offset=sum(areas[:image])).reshape(shape)

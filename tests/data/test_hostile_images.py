@@ -108,7 +108,7 @@ def test_names_are_escaped_in_data_info(two_classes: Path, lthrun: Callable):
         (two_classes / name / "[dim]\x1b[31m\n.png").write_bytes(b"")
     shown = lthrun("data", "info", "--set", "data.dataset=folder", "--data-dir", two_classes)
     assert shown.status == 0 and "\x1b" not in shown.out
-    for words in (" [red]fox ", r" own\x1b[2J\nX ", r"  [red]fox/[dim]\x1b[31m\n.png: not an image in a format"):
+    for words in ("[red]fox ", r"own\x1b[2J\nX ", r"  [red]fox/[dim]\x1b[31m\n.png: not an image in a format"):
         assert words in shown.out
 
 

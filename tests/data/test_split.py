@@ -17,7 +17,9 @@ from lthrun.data.store import Store, open_store
 @given(st.lists(st.integers(0, 40), min_size=20, max_size=60), st.floats(5, 60), st.integers(0, 50))
 def test_split_counts_are_exact_and_copies_stay_together(contents, percent, seed):
     n = len(contents)
-    store = Store(Path(), 16, ("a", "b"), [f"n{i}" for i in range(n)], [0] * n, [str(c) for c in contents], [], [], {})
+    store = Store(
+        Path(), 16, 3, ("a", "b"), [f"n{i}" for i in range(n)], [0] * n, [str(c) for c in contents], [], [], {}
+    )
     train, valid = store.split(percent, seed)
     assert sorted(train + valid) == list(range(n))
     assert not {contents[i] for i in train} & {contents[i] for i in valid}

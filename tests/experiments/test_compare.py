@@ -154,7 +154,7 @@ def test_a_study_reports_the_arms_that_are_whole_and_says_what_is_missing(
     assert "no longer a number" in broken.summary["missing"][0]["why"]
     cells = {(c["arm"], c["sparsity"]): c["n"] for c in broken.summary["cells"]}
     assert cells == {("dense", None): 3, ("ticket", 40.0): 2, ("random-mask", 40.0): 3, ("prune", 40.0): 3}
-    assert broken.summary["verdict"]["word"] is None and "2 seeds" in broken.summary["verdict"]["sentences"][0]
+    assert broken.summary["verdict"]["word"] is None and "2 seeds" in broken.summary["verdict"]["answer"]
     by_rival = {(c["arm"], c["against"]): c["n"] for c in broken.summary["comparisons"]}
     assert by_rival["prune", "dense"] == 3 and by_rival["ticket", "random-mask"] == 2
     monkeypatch.setattr(Trainer, "train", plain)
@@ -189,7 +189,7 @@ def test_the_command_gives_a_verdict_or_says_why_there_is_none(lthrun: Callable,
     two = lthrun(*arguments, "--seeds", "2", "--json")
     summary = json.loads(two.out)
     assert two.status == 0 and summary["verdict"]["word"] is None
-    assert "2 seeds" in summary["verdict"]["sentences"][0] and "No verdict" in summary["verdict"]["sentences"][0]
+    assert "2 seeds" in summary["verdict"]["answer"] and "No verdict" in summary["verdict"]["answer"]
     three = lthrun(*arguments, "--seeds", "3", "--json")
     found = json.loads(three.out)
     assert found["verdict"]["word"] in ("wins", "matches", "loses", "undecided")
@@ -240,6 +240,4 @@ def test_a_study_ends_in_its_page_and_the_same_page_is_drawn_again(small: Callab
     assert lthrun("report", run_dir, "--quiet").status == 0
     assert (run_dir / "report.html").read_bytes() == page
     summary = json.loads((run_dir / "summary.json").read_text())
-    assert summary["verdict"]["sentences"][0].split(":")[0] in page.decode().replace("\u00a0", " ").replace(
-        "&nbsp;", " "
-    )
+    assert summary["verdict"]["answer"].split(":")[0] in page.decode().replace("\u00a0", " ").replace("&nbsp;", " ")

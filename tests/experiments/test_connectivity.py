@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lthrun.report.connectivity_tables import curve
 from torch import nn
 
 from lthrun import models
@@ -23,7 +24,6 @@ from lthrun.experiments.connectivity import Line, between
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.context import RunContext, prepare
 from lthrun.models import build_model
-from lthrun.report.connectivity_tables import curve
 from lthrun.sparsity.masks import Tensors
 from lthrun.storage.level_store import LevelStore
 from lthrun.storage.run_dir import RunDir

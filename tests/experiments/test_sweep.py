@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from lthrun.report.sweep_table import sweep_table
+
 from tests.cli.test_cli import TINY
 from tests.experiments.test_experiments import TIMES
 

@@ -185,7 +185,7 @@ def test_grasp_is_refused_where_torch_has_no_second_derivative(
     small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     hard = lambda classes: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardsigmoid(), nn.Flatten(), nn.LazyLinear(classes))  # noqa: E731
-    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(lambda classes: built(hard(classes)), ""))
+    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(lambda classes, *_: built(hard(classes)), ""))
 
     def built(model: nn.Module) -> nn.Module:
         model(torch.rand(1, 3, 16, 16))

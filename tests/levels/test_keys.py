@@ -22,7 +22,8 @@ CONDITIONS = Conditions({"images": "x"}, 92, "cpu", "float32")
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "training.betas": st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)).map(list),
     "training.eps": st.floats(1e-12, 1e-2),
-    "training.momentum": st.floats(0, 0.99),
+    "training.momentum": st.floats(0.001, 0.99),  # nesterov needs one above 0
+    "training.nesterov": st.booleans(),
     "training.weight_decay": st.floats(0, 1),
     "training.milestones": st.lists(st.floats(1, 99), min_size=1, max_size=3),
     "training.gamma": st.floats(0.01, 0.99),

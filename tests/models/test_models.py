@@ -1,4 +1,4 @@
-"""Models by name: they build, have the published sizes, train at 64 pixels, and start from the seed alone."""
+"""Models by name: they build, have the published sizes, train at 64 pixels, and have gray images' one channel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lthrun.config.sections import LayerSelection
+from lthrun.config.pruning import LayerSelection
 from lthrun.errors import UserError
 from lthrun.experiments import load_config
 from lthrun.models import MODELS, build_model
@@ -40,16 +40,16 @@ PUBLISHED = {
 
 def parameters(name: str, classes: int) -> int:
     with torch.device("meta"):
-        return sum(p.numel() for p in MODELS[name](classes).parameters())
+        return sum(p.numel() for p in MODELS[name](classes, 3, 64).parameters())
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_each_model_has_its_line_its_classes_and_something_to_prune(name: str):
     assert MODELS[name].about and "\n" not in MODELS[name].about
     with torch.device("meta"):
-        model = MODELS[name](5)
+        model = MODELS[name](5, 3, 64)
     assert [m for m in model.modules() if isinstance(m, nn.Linear)][-1].out_features == 5
-    assert select_prunable(model, LayerSelection())
+    assert select_prunable(model, LayerSelection(types=("conv", "linear")))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -59,15 +59,15 @@ def test_sizes_are_the_published_ones(name: str):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_each_model_trains_on_two_images_at_64_pixels_and_takes_its_smallest(name: str):
-    torch.manual_seed(0)
-    model = MODELS[name](3).train()
+    model = build_model(name, 3, 0).train()
     logits = model(torch.rand(2, 3, 64, 64))
     loss = nn.functional.cross_entropy(logits, torch.tensor([0, 2]))
     loss.backward()
     assert logits.shape == (2, 3) and math.isfinite(loss.item())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     side = MODELS[name].smallest
-    assert model(torch.rand(2, 3, side, side)).isfinite().all()
+    small = build_model(name, 3, 0, channels=1, image_size=side).train()
+    assert small(torch.rand(2, 1, side, side)).isfinite().all()
 
 
 @pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.smallest > 16])
@@ -77,13 +77,13 @@ def test_images_too_small_for_a_model_are_refused(name: str):
     assert load_config(None, "ticket", options={"model.name": name, "data.image_size": 32})
 
 
-@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v3_small", "efficientnet_b0", "densenet121"])
-def test_the_seed_alone_decides_the_initial_weights(name: str):
-    first = build_model(name, 3, 0).state_dict()
-    torch.rand(7)
-    second, other = build_model(name, 3, 0).state_dict(), build_model(name, 3, 1).state_dict()
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert any(not torch.equal(first[key], other[key]) for key in first)
+@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small", "convnext_tiny"])
+def test_a_torchvision_model_with_one_channel_is_the_same_function_of_gray_images(name: str):
+    gray = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        one = build_model(name, 3, 0, channels=1, image_size=32).eval()(gray)
+        three = build_model(name, 3, 0, image_size=32).eval()(gray.expand(2, 3, 32, 32))
+    assert torch.allclose(one, three, atol=1e-4)
 
 
 def test_resnet20_is_that_of_the_paper():

@@ -112,7 +112,9 @@ def test_labels_that_have_room_stay():
     assert move_apart([1.0, 1.0], 0.5, 3.0) == [0.75, 1.25]
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "module://no.such.module", "nonsense"])
+@pytest.mark.parametrize(
+    "backend", ["module://matplotlib_inline.backend_inline", "module://no.such.module", "nonsense"]
+)
 def test_no_backend_of_the_environment_matters_and_pyplot_and_torch_are_not_imported(backend: str, tmp_path: Path):
     """A notebook sets MPLBACKEND for the commands it starts; this environment need not have that backend."""
     folder = write_study(tmp_path, ("dense", "ticket"), (50.0,))

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from lthrun.experiments.reading import list_finished
 from lthrun.report import bench_tables, lists
-from lthrun.report.names import name_lines, schedule_chart, schedule_table
-from lthrun.report.records import read_finished, read_records
+from lthrun.report.lists import name_lines, schedule_chart, schedule_table
+from lthrun.report.records import read_records
 from lthrun.report.tables import Table
 from lthrun.report.terminal import show_tables
 from tests.report.conftest import make_console, shown
@@ -24,7 +25,7 @@ def text_of(*tables: Table, width: int = 120) -> str:
 
 def test_runs_and_studies_are_listed_with_their_results(tmp_path: Path):
     write_run(tmp_path, "ticket"), write_run(tmp_path, "supermask"), write_study(tmp_path, seeds=(0, 1, 2))
-    finished, _ = read_finished(tmp_path)
+    finished = list_finished(tmp_path)
     runs, studies = lists.runs_table(finished, "out"), lists.studies_table(finished, "out")
     assert sorted(row[4] for row in runs.rows) == ["69.0 (66.6 to 71.4)", "74.8 (72.6 to 77.0)"], "a mask's is its own"
     (study,) = studies.rows
@@ -55,10 +56,14 @@ def test_images_are_counted_per_class_and_files_of_note_are_named():
         "images": 30, "classes": {"cat": 10, "[dog]": 20}, "train": {"cat": 8, "[dog]": 16},
         "valid": {"cat": 2, "[dog]": 4}, "n_train": 24, "n_valid": 6, "majority_rate": 4 / 6,
         "duplicates": [["a", "b"], ["c", "d", "e"]], "unreadable": {"x\x1b.jpg": "truncated"}, "image_size": 64,
-        "store": "/cache/store", "bytes": 2_000_000,
+        "store": "/cache/store", "bytes": 2_000_000, "near_duplicates": [("cat/a.jpg", "cat/b.jpg")],
+        "white": {"16-bit gray": 4095}, "channels": 1, "skipped": {"not an image": 2},
     }  # fmt: skip
     text = text_of(lists.image_table(facts))
     assert " ".join(text.split()).count("[dog] 20 16 4") == 1 and "66.7 %" in text
+    assert "nearly the same on two sides of the split: 1 pair" in text and "cat/a.jpg and cat/b.jpg" in text
+    assert "16-bit gray: scaled to 8 bits, 4,095 is white" in text and "all images are gray" in text
+    assert "skipped: 2 files, not an image" in text
     assert "byte-identical: 5 files in 2 groups, each kept on one side of the split" in text
     assert r"x\x1b.jpg: truncated" in text and "2 MB at 64 px in /cache/store" in text
     assert "–" in text_of(lists.image_table({**facts, "n_valid": 0, "majority_rate": None}))
@@ -93,7 +98,7 @@ def test_the_benchmark_has_its_floor_its_range_and_what_was_skipped():
         "model": "resnet18", "image_size": 64, "device": "cpu", "precision": "float32", "steps": 12, "epoch_steps": 92,
         "rounds": 5, "batch_size": 64, "n_valid": 1478, "processor": "a CPU", "fastest_precision": "float32",
         "epochs": {"float32": 106.4, "bfloat16": 99.0}, "environment": {"cores": 2, "threads": 1, "torch": "2.14"},
-        "contestants": [row, {"name": "fasterai", "precision": "float32", "skipped": "not installed"}],
+        "implementations": [row, {"name": "fasterai", "precision": "float32", "skipped": "not installed"}],
     }  # fmt: skip
     text = " ".join(text_of(bench_tables.bench_table(facts), width=200).split())
     assert "lthrun float32 53.2 (52.9–55.0) 1.10 53.2 (52.9–55.0) 1.00 1,234 1.00" in text

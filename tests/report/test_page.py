@@ -25,12 +25,12 @@ def test_the_tables_of_the_page_are_the_summarys_numbers(ten: Path):
         low, high = row["interval"]
         at = "dense" if row["sparsity"] is None else f"{row['sparsity']:.0f} %"
         difference = minus(f"{row['mean']:+.2f} ({low:+.2f} to {high:+.2f})")
-        word = f"{row['word']} +{row['more_seeds']}" if row["word"] == "undecided" else row["word"] or "–"
+        word = row["word"] or "–"
         assert [row["arm"], at, difference, "5", word] in [shown[:5] for shown in page.rows]
     for row in summary["reach"]:
         assert f"{row['reached']} of {row['total']}" in page.text
     for row in summary["overlap"]:
-        assert [f"{100 * row['chance']:.1f}", str(row["pairs"])] in [shown[2:] for shown in page.rows]
+        assert [f"{100 * row['chance']:.1f}", str(row["pairs"])] in [shown[3:] for shown in page.rows]
     assert ["majority rate", "", f"{100 * summary['majority_rate']:.1f}"] in [row[:3] for row in page.rows]
 
 
@@ -38,12 +38,16 @@ def test_the_verdict_comes_first_then_figures_tables_and_settings(ten: Path):
     summary, text = summary_of(ten), read_page(ten).text
     verdict = summary["verdict"]
     order = [
-        summary["question"], *verdict["sentences"], "Figures", "Tables", "Settings and environment",
+        summary["question"], verdict["answer"], verdict["reason"], *verdict["details"], "Figures", "Tables", "Settings and environment",
         "experiment: compare",
     ]  # fmt: skip
     places = [text.index(words, text.index(verdict["word"])) for words in order]
     assert places == sorted(places) and places[1] < 500
-    for words in ("Primary: accuracy, ticket minus dense at 50 %", "95 % interval, n = 5", "secondary, Holm-corrected"):
+    for words in (
+        "Primary: accuracy, ticket minus dense at 50 %",
+        "95 % interval, n = 5",
+        "exploratory, Holm-corrected",
+    ):
         assert words in text
 
 
@@ -108,10 +112,21 @@ def test_a_comparison_without_a_primary_question_has_a_page(tmp_path: Path):
     folder = write_study(tmp_path, ("dense", "ticket", "prune"), (50.0,))
     summary = summary_of(folder)
     summary["comparisons"] = [row for row in summary["comparisons"] if not row["is_primary"]]
-    for row, rival in zip(summary["comparisons"], ("dense", "majority rate", "dense", "random-mask")):
+    for row, rival in zip(summary["comparisons"], ("dense", "majority rate", "dense", "random-mask"), strict=False):
         row["against"] = rival
-    summary |= {"verdict": {"word": None, "winning_ticket": None, "sentences": []}, "overlap": [], "layers": []}
+    summary |= {
+        "verdict": {
+            "word": None,
+            "winning_ticket": None,
+            "warnings": [],
+            "answer": "No verdict.",
+            "reason": "No results.",
+            "details": [],
+        },
+        "overlap": [],
+        "layers": [],
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
     page = read_page(published(folder))
-    assert "There is no verdict." in page.text and "ticket − majority rate" in page.text
+    assert "No verdict." in page.text and "ticket − majority rate" in page.text
     assert "Do the seeds find the same ticket?" not in page.text

@@ -11,9 +11,10 @@ import pytest
 
 from lthrun.errors import UserError
 from lthrun.experiments.connectivity import ConnectivitySummary
+from lthrun.experiments.reading import list_finished
 from lthrun.experiments.summaries import RunSummary, StudySummary
 from lthrun.experiments.supermask import SupermaskSummary
-from lthrun.report.records import read_finished, read_records
+from lthrun.report.records import read_records
 from lthrun.report.tensorboard import check_tensorboard, write_events
 from lthrun.storage.files import FORMAT
 from tests.report.conftest import summary_of
@@ -60,9 +61,9 @@ def damage(folder: Path, how: str) -> None:
         ("unfinished", "not finished, there is no valid summary.json in it"),
         ("half a summary", "not finished, there is no valid summary.json in it"),
         ("a key is missing", "not finished, there is no valid summary.json in it"),
-        ("another format", f"written in format 99, and this lthrun reads format {FORMAT}: run the experiment again"),
+        ("another format", f"written in format 99; this lthrun reads format {FORMAT}: use the version that"),
         ("no numbers", "metrics.jsonl: missing or damaged"),
-        ("no run", "not a run directory, there is no config.yaml in it"),
+        ("no run", "not a run directory (no config.yaml in it)"),
     ],
 )
 def test_what_is_not_a_finished_run_is_refused_in_a_line_that_says_what_to_do(how: str, message: str, tmp_path: Path):
@@ -73,18 +74,17 @@ def test_what_is_not_a_finished_run_is_refused_in_a_line_that_says_what_to_do(ho
     assert message in str(refused.value) and str(folder) in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_finished_runs_are_listed_oldest_first_and_other_formats_named(tmp_path: Path):
+def test_finished_runs_are_listed_oldest_first_without_those_of_other_formats(tmp_path: Path):
     names = []
     for k, experiment in enumerate(("ticket", "baseline", "supermask")):
         folder = write_run(tmp_path, experiment)
         os.utime(folder / "summary.json", (1000 - k, 1000 - k))
         names.append(experiment)
     damage(write_study(tmp_path), "another format")
-    finished, foreign = read_finished(tmp_path)
+    finished = list_finished(tmp_path)
     assert [summary.experiment for _, summary in finished] == names[::-1] and finished[0][0] == 998
-    assert foreign == ["compare-s0-0123abcd"]
     damage(tmp_path / "ticket-s0-0123abcd", "half a summary")
-    assert len(read_finished(tmp_path)[0]) == 2
+    assert len(list_finished(tmp_path)) == 2
 
 
 def test_tensorboard_reads_back_what_the_run_recorded(tmp_path: Path):

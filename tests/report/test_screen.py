@@ -116,7 +116,7 @@ def test_a_study_lists_its_levels_and_its_failures():
 
 
 def test_the_columns_of_live_tables_have_room_for_their_headings():
-    assert all(len(column.heading) <= abs(column.width) for column in (*EPOCH_COLUMNS, *LEVEL_COLUMNS))
+    assert all(len(column.heading) <= int(column.width[1:]) for column in (*EPOCH_COLUMNS, *LEVEL_COLUMNS))
 
 
 def test_a_fallback_is_named_once():
@@ -147,13 +147,13 @@ def test_a_terminal_shows_progress_and_the_time_left():
     with Screen(console) as screen:
         for event in (RUN, events.Step(0, 0, 1, 92, 64), events.Step(0, 0, 46, 92, 64)):
             screen(event)
-        screen._bar._progress.refresh()
+        screen._progress.refresh()
         screen(events.Evaluating("paths", 22))
         screen(events.Evaluated("1ep, α = 0.5", 11))
-        screen._bar._progress.refresh()
+        screen._progress.refresh()
         with screen.paused():
-            assert not screen._bar._progress.live.is_started
-        assert screen._bar._progress.live.is_started
+            assert not screen._progress.live.is_started
+        assert screen._progress.live.is_started
     text = shown(console)
     assert "level 0, epoch 0" in text and "for the run" in text and "11 of 22: 1ep, α = 0.5" in text
 
@@ -163,7 +163,7 @@ def test_in_a_study_progress_counts_levels():
     with Screen(console) as screen:
         for event in (STUDY, LEVEL, events.Step(0, 3, 1, 92, 64), events.Step(0, 3, 2, 92, 64)):
             screen(event)
-        screen._bar._progress.refresh()
+        screen._progress.refresh()
     assert "level 2 of 40, epoch 3" in shown(console)
 
 

@@ -77,12 +77,12 @@ def test_a_study_fits_80_columns_uncut(arms: list[str], how: dict[str, Any], tmp
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text and "\x1b" not in text
     panel = text[text.rindex("╭") :]
     assert summary["question"][:60] in words(panel), "the answer is last, where the terminal's reader is"
-    assert all(sentence in words(panel) for sentence in summary["verdict"]["sentences"])
+    assert all(sentence in words(panel) for sentence in [summary["verdict"][part] for part in ("answer", "reason")])
     for cell in summary["cells"]:
         assert f"{100 * cell['accuracy']['mean']:.1f} (" in text
     for row in summary["comparisons"]:
         assert minus(f"{row['mean']:+.2f} (") in text
-    assert "Primary comparison" in text and "secondary, Holm-corrected" in text
+    assert "Primary comparison" in text and "exploratory, Holm-corrected" in text
 
 
 def test_page_and_terminal_have_the_same_rows(ten: Path, runs: dict[str, Path]):

@@ -253,6 +253,25 @@ def test_a_random_mask_keeps_whole_groups(granularity, seed):
         groups(drawn, granularity)  # fails where a group is kept in part
 
 
+def test_a_random_mask_prunes_the_lowest_of_uniform_noise_layer_by_layer():
+    shapes = {"a": (4, 3, 2, 2), "b": (5, 6)}
+    mask = {name: scores_of(shape, 1) > 0.1 for name, shape in shapes.items()}
+    drawn = masks.draw_random_masks(mask, torch.Generator().manual_seed(7))
+    rng = torch.Generator().manual_seed(7)
+    for name, shape in shapes.items():
+        noise = torch.rand(shape, generator=rng).flatten().tolist()
+        pruned = sorted(range(len(noise)), key=lambda i: (noise[i], i))[: int((~mask[name]).sum())]
+        assert drawn[name].flatten().tolist() == [i not in pruned for i in range(len(noise))]
+
+
+def test_random_masks_keep_every_group_equally_often():
+    """Over 4,000 draws of 3 of 8 each group is kept 1,500 times, standard deviation 31."""
+    mask = {"a": torch.tensor([True, True, True, False, False, False, False, False]).view(8, 1, 1, 1)}
+    rng = torch.Generator().manual_seed(0)
+    kept = sum(masks.draw_random_masks(mask, rng)["a"].flatten().int() for _ in range(4000))
+    assert int(kept.sum()) == 12000 and int((kept - 1500).abs().max()) < 5 * 31
+
+
 def test_nan_names_the_layer():
     with pytest.raises(UserError, match="layer3.weight: found NaN among its scores"):
         masks.make_masks({"layer3.weight": torch.tensor([0.0, torch.nan]).view(2, 1, 1, 1)}, 50)

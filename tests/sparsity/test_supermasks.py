@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lthrun.experiments import run
+from lthrun.events import Evaluated, ignore
 from lthrun.models import build_model
 from lthrun.rng import make_generator
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.learned_masks import Bernoulli, EdgePopup, StraightThrough
 from lthrun.sparsity.masks import make_masks
 from lthrun.storage.tensor_files import read_tensors
-from tests.conftest import LAYOUT
+from tests.conftest import LAYOUT, interrupt, run
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99), st.sampled_from([1, 3, 10**6]))
@@ -86,8 +85,8 @@ pytestmark_runs = pytest.mark.usefixtures("tiny_model")
 def test_no_weight_moves_and_the_mask_is_what_it_says(small: Callable, tmp_path: Path, method: str, classifier: bool):
     settings = {"supermask.method": method, "pruning.classifier": classifier}
     result = run(small("supermask", **settings), tmp_path)
-    found = result.summary["supermask"]
-    assert found["weights_unchanged"] is True
+    found = result.summary.supermask
+    assert found.weights_unchanged is True
     initial = build_model("resnet18", 2, 0)
     names = ["0.weight", "3.weight", *(["8.weight"] if classifier else [])]
     share = 0.5 if method == "edge-popup" else 1.0
@@ -95,96 +94,77 @@ def test_no_weight_moves_and_the_mask_is_what_it_says(small: Callable, tmp_path:
     trained = read_tensors(result.run_dir / "model.safetensors")[0]
     for name, parameter in initial.named_parameters():
         assert torch.equal(trained[name], parameter), name
-    layers = result.summary["levels"][0]["layers"]
+    layers = result.summary.levels[0].layers
     assert list(layers) == names
     if method == "edge-popup":
-        assert layers == {n: [initial.get_parameter(n).numel() // 2, initial.get_parameter(n).numel()] for n in names}
-        assert "sampled" not in found
+        assert layers == {n: (initial.get_parameter(n).numel() // 2, initial.get_parameter(n).numel()) for n in names}
+        assert found.sampled is None
     else:
-        assert found["sampled"]["n"] == 20
-    level = tmp_path / "levels" / result.summary["levels"][0]["key"]
+        assert found.sampled.n == 20
+    level = tmp_path / "levels" / result.summary.levels[0].key
     masks = {n: t for n, t in read_tensors(level / "end.safetensors")[0].items() if n.startswith("mask/")}
-    assert {n.removeprefix("mask/"): [int((~t).sum()), t.numel()] for n, t in masks.items()} == layers
+    assert {n.removeprefix("mask/"): (int((~t).sum()), t.numel()) for n, t in masks.items()} == layers
 
 
 @pytestmark_runs
 @pytest.mark.parametrize("method", ["edge-popup", "bernoulli", "lth"])
-def test_a_mask_is_judged_beside_the_dense_network_and_twenty_random_masks(
+def test_a_mask_is_evaluated_beside_the_dense_network_and_twenty_random_masks(
     small: Callable, tmp_path: Path, method: str
 ):
-    found = run(small("supermask", **{"supermask.method": method}), tmp_path).summary["supermask"]
-    assert found["random"]["n"] == 20
-    for which in ("accuracy", "balanced_accuracy"):
-        spread = found["random"][which]
-        assert spread["lowest"] <= spread["mean"] <= spread["highest"]
-    assert {"accuracy", "balanced_accuracy_interval"} <= set(found["dense"])
+    found = run(small("supermask", **{"supermask.method": method}), tmp_path).summary.supermask
+    assert found.random.n == 20
+    for spread in (found.random.accuracy, found.random.balanced_accuracy):
+        assert spread.lowest <= spread.mean <= spread.highest
+    assert 0 <= found.dense.balanced_accuracy_interval[0] <= found.dense.balanced_accuracy
     if method == "lth":
-        assert [level["level"] for level in found["levels"]] == [1, 2, 3]
-        assert found["levels"][-1]["accuracy"] == found["accuracy"]
-    low, beaten = found["balanced_accuracy_interval"][0], found["random"]["balanced_accuracy"]["highest"]
-    assert found["better_than_chance"] == (low > 0.5 and found["balanced_accuracy"] > beaten)
+        assert [level.level for level in found.levels] == [1, 2, 3]
+        assert found.levels[-1].accuracy == found.accuracy
+    low, beaten = found.balanced_accuracy_interval[0], found.random.balanced_accuracy.highest
+    assert found.better_than_chance == (low > 0.5 and found.balanced_accuracy > beaten)
 
 
 @pytestmark_runs
 @pytest.mark.parametrize("method", ["edge-popup", "bernoulli"])
 @pytest.mark.parametrize("moment", [3, 9])
-def test_learning_a_mask_goes_on_to_the_same_end(small: Callable, tmp_path: Path, method: str, moment: int):
+def test_learning_a_mask_resumes_to_the_same_end(small: Callable, tmp_path: Path, method: str, moment: int):
     """Also where masks are drawn in every step."""
     config = small("supermask", **{"supermask.method": method})
     whole = run(config, tmp_path / "whole")
-    steps = 0
-
-    def stop(kind: str, **facts: Any) -> None:
-        nonlocal steps
-        steps += kind == "step"
-        if steps == moment:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "broken", emit=stop)
+    interrupt(config, tmp_path / "broken", moment, checkpoint_every="2it")
     rest = run(config, tmp_path / "broken")
-    assert rest.summary["supermask"] == whole.summary["supermask"]
+    assert rest.summary.supermask == whole.summary.supermask
     ends = [
-        (tmp_path / place / "levels" / whole.summary["levels"][0]["key"] / "end.safetensors").read_bytes()
+        (tmp_path / place / "levels" / whole.summary.levels[0].key / "end.safetensors").read_bytes()
         for place in ("whole", "broken")
     ]
     assert ends[0] == ends[1]
 
 
 @pytestmark_runs
-def test_what_was_judged_is_not_judged_again(small: Callable, tmp_path: Path):
+def test_what_was_evaluated_is_not_evaluated_again(small: Callable, tmp_path: Path):
     config = small("supermask")
-    heard: list[str] = []
-
-    def stop(kind: str, **facts: Any) -> None:
-        if kind == "judged":
-            heard.append(facts["name"])
-            if len(heard) == 9:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path, emit=stop)
-    (file,) = tmp_path.glob("supermask-*/judgements.jsonl")
+    interrupt(config, tmp_path, 9, Evaluated)
+    (file,) = tmp_path.glob("supermask-*/evaluations.jsonl")
     with file.open("a") as torn:
         torn.write('{"name": "random-7", "corr')
     first = file.read_text().splitlines()[:8]
     result = run(config, tmp_path)
     lines = file.read_text().splitlines()
-    assert lines[:8] == first and result.summary["supermask"]["random"]["n"] == 20
+    assert lines[:8] == first and result.summary.supermask.random.n == 20
     names = [json.loads(line)["name"] for line in lines if line.endswith("}")]
     assert len(names) == len(set(names)) == 1 + 2 + 1 + 20 and len(lines) == len(names) + 1, "the torn line"
 
 
 @pytestmark_runs
-def test_a_random_masks_judgement_is_that_of_a_plain_network(small: Callable, tmp_path: Path):
-    """The dense control again by plain PyTorch: batch norm's statistics as cumulative averages of centre crops."""
+def test_a_masks_evaluation_is_that_of_a_plain_network(small: Callable, tmp_path: Path):
+    """The dense control again by plain PyTorch: batch norm's statistics as cumulative averages of center crops."""
     from lthrun.levels.builder import LevelBuilder
     from lthrun.levels.context import prepare
     from lthrun.storage.level_store import LevelStore
 
     config = small("supermask", **{"pruning.steps": 1})
     result = run(config, tmp_path)
-    batches = LevelBuilder(prepare(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
+    batches = LevelBuilder(prepare(config, ignore), LevelStore(tmp_path), ignore).batches
     model = build_model("resnet18", 2, 0).to(memory_format=LAYOUT)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -198,4 +178,4 @@ def test_a_random_masks_judgement_is_that_of_a_plain_network(small: Callable, tm
             int((model(images.contiguous(memory_format=LAYOUT)).argmax(1) == labels).sum())
             for images, labels in batches.validation_batches()
         )
-    assert result.summary["supermask"]["dense"]["accuracy"] == pytest.approx(right / 12)
+    assert result.summary.supermask.dense.accuracy == pytest.approx(right / 12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,10 @@ import torch
 from torch import nn
 
 from lthrun import models
-from lthrun.config.sections import LayerSelection, Training
+from lthrun.config.pruning import LayerSelection
+from lthrun.config.sections import Training
 from lthrun.data.batches import Batches
 from lthrun.events import CudaGraphFallback, Emit, Event, ignore
-from lthrun.experiments import run
 from lthrun.levels.context import prepare
 from lthrun.models import build_model
 from lthrun.sparsity import masks as masking
@@ -22,10 +23,12 @@ from lthrun.sparsity.layer_selection import select_prunable
 from lthrun.training import cuda_graphs as graphs
 from lthrun.training import state
 from lthrun.training.backend_flags import WORKSPACE, WORKSPACES, backend_flags
-from lthrun.training.engine import Engine
-from tests.conftest import tiny
-from tests.storage.test_reliability import broken_off, same
+from lthrun.training.cuda_streams import training_stream
+from lthrun.training.engine import Engine, Evaluation, recalibrate_batch_norm
+from tests.conftest import assert_same, interrupt, run, tiny
+from tests.tape import all_equal
 from tests.training.test_cuda_graphs import RATES, SETTINGS, Noisy, read_fallbacks, train
+from tests.training.test_cuda_streams import in_threads
 from tests.training.test_engine import batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -132,7 +135,42 @@ def test_with_deterministic_a_resumed_run_equals_an_uninterrupted_one_to_the_bit
 ):
     monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(tiny, ""))
     config = small(experiment, device="cuda", deterministic=True, **{"training.epochs": 4, "pruning.steps": 1})
-    whole = run(config, tmp_path / "whole", emit=lambda *_, **__: None)
+    whole = run(config, tmp_path / "whole")
     assert not read_fallbacks(whole.run_dir)
-    broken_off(config, tmp_path / "broken", moment, checkpoint_every="2it")
-    same(run(config, tmp_path / "broken"), whole)
+    interrupt(config, tmp_path / "broken", moment, checkpoint_every="2it")
+    assert_same(run(config, tmp_path / "broken"), whole)
+
+
+def test_one_engine_evaluates_several_masks_as_one_engine_for_each():
+    cases = [
+        (state.copy_model_state(net), half_masks(net)) for net in (build_model("resnet18", 2, i) for i in range(3))
+    ]
+    training = [(images.to(CUDA), labels.to(CUDA)) for images, labels in (batch(i, 16) for i in range(6))]
+
+    def evaluate(engine: Engine) -> tuple[Evaluation, list[torch.Tensor]]:
+        recalibrate_batch_norm(engine, training)
+        return engine.evaluate(training, 2), list(state.copy_model_state(engine.model).values())
+
+    with backend_flags(CUDA, True):
+        one = make_engine("adamw", "float32")
+        for weights, masks in cases:
+            one.load(weights, masks)
+            evaluation, after = evaluate(one)
+            other = make_engine("adamw", "float32")
+            other.load(weights, masks)
+            expected, expected_after = evaluate(other)
+            assert evaluation == expected and all_equal(after, expected_after)
+
+
+def test_engines_in_threads_train_as_alone_to_the_bit_where_kernels_are_deterministic():
+    nets = [build_model("resnet18", 2, number) for number in range(4)]
+
+    def train_one(number: int) -> list[torch.Tensor]:
+        net, settings = copy.deepcopy(nets[number]), list(SETTINGS.values())[number]
+        with backend_flags(CUDA, True), training_stream(CUDA):
+            engine = train_on_gpu(Engine(net, settings, CUDA, "bfloat16", half_masks(net)))
+            return list(state.copy_model_state(engine.model).values())
+
+    alone = [train_one(number) for number in range(4)]
+    together = in_threads(4, train_one)
+    assert all(all_equal(one, two) for one, two in zip(alone, together, strict=True))

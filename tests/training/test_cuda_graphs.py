@@ -15,14 +15,14 @@ from torch.nn.functional import cross_entropy
 from lthrun import models
 from lthrun.config.sections import Training
 from lthrun.events import CudaGraphFallback, Emit, Event, ignore
-from lthrun.experiments import run
-from lthrun.report.screen import Screen, make_console
+from lthrun.report.screen import Screen
+from lthrun.report.terminal import make_console
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.training import cuda_graphs as graphs
 from lthrun.training import state
 from lthrun.training.engine import Engine
-from tests.conftest import LAYOUT, tiny
+from tests.conftest import LAYOUT, run, tiny
 from tests.tape import Tape, all_equal
 from tests.training.test_engine import CPU, LAYOUTS, batch, model, some_masks
 
@@ -31,6 +31,8 @@ SETTINGS = {
     "adamw": Training(optimizer="adamw", weight_decay=0.1),
     "sgd": Training(optimizer="sgd", weight_decay=0.1),
     "sgd without momentum": Training(optimizer="sgd", momentum=0.0),
+    "nesterov": Training(optimizer="sgd", nesterov=True),
+    "adam": Training(optimizer="adam", weight_decay=0.1),
 }
 
 
@@ -59,8 +61,10 @@ def train_by_hand(
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "adamw":
         optimizer = torch.optim.AdamW(groups, betas=settings.betas, eps=settings.eps, fused=True)
+    elif settings.optimizer == "adam":
+        optimizer = torch.optim.Adam(net.parameters(), betas=settings.betas, eps=settings.eps, fused=True)
     else:
-        optimizer = torch.optim.SGD(groups, momentum=settings.momentum, fused=True)
+        optimizer = torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
     total = torch.zeros(())
     with torch.no_grad():
         for weight, mask in kept:
@@ -176,7 +180,7 @@ def test_state_is_exchanged_between_recorded_and_plain_engines(tape: Tape, monke
 
 
 class Noisy(nn.Sequential):
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, *_: int):
         super().__init__(*tiny(classes)[:-1], nn.Dropout(0.5), nn.Linear(8, classes))
 
 
@@ -246,11 +250,11 @@ def read_fallbacks(run_dir: Path) -> list[dict[str, Any]]:
 @pytest.mark.usefixtures("tiny_model")
 @pytest.mark.parametrize(("experiment", "recordings"), [("ticket", 6), ("prune", 2)])
 def test_a_whole_run_is_recorded(tape: Tape, small: Callable, tmp_path: Path, experiment: str, recordings: int):
-    result = run(small(experiment, **{"pruning.steps": 2}), tmp_path, emit=lambda *_, **__: None)
+    result = run(small(experiment, **{"pruning.steps": 2}), tmp_path)
     assert result.metrics[-1]["sparsity"] == pytest.approx(50) and not read_fallbacks(result.run_dir)
     assert tape.counts()["record"] == recordings
     tape.failing = "no"
-    again = run(small(experiment, **{"pruning.steps": 2}), tmp_path, fresh=True, emit=lambda *_, **__: None)
+    again = run(small(experiment, **{"pruning.steps": 2}), tmp_path, fresh=True)
     assert read_fallbacks(again.run_dir)
     times = ("seconds", "images_per_second", "time")
     for one, two in zip(result.metrics, again.metrics, strict=True):
@@ -265,7 +269,7 @@ def test_the_screen_reports_a_fallback_once(
 ):
     monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(Noisy, ""))
     with Screen(make_console()) as screen:
-        result = run(small("ticket", **{"pruning.steps": 2}), tmp_path, emit=screen)
+        result = run(small("ticket", **{"pruning.steps": 2}), tmp_path, screen)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "CUDA graph" in line]
     assert line.endswith(graphs.DRAWS)
     assert {event["what"] for event in read_fallbacks(result.run_dir)} == {"training"}

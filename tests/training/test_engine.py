@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
-from lthrun.config.sections import LayerSelection, Training
+from lthrun.config.pruning import LayerSelection
+from lthrun.config.sections import Training
 from lthrun.models import build_model
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity.layer_selection import select_prunable

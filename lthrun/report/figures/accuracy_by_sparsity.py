@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lthrun.experiments.summaries import StudySummary
@@ -55,7 +54,7 @@ def draw(rows: Sequence[Row], rate: float, narrow: bool) -> Figure:
     for row in rows:
         if row["sparsity"] is None:
             style = arm_style(row["arm"])
-            axes.axhline(100 * row["mean"], color=style.color, linestyle=style.line, linewidth=1.2)
+            axes.axhline(100 * row["mean"], **style.stroke)
             if row["arm"] == "dense" and row["low"] is not None:
                 axes.axhspan(100 * row["low"], 100 * row["high"], color=style.color, alpha=0.08, linewidth=0)
             ends.append((100 * row["mean"], row["arm"], style._replace(marker="")))
@@ -67,18 +66,14 @@ def draw(rows: Sequence[Row], rate: float, narrow: bool) -> Figure:
         # Side by side, so that no interval hides another.
         shift = 0.45 * nearest * ((k + 0.5) / len(arms) - 0.5)
         points = sorted((row for row in rows if row["arm"] == arm), key=lambda row: float(row["sparsity"]))
-        draw_arm(axes, points, [position(row["sparsity"]) + shift for row in points])
-        ends.append((100 * points[-1]["mean"], arm, arm_style(arm)))
+        style, x = arm_style(arm), [position(row["sparsity"]) + shift for row in points]
+        axes.plot(x, [100 * row["mean"] for row in points], **style.stroke)
+        for at, row in zip(x, points, strict=True):
+            interval = None if row["low"] is None else (100 * row["low"], 100 * row["high"])
+            draw_interval(axes, at, 100 * row["mean"], interval, style)
+        ends.append((100 * points[-1]["mean"], arm, style))
     if positions:
         axes.set_xlim(positions[0] - 0.35 * nearest, positions[-1] + 0.35 * nearest)
     axes.set_xticks(positions, [percent(sparsity) for sparsity in sparsities])
     label_right(axes, ends)
     return figure
-
-
-def draw_arm(axes: Axes, points: Sequence[Row], x: Sequence[float]) -> None:
-    style = arm_style(points[0]["arm"])
-    axes.plot(x, [100 * row["mean"] for row in points], color=style.color, linestyle=style.line, linewidth=1.1)
-    for at, row in zip(x, points, strict=True):
-        low, high = (None if row[end] is None else 100 * row[end] for end in ("low", "high"))
-        draw_interval(axes, at, 100 * row["mean"], (low, high), style)

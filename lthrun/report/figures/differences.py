@@ -33,15 +33,15 @@ def differences(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
         }
         for row in summary.comparisons
     ]
-    of_primary, of_secondary = (
+    of_primary, of_others = (
         f"{confidences(part)} intervals, {seed_counts([row.n for row in part])}"
         for part in ([row for row in summary.comparisons if row.is_primary is which] for which in (True, False))
     )
     return Plot(
         "Mean of the paired differences with its interval: right of zero the arm is better than its rival, more "
         "accurate or that many epochs earlier at its lowest validation loss. The band is the equivalence margin of "
-        f"±{summary.margin:g} points. Bold: the primary comparison ({of_primary}); the others are secondary, "
-        f"Holm-corrected ({of_secondary}). An arrow points to what is outside the frame.",
+        f"±{summary.margin:g} points. Bold: the primary comparison ({of_primary}); the others are exploratory, "
+        f"Holm-corrected ({of_others}). An arrow points to what is outside the frame.",
         rows,
         lambda narrow: draw(rows, summary.margin, narrow),
     )
@@ -98,7 +98,7 @@ def draw_difference(axes: Axes, row: Row, y: float, left: float, right: float) -
     style, mean = arm_style(row["arm"]), row["mean"]
     low, high = (mean, mean) if row["low"] is None else (row["low"], row["high"])
     if left < mean < right:
-        shown = (None, None) if row["low"] is None else (max(low, left), min(high, right))
+        shown = None if row["low"] is None else (max(low, left), min(high, right))
         draw_interval(axes, mean, y, shown, style, True, 7 if row["is_primary"] else 5)
     else:
         edge, inward = (left, 1) if mean < left else (right, -1)
@@ -106,7 +106,7 @@ def draw_difference(axes: Axes, row: Row, y: float, left: float, right: float) -
                       va="center", ha="left" if inward > 0 else "right", fontsize=7, color=MUTED)  # fmt: skip
     for is_outside, edge, marker in ((low < left, left, "<"), (high > right, right, ">")):
         if is_outside:
-            axes.plot(edge, y, marker, color=style.color, markersize=4, clip_on=False)
+            axes.plot(edge, y, marker, color=style.color, clip_on=False)
     if row["word"]:
         beside = blended_transform_factory(axes.transAxes, axes.transData)
         weight, color = ("bold", INK) if row["is_primary"] else ("normal", MUTED)

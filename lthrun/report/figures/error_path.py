@@ -48,8 +48,7 @@ def draw(paths: Sequence[PathResult], narrow: bool) -> Figure:
             line, marker = LINES[k % len(LINES)], MARKERS[k % len(MARKERS)]
             style = ArmStyle(arm_style(network).color, marker, line, k % 2 == 1)
             errors = [100 * error for error in path.errors]
-            axes.plot(path.alphas, errors, color=style.color, linestyle=style.line, marker=style.marker,
-                      markerfacecolor=style.face, markersize=4, linewidth=1.2)  # fmt: skip
+            axes.plot(path.alphas, errors, **style.stroke | style.dot)
             ends.append((errors[-1], f"from {path.rewind_point}", style))
         label_right(axes, ends)
     return figure

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from lthrun.records import Interval
 from lthrun.report.figures.style import MAJORITY, MUTED, NARROW, WIDE, ArmStyle
 
-Ends = tuple[float | None, float | None]  # of an interval
 LineEnd = tuple[float, str, ArmStyle]  # where a line ends, its name and its style
 
 
@@ -60,8 +59,8 @@ def label_right(axes: Axes, ends: Sequence[LineEnd], gap: float = 0.155) -> None
         line: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
         axes.plot([1, 1 + 0.12 / width], [start, at / height], color=MUTED, linewidth=0.4, **line)
         key = [1 + 0.14 / width, 1 + 0.25 / width, 1 + 0.36 / width]
-        axes.plot(key, [at / height] * 3, color=style.color, linestyle=style.line, linewidth=1.2, **line)
-        axes.plot(key[1], at / height, style.marker, color=style.color, markerfacecolor=style.face, **line)
+        axes.plot(key, [at / height] * 3, **style.stroke, **line)
+        axes.plot(key[1], at / height, markersize=5, **style.dot, **line)
         axes.text(key[2] + 0.06 / width, at / height, name, transform=axes.transAxes, va="center", fontsize=8)
 
 
@@ -85,17 +84,17 @@ def move_apart(wanted: Sequence[float], gap: float, top: float) -> list[float]:
 
 
 def draw_interval(
-    axes: Axes, x: float, y: float, ends: Ends, style: ArmStyle, horizontal: bool = False, size: float = 5
+    axes: Axes, x: float, y: float, ends: Interval | None, style: ArmStyle, horizontal: bool = False, size: float = 5
 ) -> None:
     """A marker with its interval; without an interval, the marker alone."""
-    if None not in ends:
-        (axes.hlines if horizontal else axes.vlines)(y if horizontal else x, *ends, color=style.color, linewidth=1.1)  # type: ignore[arg-type]
-    axes.plot(x, y, style.marker, color=style.color, markerfacecolor=style.face, markersize=size)
+    if ends is not None:
+        (axes.hlines if horizontal else axes.vlines)(y if horizontal else x, *ends, color=style.color, linewidth=1.1)
+    axes.plot(x, y, markersize=size, **style.dot)
 
 
 def draw_majority(axes: Axes, rate: float) -> LineEnd:
     """The majority rate (0 to 1) as a dotted line; its label."""
-    axes.axhline(100 * rate, color=MAJORITY.color, linestyle=MAJORITY.line, linewidth=1.2)
+    axes.axhline(100 * rate, **MAJORITY.stroke)
     return 100 * rate, "majority rate", MAJORITY
 
 

@@ -41,8 +41,8 @@ def curve(arm: str, metrics: Sequence[Row], epoch_steps: int) -> list[Row]:
     # Interim evaluations may use a subset of the images, so they and ends of epochs cannot share a line.
     has_interim = any(record["interim_evaluations"] for record in own)
     for record in own:
-        for found in record["interim_evaluations"] if has_interim else [{**record, "loss": record["valid_loss"]}]:
-            by_step.setdefault(found["step"], {})[record["seed"]] = (found["loss"], found["accuracy"])
+        for moment in record["interim_evaluations"] if has_interim else [{**record, "loss": record["valid_loss"]}]:
+            by_step.setdefault(moment["step"], {})[record["seed"]] = (moment["loss"], moment["accuracy"])
     rows = []
     for step, seeds in sorted(by_step.items()):
         row: Row = {"arm": arm, "step": step, "epochs": step / epoch_steps, "n": len(seeds)}
@@ -66,8 +66,7 @@ def draw(rows: Sequence[Row], untrained: set[str], rate: float, longest: float, 
                 points, x = 2 * points[:1], [0, longest]
             mean, low, high = ([scale * row[f"{name}_{which}"] for row in points] for which in ("mean", "low", "high"))
             axes.fill_between(x, low, high, color=style.color, alpha=0.1, linewidth=0)
-            axes.plot(x, mean, color=style.color, linestyle=style.line, marker=style.marker, linewidth=1.3,
-                      markerfacecolor=style.face, markersize=4, markevery=max(1, len(x) // 6))  # fmt: skip
+            axes.plot(x, mean, markevery=max(1, len(x) // 6), **style.stroke | style.dot)
             ends.append((mean[-1], arm, style))
         axes.set_title("validation loss" if name == "loss" else "accuracy, %")
         axes.set_xlabel("epochs")

@@ -17,35 +17,14 @@ DARK = {INK: "#e8e6e3", MUTED: "#a2a8b0", FAINT: "#32363c", PAPER: "#15171a", BL
 WIDE, NARROW = 8.6, 3.9  # inches
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 RC_PARAMS: dict[str, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 8,
-    "axes.titlecolor": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.unicode_minus": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "text.color": INK,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": "none",
-    "lines.linewidth": 1.5,
-    "lines.markersize": 5,
-    "path.simplify": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lthrun",
-}
+    "font.size": 9, "axes.titlesize": 9, "axes.titlelocation": "left", "axes.titlepad": 8, "axes.titlecolor": INK,
+    "axes.labelcolor": MUTED, "axes.edgecolor": MUTED, "axes.linewidth": 0.6, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "y",
+    "axes.unicode_minus": True, "axes.facecolor": "none", "figure.facecolor": PAPER, "grid.color": FAINT,
+    "grid.linewidth": 0.6, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.major.size": 3, "ytick.major.size": 0,
+    "text.color": INK, "lines.linewidth": 1.2, "lines.markersize": 4, "path.simplify": False,
+    "svg.fonttype": "none", "svg.hashsalt": "lthrun",
+}  # fmt: skip
 
 
 class ArmStyle(NamedTuple):
@@ -57,8 +36,15 @@ class ArmStyle(NamedTuple):
     is_hollow: bool = False
 
     @property
-    def face(self) -> str:
-        return PAPER if self.is_hollow else self.color
+    def stroke(self) -> dict[str, Any]:
+        """matplotlib's properties of a line without markers."""
+        return {"color": self.color, "linestyle": self.line}
+
+    @property
+    def dot(self) -> dict[str, Any]:
+        """Those of a marker."""
+        face = PAPER if self.is_hollow else self.color
+        return {"color": self.color, "marker": self.marker, "markerfacecolor": face}
 
     @property
     def sibling(self) -> ArmStyle:
@@ -88,6 +74,6 @@ def arm_style(arm: str) -> ArmStyle:
     """The style of an arm. One without an entry gets a style by its name, so that a new arm needs no entry."""
     if arm in ARM_STYLES:
         return ARM_STYLES[arm]
-    number = crc32(arm.encode())
-    color, marker = PALETTE[number % len(PALETTE)], SPARE_MARKERS[number // 64 % len(SPARE_MARKERS)]
-    return ArmStyle(color, marker, DASHDOT, number // 4096 % 2 == 1)
+    number, color = divmod(crc32(arm.encode(errors="replace")), len(PALETTE))
+    number, marker = divmod(number, len(SPARE_MARKERS))
+    return ArmStyle(PALETTE[color], SPARE_MARKERS[marker], DASHDOT, number % 2 == 1)

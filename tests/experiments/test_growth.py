@@ -1,0 +1,70 @@
+"""A study that grows: more seeds in the same directory, nothing trained twice, every look recorded and paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lthrun.analysis.sequential import Look
+from lthrun.errors import UserError
+from lthrun.experiments.summaries import StudySummary
+from tests.conftest import run
+
+pytestmark = pytest.mark.usefixtures("tiny_model")
+STUDY = {"compare.arms": ["dense", "ticket"], "compare.sparsities": [50.0], "training.evaluate_every": None}
+
+
+@pytest.fixture
+def study(small: Callable) -> Callable[..., Any]:
+    settings = {**STUDY, "training.epochs": 1, "training.evaluate_images": None}
+    return lambda **compare: small("compare", **settings, **{f"compare.{key}": value for key, value in compare.items()})
+
+
+def grow(config: Any, out: Path) -> StudySummary:
+    summary = run(config, out).summary
+    assert isinstance(summary, StudySummary)
+    return summary
+
+
+def test_more_seeds_grow_the_study_in_its_directory_and_widen_its_interval(study: Callable, tmp_path: Path):
+    first = grow(study(seeds=3, most_seeds=6), tmp_path)
+    second = grow(study(seeds=6, most_seeds=6), tmp_path)
+    assert first.run_dir == second.run_dir and (first.looks, second.looks) == ([3], [3, 6])
+    assert (second.levels.trained, second.levels.reused) == (first.levels.trained, first.levels.trained)
+    assert second.comparisons[0].differences[:3] == first.comparisons[0].differences
+    assert first.comparisons[0].confidence == pytest.approx(1 - Look(3, 6, ()).level())
+    assert second.comparisons[0].confidence == pytest.approx(1 - Look(6, 6, (3,)).level()) != pytest.approx(0.95)
+    assert grow(study(seeds=3, most_seeds=6), tmp_path).looks == [3, 6], "a smaller study is part of it, and no look"
+    assert not second.verdict.warnings
+
+
+def test_a_look_beyond_what_was_declared_is_named(study: Callable, tmp_path: Path):
+    assert grow(study(seeds=3), tmp_path).comparisons[0].confidence == pytest.approx(0.95)
+    grown = grow(study(seeds=4, most_seeds=9), tmp_path)
+    assert grown.most_seeds == 3 and "This study declared at most 3 seeds and has 4" in grown.verdict.warnings[0]
+
+
+def test_until_decided_adds_seeds_until_there_is_a_word_or_none_are_left(study: Callable, tmp_path: Path):
+    config = study(seeds=2, most_seeds=5, until_decided=True, margin=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lthrun.analysis.verdict.choose_word", lambda interval, margin: "undecided")
+        undecided = grow(config, tmp_path / "undecided")
+    assert undecided.looks == [2, 4, 5] and undecided.verdict.word == "undecided"
+    decided = grow(study(seeds=3, most_seeds=9, until_decided=True, margin=100.0), tmp_path / "decided")
+    assert decided.looks == [3] and decided.verdict.word in ("wins", "matches")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seeds": 5, "most_seeds": 4}, "compare.most_seeds: found 4; must be at least compare.seeds, which is 5"),
+        ({"seeds": 5, "until_decided": True}, "compare.until_decided: found true; needs compare.most_seeds above"),
+    ],
+)
+def test_impossible_plans_are_refused(study: Callable, settings: dict[str, Any], message: str):
+    with pytest.raises(UserError) as refused:
+        study(**settings)
+    assert str(refused.value).startswith(message)
