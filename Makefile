@@ -55,6 +55,8 @@ check-verdict: $(READY)  ## Error rates and power of the verdict in simulated st
 
 bench: $(READY)  ## lthrun beside the floor, plain PyTorch and fasterai; DATA=DIR for your copy of Pets
 	-@$(MAKE) --no-print-directory $(PEERS)/.ready
+	$(BIN)/lthrun bench --overhead --set data.dataset=synthetic --set data.image_size=16 \
+	  --set training.batch_size=480 --set training.epochs=3
 	$(BIN)/lthrun bench $(if $(DATA),--data-dir '$(DATA)',--set data.dataset=synthetic) --peers $(PEERS)/bin/python
 
 $(PEERS)/.ready: pyproject.toml

@@ -31,12 +31,14 @@ def bench(
         Path | None, typer.Option(metavar="PYTHON", help="An interpreter that has fastai and fasterai.")
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Instead: where the time of a step goes.")] = False,
+    overhead: Annotated[bool, typer.Option("--overhead", help="Instead: what a run costs beside its steps.")] = False,
     json: opt.Json = False,
     **typed: Any,
 ) -> None:
     from lthrun import bench as benchmark
+    from lthrun.bench.overhead import measure_overhead
     from lthrun.experiments import load_config
-    from lthrun.report.bench_tables import bench_table, profile_tables
+    from lthrun.report.bench_tables import bench_table, overhead_table, profile_tables
     from lthrun.report.screen import Screen
     from lthrun.report.terminal import make_console, show_tables
 
@@ -45,6 +47,8 @@ def bench(
     def measure() -> dict[str, Any]:
         if profile:
             return benchmark.profile(settings, steps, screen)
+        if overhead:
+            return measure_overhead(settings, rounds, screen)
         return benchmark.bench(settings, rounds, steps, peers, screen)
 
     with Screen(make_console(stderr=json)) as screen:
@@ -52,7 +56,8 @@ def bench(
     if json:
         print_json(measured)
     else:
-        show_tables(make_console(), profile_tables(measured) if profile else [bench_table(measured)])
+        tables = [overhead_table(measured)] if overhead else [bench_table(measured)]
+        show_tables(make_console(), profile_tables(measured) if profile else tables)
 
 
 about = "Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."

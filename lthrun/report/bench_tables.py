@@ -53,6 +53,19 @@ def describe_fastest(facts: dict[str, Any]) -> str:
     return f"Fastest on this machine: precision: {best} (lthrun's epoch with validation takes {times[best]}{others})."
 
 
+def overhead_table(facts: dict[str, Any]) -> Table:
+    """What a run costs beside its training steps."""
+    return Table(
+        f"Beside the steps of {facts['model']} at {facts['image_size']} px",
+        ["part", "ms", "lowest", "highest", "n"],
+        [
+            [row["part"], *(f"{1000 * row[name]:,.1f}" for name in ("median", "lowest", "highest")), str(row["n"])]
+            for row in facts["parts"]
+        ],
+        f"Medians of {facts['rounds']} rounds: a ticket, the same again, and a supermask that reuses its levels.",
+    )
+
+
 def profile_tables(facts: dict[str, Any]) -> Iterable[Table]:
     """The time of a step, by part and by operator."""
     total, busy = facts["step_ms"], facts["device_busy_ms"]

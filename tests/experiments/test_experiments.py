@@ -415,7 +415,7 @@ def test_a_validation_loss_that_is_no_number_does_too(small: Callable, tmp_path:
 
 def test_majority_rate_is_that_of_the_validation_images(small: Callable, tmp_path: Path):
     context = prepare(small("baseline"), ignore)
-    labels = [context.store.labels[i] for i in context.valid]
+    labels = [context.store.labels[i] for i in context.split.valid]
     summary = run(small("baseline"), tmp_path).summary
     assert summary["majority_rate"] == max(labels.count(0), labels.count(1)) / len(labels)
     assert (summary["n_train"], summary["n_valid"]) == (48, 12)
