@@ -204,13 +204,13 @@ def test_the_command_reports_a_verdict_or_why_there_is_none(lthrun: Callable, im
     assert two.status == 0 and summary["verdict"]["word"] is None
     assert "2 seeds" in summary["verdict"]["answer"] and "No verdict" in summary["verdict"]["answer"]
     three = lthrun(*arguments, "--seeds", "3", "--json")
-    found = json.loads(three.out)
-    assert three.status == 0 and found["verdict"]["word"] in ("wins", "matches", "loses", "undecided")
-    assert found["verdict"]["winning_ticket"] is not True, "the controls are not compared"
-    assert found["levels"] == {"trained": 2, "reused": 4, "failed": 0}
-    again = lthrun("resume", found["run_dir"], "--json")
-    assert again.status == 0 and json.loads(again.out)["cells"] == found["cells"]
-    assert not Path(found["run_dir"]).is_absolute()
+    summary = json.loads(three.out)
+    assert three.status == 0 and summary["verdict"]["word"] in ("wins", "matches", "loses", "undecided")
+    assert summary["verdict"]["winning_ticket"] is not True, "the controls are not compared"
+    assert summary["levels"] == {"trained": 2, "reused": 4, "failed": 0}
+    again = lthrun("resume", summary["run_dir"], "--json")
+    assert again.status == 0 and json.loads(again.out)["cells"] == summary["cells"]
+    assert not Path(summary["run_dir"]).is_absolute()
 
 
 @pytest.mark.parametrize(

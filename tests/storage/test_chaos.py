@@ -37,8 +37,8 @@ def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
 
 
 def result(root: Path) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def storm(root: Path, kills: int, seed: int) -> None:
                 continue
             process = start(TICKET, root / "killed")
         finish(process)
-        found = result(root / "killed")
+        survived = result(root / "killed")
         for part, value in whole.items():
-            assert found[part] == value, (part, killed)
+            assert survived[part] == value, (part, killed)
         shutil.rmtree(root / "killed")
 
 
