@@ -67,6 +67,9 @@ def run(
     Raises:
         UserError: data, device or settings do not allow it; the message says what would.
     """
+    from lthrun.training.openmp import limit_spinning
+
+    limit_spinning()
     from lthrun.experiments import run
     from lthrun.report.screen import Screen
 

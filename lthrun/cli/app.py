@@ -20,6 +20,7 @@ from lthrun.cli import sweep as sweeping
 from lthrun.cli.data import print_json, with_data
 from lthrun.cli.interrupts import Terminated, interruptible, terminate
 from lthrun.errors import UserError, escape_unprintable
+from lthrun.training.openmp import limit_spinning
 
 app = typer.Typer(
     name="lthrun",
@@ -173,6 +174,7 @@ def resume(
 
 def main() -> None:
     """The `lthrun` command. Exit status: 0 done, 2 the user can mend it, 130 interrupted, 143 terminated, 1 else."""
+    limit_spinning()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     before = signal.signal(signal.SIGTERM, terminate)
