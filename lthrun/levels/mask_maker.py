@@ -101,7 +101,10 @@ class Pruner:
     def _make(self, scores: Tensors, sparsity: float, previous: Tensors | None) -> Tensors:
         rules = self.rules
         targets = {name: rules.target(name.removesuffix(".weight"), sparsity) for name in scores}
-        return masking.make_masks(scores, targets, rules.granularity, rules.context, previous, rules.round_to)
+        may_empty = CRITERIA[rules.criterion].may_empty
+        return masking.make_masks(
+            scores, targets, rules.granularity, rules.context, previous, rules.round_to, may_empty
+        )
 
     def _holding(self, weights: Tensors) -> nn.Module:
         model = self.model().to(self.device)
