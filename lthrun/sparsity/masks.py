@@ -28,6 +28,7 @@ def make_masks(
     context: str = "local",
     previous: Mapping[str, Tensor] | None = None,
     round_to: int = 1,
+    may_empty: bool = False,
 ) -> Tensors:
     """The masks that prune the groups of the lowest `scores` to `sparsity` percent.
 
@@ -39,9 +40,10 @@ def make_masks(
         previous: earlier masks. Groups that they pruned rank lowest, so masks are nested while the sparsity does not
             fall; where it falls, the pruned groups of the highest scores are restored.
         round_to: each tensor keeps a multiple of this number of groups, the nearest to its count.
+        may_empty: whether a tensor may lose all its weights, as it may where whole layers are pruned.
 
     Raises:
-        UserError: a score is NaN, or a tensor would lose all its weights.
+        UserError: a score is NaN, or a tensor would lose all its weights, or all tensors would.
     """
     targets = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
     kept = {name: previous[name].to(score.device) for name, score in scores.items()} if previous else {}
@@ -52,7 +54,7 @@ def make_masks(
     for pool in [[name] for name in scores] if context == "local" else [list(scores)]:
         masks |= rank_together({n: scores[n] for n in pool}, kept, targets[pool[0]], granularity, round_to)
     for name, mask in masks.items():
-        if granularity != "layer" and not mask.any():
+        if not (may_empty or granularity == "layer" or mask.any()):
             refuse_collapse(name, mask.numel(), f"weights ({context} context)", targets[name])
     if not any(mask.any() for mask in masks.values()):
         raise UserError(
