@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,6 +23,13 @@ from lthrun.data import synthetic
 from lthrun.events import Emit, Event, Step, ignore
 from lthrun.executors.tasks import RunOptions
 from lthrun.experiments import Result, load_config, run_experiment
+from lthrun.experiments.run import Run, prepare_run
+from lthrun.levels.builder import LevelBuilder
+from lthrun.levels.cache import get_or_train
+from lthrun.levels.plan import Level
+from lthrun.records import LevelRecord
+from lthrun.sparsity.masks import Tensors
+from lthrun.storage.level_store import LevelStore
 from lthrun.training.memory_layout import choose_memory_format
 
 # Machines are shared: a slow one is no fault.
@@ -111,6 +118,20 @@ def small(images: Path) -> Callable[..., Any]:
 def run(config: Any, out: Path, emit: Emit = ignore, **options: Any) -> Result:
     """A run that saves a checkpoint after every epoch."""
     return run_experiment(config, RunOptions(out, **{"checkpoint_every": "1ep", **options}), emit)
+
+
+def prepare_levels(config: Any, out: Path) -> tuple[Run, LevelBuilder]:
+    """The planned levels of a config, and what they are built from."""
+    planned = prepare_run(config, ignore)
+    return planned, LevelBuilder(planned.context, LevelStore(out), ignore)
+
+
+def train(builder: LevelBuilder, levels: Sequence[Level]) -> list[LevelRecord]:
+    return [get_or_train(builder, level)[0] for level in levels]
+
+
+def same_tensors(one: Tensors, other: Tensors) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def interrupt(config: Any, out: Path, at: int, kind: type[Event] = Step, **options: Any) -> None:

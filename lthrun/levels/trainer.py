@@ -158,6 +158,7 @@ class LevelTrainer:
         return masking.count_pruned(weights, engine.masks, engine.frozen)
 
     def last_good_checkpoint(self) -> Path | None:
+        self.writer.wait()  # the newest is still under its temporary name while it is written
         return self.levels.last_good_checkpoint(self.level.key)
 
     def _save(self, progress: EpochProgress) -> None:

@@ -1,8 +1,7 @@
-"""What happens between levels, and within gradual pruning: rewinding, learning rates, resets, filters with their batch norm."""
+"""What happens between levels: rewinding, learning rates, resets, filters with their batch norm."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,43 +11,42 @@ import torch
 from torch import nn
 
 import lthrun
-from lthrun.experiments import Result, run
+from lthrun import models
+from lthrun.experiments import Result
 from lthrun.models import build_model
-from lthrun.sparsity.criteria import CRITERIA, CriterionEntry
 from lthrun.sparsity.layer_selection import make_channel_masks
 from lthrun.sparsity.masks import Tensors
-from lthrun.sparsity.measured_criteria import ScoringContext, taylor
 from lthrun.storage.level_store import LevelStore
 from lthrun.storage.tensor_files import read_tensors
 from lthrun.training.engine import Engine
-from tests.conftest import LAYOUT
+from tests.conftest import LAYOUT, prepare_levels, read_events, run
 
-pytestmark = pytest.mark.usefixtures("tiny_model")
+pytestmark = pytest.mark.usefixtures("tiny_module")
 NAMES = ["0.weight", "3.weight"]
 ANNEALED = {"training.schedule": "cosine", "training.epochs": 3}
 
 
 def end(out: Path, result: Result, level: int) -> Tensors:
-    return LevelStore(out).read(result.summary["levels"][level]["key"], "end")
+    return LevelStore(out).read(result.summary.levels[level].key, "end")
 
 
+@pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The learning rate of every step from now on."""
-    seen: list[float] = []
+    """The learning rate of every step."""
+    rates: list[float] = []
     step = Engine.step
 
-    def listen(self: Engine, batch: Any, rate: float | None = None) -> None:
+    def record(self: Engine, batch: Any, rate: float | None = None) -> None:
         step(self, batch, rate)
-        seen.append(self.optimizer.param_groups[0]["lr"])
+        rates.append(self.optimizer.param_groups[0]["lr"])
 
-    monkeypatch.setattr(Engine, "step", listen)
-    return seen
+    monkeypatch.setattr(Engine, "step", record)
+    return rates
 
 
 @pytest.mark.parametrize("retrain", ["weights", "lr", "finetune"])
-def test_what_goes_back(small: Callable, tmp_path: Path, retrain: str, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_rewound(small: Callable, tmp_path: Path, retrain: str, rates: list[float]):
     """Renda et al. 2020, section 2: weights and rate, the rate alone, or neither, for as many steps."""
-    seen = rates(monkeypatch)
     config = small(
         "ticket",
         **ANNEALED,
@@ -57,25 +55,22 @@ def test_what_goes_back(small: Callable, tmp_path: Path, retrain: str, monkeypat
     result = run(config, tmp_path)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
     dense = end(tmp_path, result, 0)
-    start = LevelStore(tmp_path).read(result.summary["levels"][0]["key"], "epoch-1") if retrain == "weights" else dense
+    start = LevelStore(tmp_path).read(result.summary.levels[0].key, "epoch-1") if retrain == "weights" else dense
     for name, value in ticket.state.items():
         kept = ticket.masks.get(name, torch.ones_like(value, dtype=torch.bool))
         assert torch.equal(value[kept], start[f"model/{name}"][kept]), name
     assert ticket.metadata["retrain"] == retrain
-    events = (result.run_dir / "events.jsonl").read_text()
-    assert ('"saved"' in events) == (retrain == "weights"), "nothing is said to be saved where no level goes back"
-    assert len(seen) == 18 + 12
-    expected = [seen[17]] * 12 if retrain == "finetune" else seen[6:18]
-    assert seen[18:] == expected
-    assert seen[0] == pytest.approx(1e-3) and seen[17] < 2e-5
+    saved = read_events(result.run_dir, "state_saved")
+    assert bool(saved) == (retrain == "weights"), "a saved state is reported only where a level is rewound to it"
+    assert len(rates) == 18 + 12
+    expected = [rates[17]] * 12 if retrain == "finetune" else rates[6:18]
+    assert rates[18:] == expected
+    assert rates[0] == pytest.approx(1e-3) and rates[17] < 2e-5
 
 
-def test_the_fasterai_protocols_rate_spans_the_whole_run(
-    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    seen = rates(monkeypatch)
+def test_the_fasterai_protocols_rate_spans_the_whole_run(small: Callable, tmp_path: Path, rates: list[float]):
     run(small("ticket", **ANNEALED, **{"pruning.protocol": "fasterai", "pruning.steps": 2}), tmp_path)
-    assert len(seen) == 54 and seen == sorted(seen, reverse=True) and seen[27] == pytest.approx(505e-6, rel=1e-6)
+    assert len(rates) == 54 and rates == sorted(rates, reverse=True) and rates[27] == pytest.approx(505e-6, rel=1e-6)
 
 
 def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
@@ -83,10 +78,7 @@ def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
         "baseline", **{"training.optimizer": "sgd", "training.learning_rate": 0.05, "training.momentum": 0.8}
     )
     result = run(config, tmp_path)
-    from lthrun.levels.builder import LevelBuilder
-    from lthrun.levels.context import prepare
-
-    batches = LevelBuilder(prepare(config, lambda *_, **__: None), LevelStore(tmp_path), lambda *_, **__: None).batches
+    batches = prepare_levels(config, tmp_path)[1].batches
     model = build_model("resnet18", 2, 0).to(memory_format=LAYOUT).train()
     decayed, spared = ([p for p in model.parameters() if (p.ndim > 1) == big] for big in (True, False))
     optimizer = torch.optim.SGD(
@@ -102,7 +94,7 @@ def test_sgd_trains_as_torchs_does(small: Callable, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kept", ["rewind", "redraw", "shuffle", "sign_constant"])
-def test_kept_weights_go_where_zhou_sends_them(small: Callable, tmp_path: Path, kept: str):
+def test_kept_weights_are_reset_as_by_zhou(small: Callable, tmp_path: Path, kept: str):
     result = run(small("ticket", **{"rewind.kept": kept, "pruning.steps": 1}), tmp_path)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
     initial = build_model("resnet18", 2, 0).state_dict()
@@ -134,7 +126,7 @@ def test_pruned_weights_can_stay_frozen_at_their_initial_value(small: Callable, 
         mask = last[f"mask/{name}"]
         assert torch.equal(last[f"model/{name}"][~mask], initial[name][~mask])
         assert not torch.equal(last[f"model/{name}"][mask], initial[name][mask])
-    assert result.summary["sparsity"] == pytest.approx(50)
+    assert result.summary.sparsity == pytest.approx(50)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
     model = build_model("resnet18", 2, 5)
     ticket.apply(model)
@@ -156,7 +148,7 @@ def test_a_pruned_filter_takes_its_batch_norm_along(small: Callable, tmp_path: P
         for part in ("weight", "bias"):
             assert torch.equal(last[f"mask/{norm}.{part}"], alive)
             assert not last[f"model/{norm}.{part}"][~alive].any() and last[f"model/{norm}.weight"][alive].all()
-    assert result.summary["sparsity"] == pytest.approx(50), "batch norm is not counted"
+    assert result.summary.sparsity == pytest.approx(50), "batch norm is not counted"
     model = build_model("resnet18", 2, 0)
     ticket = lthrun.load_ticket(result.run_dir / "ticket.safetensors")
     ticket.apply(model)
@@ -182,118 +174,16 @@ def test_a_pruned_filter_takes_its_bias_and_no_batch_norm_that_stands_before_it(
     ]
 
 
-def gradual(small: Callable, out: Path, **settings: Any) -> tuple[Result, list[dict[str, Any]]]:
-    result = run(small("prune", **{"training.epochs": 5, **settings}), out)
-    lines = (result.run_dir / "events.jsonl").read_text().splitlines()
-    return result, [event for event in map(json.loads, lines) if event["event"] == "pruned"]
-
-
-def test_gradual_pruning_follows_its_schedule_between_begin_and_end(small: Callable, tmp_path: Path):
-    """30 steps; four prunings from 20 to 80 %: before steps 6, 12, 18, 24."""
-    result, prunings = gradual(small, tmp_path, **{"pruning.steps": 4, "pruning.sparsity": 80})
-    expected = [80 - 80 * (1 - k / 4) ** 3 for k in range(1, 5)]
-    assert [event["target"] for event in prunings] == pytest.approx(expected)
-    counts = [sum(round(s / 100 * n) for n in (108, 288)) / 396 * 100 for s in expected]
-    assert [record["sparsity"] for record in result.metrics] == pytest.approx([0, *counts])
-    assert len(result.summary["levels"]) == 1
-
-
-def test_dense_sparse_dense_really_grows_again_and_ends_dense(small: Callable, tmp_path: Path):
-    result, prunings = gradual(
-        small, tmp_path, **{"pruning.schedule": "dsd", "pruning.steps": 4, "pruning.begin": 0, "pruning.end": 60}
-    )
-    assert [event["sparsity"] for event in prunings] == pytest.approx([25, 50, 25, 0], abs=0.3)
-    assert [event["grown"] for event in prunings] == [False, False, True, True]
-    assert result.summary["sparsity"] == 0
-    weights = read_tensors(result.run_dir / "model.safetensors")[0]
-    assert all(weights[name].all() for name in NAMES), "what came back is trained again"
-
-
-def test_filters_that_grow_again_learn_again(small: Callable, tmp_path: Path):
-    result, _ = gradual(
-        small,
-        tmp_path,
-        **{
-            "pruning.schedule": "dsd",
-            "pruning.steps": 4,
-            "pruning.begin": 0,
-            "pruning.end": 60,
-            "pruning.granularity": "filter",
-        },
-    )
-    weights = read_tensors(result.run_dir / "model.safetensors")[0]
-    assert all(weights[f"{norm}.weight"].all() for norm in (1, 4)), "γ"
-    assert all(weights[name].flatten(1).any(1).all() for name in NAMES)
-
-
-def test_gradual_pruning_of_a_run_broken_off_goes_on_to_the_same_end(small: Callable, tmp_path: Path):
-    """With a criterion that looks back at the last pruning."""
-    settings = {"pruning.criterion": "updating_movement", "pruning.schedule": "dsd", "pruning.steps": 7}
-    whole, _ = gradual(small, tmp_path / "whole", **settings)
-    steps = 0
-
-    def stop(kind: str, **facts: Any) -> None:
-        nonlocal steps
-        steps += kind == "step"
-        if steps == 15:
-            raise KeyboardInterrupt
-
-    config = small("prune", **{"training.epochs": 5, **settings})
-    with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "broken", emit=stop)
-    rest = run(config, tmp_path / "broken")
-    for name in ("model.safetensors",):
-        assert (rest.run_dir / name).read_bytes() == (whole.run_dir / name).read_bytes()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"pruning.begin": 99.5, "pruning.end": 99.5},
-        {"pruning.end": 99, "pruning.schedule": "linear"},
-        {"training.batch_size": 40},
-    ],
-)
-def test_no_pruning_falls_beyond_the_end_of_the_training(small: Callable, tmp_path: Path, settings: dict[str, Any]):
-    result, _ = gradual(small, tmp_path, **{"training.epochs": 1, "pruning.steps": 2, **settings})
-    assert result.summary["sparsity"] == 50
-
-
-def test_criteria_that_see_images_see_the_pruned_network(
-    small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    seen = []
-
-    def listen(case: ScoringContext) -> Tensors:
-        seen.append([int((case.trained[n][~case.masks[n]] != 0).sum()) for n in case.masks])
-        return taylor(case)
-
-    monkeypatch.setitem(CRITERIA, "taylor", CriterionEntry(listen, "", measured=True))
-    gradual(small, tmp_path, **{"pruning.criterion": "taylor", "pruning.steps": 3, "pruning.batches": 2})
-    assert seen == [[], [0, 0], [0, 0]]
-
-
-def test_targets_are_reached_at_the_highest_sparsity_of_a_schedule_that_falls(small: Callable, tmp_path: Path):
-    settings = {"pruning.schedule": "custom", "pruning.sparsities": [80, 20], "pruning.targets": {"3": 40}}
-    result, _ = gradual(small, tmp_path, **settings)
-    assert result.summary["levels"][0]["layers"] == {
-        "0.weight": [round(0.2 * 108), 108],
-        "3.weight": [round(0.1 * 288), 288],
-    }
-
-
-def test_the_first_target_that_fits_counts_and_is_in_the_name(small: Callable, tmp_path: Path):
+def test_the_first_target_that_matches_counts_and_is_in_the_key(small: Callable, tmp_path: Path):
     both = [{"3": 80, "*": 20}, {"*": 20, "3": 80}]
     results = [run(small("ticket", **{"pruning.steps": 1, "pruning.targets": targets}), tmp_path) for targets in both]
-    removed = [result.summary["levels"][1]["layers"]["3.weight"][0] for result in results]
+    removed = [result.summary.levels[1].layers["3.weight"][0] for result in results]
     assert removed == [round(0.8 * 288), round(0.2 * 288)]
 
 
 def test_grasp_is_refused_where_torch_has_no_second_derivative(
     small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from lthrun import models
-
     hard = lambda classes: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardsigmoid(), nn.Flatten(), nn.LazyLinear(classes))  # noqa: E731
     monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(lambda classes, *_: built(hard(classes)), ""))
 
@@ -317,15 +207,15 @@ def test_layers_can_be_left_out_and_have_targets(small: Callable, tmp_path: Path
     result = run(
         small("ticket", **{"pruning.first": False, "pruning.classifier": True, "pruning.targets": {"8": 25}}), tmp_path
     )
-    assert result.summary["levels"][-1]["layers"] == {"3.weight": [144, 288], "8.weight": [4, 16]}
-    assert result.summary["levels"][1]["layers"] == {"3.weight": [48, 288], "8.weight": [1, 16]}
+    assert result.summary.levels[-1].layers == {"3.weight": (144, 288), "8.weight": (4, 16)}
+    assert result.summary.levels[1].layers == {"3.weight": (48, 288), "8.weight": (1, 16)}
 
 
-def test_a_dense_level_that_is_taken_over_shows_the_layers_of_this_run(small: Callable, tmp_path: Path):
+def test_a_reused_dense_level_shows_the_layers_of_this_run(small: Callable, tmp_path: Path):
     run(small("baseline"), tmp_path)
     result = run(small("ticket", **{"pruning.first": False, "pruning.steps": 1}), tmp_path)
-    assert result.summary["levels"][0]["reused"]
-    assert [level["layers"] for level in result.summary["levels"]] == [{"3.weight": [0, 288]}, {"3.weight": [144, 288]}]
+    assert result.summary.levels[0].reused
+    assert [level.layers for level in result.summary.levels] == [{"3.weight": (0, 288)}, {"3.weight": (144, 288)}]
 
 
 @pytest.mark.parametrize(
@@ -351,27 +241,3 @@ def test_what_does_not_fit_the_model_is_refused_before_training(
     with pytest.raises(lthrun.UserError) as error:
         run(small("ticket", **settings), tmp_path)
     assert message in str(error.value) and not list(tmp_path.iterdir())
-
-
-def test_dropout_draws_the_same_when_a_run_goes_on(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from lthrun import models
-    from tests.conftest import tiny
-
-    def noisy(classes: int, *_: int) -> nn.Module:
-        return nn.Sequential(*list(tiny(classes))[:-1], nn.Dropout(0.5), nn.Linear(8, classes))
-
-    monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(noisy, ""))
-    before = torch.random.get_rng_state()
-    whole = run(small("baseline"), tmp_path / "whole")
-    assert torch.equal(before, torch.random.get_rng_state()), "the caller's random numbers are left alone"
-
-    def stop(kind: str, **facts: Any) -> None:
-        if kind == "epoch":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(small("baseline"), tmp_path / "broken", emit=stop)
-    torch.manual_seed(12345)
-    rest = run(small("baseline"), tmp_path / "broken")
-    file = "model.safetensors"
-    assert (rest.run_dir / file).read_bytes() == (whole.run_dir / file).read_bytes()

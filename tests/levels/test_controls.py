@@ -1,148 +1,104 @@
-"""Looks within an epoch, levels that differ in one thing from a ticket's, and another order of the images."""
+"""Levels that differ from a ticket's in one thing, and levels in another order of the images."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from lthrun.experiments import run
+from lthrun.experiments.connectivity import plan_reordered
+from lthrun.experiments.run import Run
 from lthrun.levels.builder import LevelBuilder
-from lthrun.levels.context import RunContext, prepare
-from lthrun.levels.plan import Level, control, reordered
+from lthrun.levels.cache import get_or_train
+from lthrun.levels.plan import CONTROLS, Level, plan_control
 from lthrun.models import build_model
 from lthrun.sparsity.masks import Tensors
-from lthrun.storage.level_store import LevelStore
 from lthrun.training import state
-from lthrun.training.engine import Engine
+from tests.conftest import prepare_levels, run, same_tensors, train
 
-pytestmark = pytest.mark.usefixtures("tiny_model")
-
-
-def quiet(*_: Any, **__: Any) -> None:
-    pass
+pytestmark = pytest.mark.usefixtures("tiny_module")
+Ticket = tuple[Run, LevelBuilder]
 
 
-def prepared(config: Any, out: Path) -> tuple[RunContext, LevelBuilder]:
-    context = prepare(config, quiet)
-    return context, LevelBuilder(context, LevelStore(out), quiet)
+@pytest.fixture(scope="module", params=["local", "global"])
+def ticket(
+    request: pytest.FixtureRequest, small: Callable, tiny_module: None, tmp_path_factory: pytest.TempPathFactory
+) -> Ticket:
+    """A trained ticket of two pruning steps."""
+    config = small("ticket", **{"pruning.context": request.param, "pruning.steps": 2})
+    planned, builder = prepare_levels(config, tmp_path_factory.mktemp("ticket"))
+    train(builder, planned.levels)
+    return planned, builder
 
 
-def trained(builder: LevelBuilder, levels: list[Level]) -> list[dict[str, Any]]:
-    return [builder.get_or_train(level) for level in levels]
+def train_control(ticket: Ticket, kind: str) -> tuple[Level, Tensors, Tensors]:
+    """The last level with one thing replaced, trained; its masks, and the state that it starts from."""
+    planned, builder = ticket
+    level = plan_control(planned.levels[-1], kind, planned.config, planned.context.conditions)
+    train(builder, [level])
+    masks = builder.mask_maker.make_level_masks(level)
+    return level, masks, builder.states.start(level, masks)
 
 
-def same(one: Tensors, other: Tensors) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def initial(masks: Tensors, *draw: int) -> Tensors:
+    """The masked initial weights, or those of another draw."""
+    weights = state.copy_model_state(build_model("resnet18", 2, 0, *draw))
+    return {name: value * masks[name] if name in masks else value for name, value in weights.items()}
 
 
-def test_looks_see_the_model_of_their_step_and_change_nothing(small: Callable, tmp_path: Path):
-    looked = small("ticket", **{"training.evaluate_every": 4, "training.evaluate_images": 7, "pruning.steps": 1})
-    context, builder = prepared(looked, tmp_path / "a")
-    records = trained(builder, context.levels)
-    plain_setting, plain_lab = prepared(small("ticket", **{"pruning.steps": 1}), tmp_path / "b")
-    plain = trained(plain_lab, plain_setting.levels)
-    for level, record, other, without in zip(context.levels, records, plain_setting.levels, plain, strict=True):
-        assert level.key != other.key
-        assert same(builder.end(level)[0], plain_lab.end(other)[0])
-        assert [e["valid_loss"] for e in record["epochs"]] == [e["valid_loss"] for e in without["epochs"]]
-        assert [e["looks"] for e in without["epochs"]] == [[], []]
-    steps = builder.batches.epoch_steps
-    assert [look["step"] for e in records[1]["epochs"] for look in e["looks"]] == list(range(4, 2 * steps + 1, 4))
-    engine = Engine(build_model("resnet18", 2, 0), looked.training, torch.device("cpu"), "float32", {})
-    images, labels = (torch.cat(parts) for parts in zip(*builder.batches.validation_batches(), strict=True))
-    chosen = [k * len(labels) // 7 for k in range(7)]
-    for step in range(8):
-        engine.model.train()
-        engine.step(builder.batches.training_batch(step))
-    look = records[0]["epochs"][(8 - 1) // steps]["looks"][1 if steps >= 8 else 0]
-    assert look["step"] == 8
-    found = engine.evaluate([(images[chosen], labels[chosen])], 2)
-    assert look["loss"] == pytest.approx(found.loss, rel=1e-5)
-    assert look["accuracy"] == sum(found.correct) / 7
+def test_a_random_mask_keeps_as_many_weights_of_each_tensor_on_the_same_weights(ticket: Ticket):
+    planned, builder = ticket
+    last = planned.levels[-1]
+    level, masks, start = train_control(ticket, "random-mask")
+    own = builder.mask_maker.make_level_masks(last)
+    assert {n: int(m.sum()) for n, m in own.items()} == {n: int(m.sum()) for n, m in masks.items()}
+    assert any(not torch.equal(own[name], masks[name]) for name in own)
+    assert same_tensors(builder.states.end(level)[1], masks), "the mask does not change in training"
+    assert same_tensors(start, initial(masks))
+    assert not same_tensors(builder.states.end(level)[0], builder.states.end(last)[0])
 
 
-def test_looks_come_into_the_metrics_and_survive_a_stop_within_an_epoch(small: Callable, tmp_path: Path):
-    config = small("baseline", **{"training.evaluate_every": 2})
-    whole = run(config, tmp_path / "a")
-    assert all(line["looks"] for line in whole.metrics)
-
-    def stop(kind: str, **facts: Any) -> None:
-        if kind == "step" and facts["level_epoch"] == 1 and facts["done"] == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(config, tmp_path / "b", emit=stop, checkpoint_every="1it")
-    again = run(config, tmp_path / "b")
-    assert [line["looks"] for line in again.metrics] == [line["looks"] for line in whole.metrics]
-    lines = [json.loads(line) for line in (again.run_dir / "metrics.jsonl").read_text().splitlines()]
-    assert lines == again.metrics
+def test_random_init_is_the_tickets_mask_on_weights_of_another_draw(ticket: Ticket):
+    planned, builder = ticket
+    level, masks, start = train_control(ticket, "random-init")
+    assert same_tensors(masks, builder.states.end(planned.levels[-1])[1])
+    assert same_tensors(masks, builder.states.end(level)[1])
+    assert same_tensors(start, initial(masks, 1))
 
 
-@pytest.mark.parametrize("context", ["local", "global"])
-def test_a_random_mask_keeps_as_many_weights_of_each_tensor_on_the_same_weights(
-    small: Callable, tmp_path: Path, context: str
-):
-    config = small("ticket", **{"pruning.context": context, "pruning.steps": 2})
-    context, builder = prepared(config, tmp_path)
-    last = context.levels[-1]
-    twin = control(last, "random-mask", config, context.conditions)
-    trained(builder, [*context.levels, twin])
-    own, drawn = builder.mask(last), builder.mask(twin)
-    assert {n: int(m.sum()) for n, m in own.items()} == {n: int(m.sum()) for n, m in drawn.items()}
-    assert any(not torch.equal(own[name], drawn[name]) for name in own)
-    assert same(builder.end(twin)[1], drawn), "the mask does not change in training"
-    start, initial = builder.start(twin, drawn), state.copy_model_state(build_model("resnet18", 2, 0))
-    assert all(torch.equal(start[n], initial[n] * drawn[n] if n in drawn else initial[n]) for n in initial)
-    assert not same(builder.end(twin)[0], builder.end(last)[0])
-
-
-def test_random_init_is_the_tickets_mask_on_weights_of_another_draw(small: Callable, tmp_path: Path):
-    config = small("ticket", **{"pruning.steps": 2})
-    context, builder = prepared(config, tmp_path)
-    last = context.levels[-1]
-    twin = control(last, "random-init", config, context.conditions)
-    trained(builder, [*context.levels, twin])
-    masks = builder.mask(last)
-    assert same(builder.mask(twin), masks) and same(builder.end(twin)[1], masks)
-    start, drawn = builder.start(twin, masks), state.copy_model_state(build_model("resnet18", 2, 0, 1))
-    assert all(torch.equal(start[n], drawn[n] * masks[n] if n in masks else drawn[n]) for n in drawn)
-
-
-def test_an_untrained_level_is_the_supermask_of_the_ticket(small: Callable, tmp_path: Path):
-    config = small("ticket", **{"pruning.steps": 2})
-    context, builder = prepared(config, tmp_path)
-    made = [control(level, "untrained", config, context.conditions) for level in context.levels[1:]]
-    records = trained(builder, [*context.levels, *made])[-2:]
-    judged = run(small("supermask", **{"pruning.steps": 2}), tmp_path).summary["supermask"]["levels"]
-    assert [r["epochs"][-1]["accuracy"] for r in records] == [j["accuracy"] for j in judged]
-    assert [r["sparsity"] for r in records] == [j["sparsity"] for j in judged]
-    assert all(r["epochs"][0]["train_loss"] is None for r in records)
-    assert builder.get_or_train(made[0])["reused"]
+def test_an_untrained_level_is_the_supermask_of_the_ticket(ticket: Ticket, small: Callable):
+    planned, builder = ticket
+    levels = [
+        plan_control(level, "untrained", planned.config, planned.context.conditions) for level in planned.levels[1:]
+    ]
+    records = train(builder, levels)
+    settings = {"pruning.context": planned.config.mask_settings.context, "pruning.steps": 2}
+    evaluated = run(small("supermask", **settings), builder.levels.root.parent).summary.supermask.levels
+    assert [record.epochs[-1].accuracy for record in records] == [level.accuracy for level in evaluated]
+    assert [record.sparsity for record in records] == [level.sparsity for level in evaluated]
+    assert all(record.epochs[0].train_loss is None for record in records)
+    assert get_or_train(builder, levels[0])[1], "it is cached"
 
 
 def test_another_order_is_the_same_images_at_other_steps(small: Callable, tmp_path: Path):
-    config = small("baseline")
-    context, builder = prepared(config, tmp_path)
-    other = reordered(context.levels[0], 1, config, context.conditions)
-    assert other.key != context.levels[0].key and not other.is_dense
+    planned, builder = prepare_levels(small("baseline"), tmp_path)
+    (level,) = planned.levels
+    other = plan_reordered(level, 1, planned.config, planned.context.conditions)
+    assert other.key != level.key and not other.is_dense
     batches = builder.batches
     orders = [
         torch.cat([batches.training_batch(step, order)[1] for step in range(batches.epoch_steps)]) for order in (0, 1)
     ]
     assert not torch.equal(*orders)
     assert torch.equal(batches.training_batch(3, 1)[0], batches.training_batch(3, 1)[0])
-    trained(builder, [context.levels[0], other])
-    assert not same(builder.end(other)[0], builder.end(context.levels[0])[0])
+    train(builder, [level, other])
+    assert not same_tensors(builder.states.end(other)[0], builder.states.end(level)[0])
 
 
-def test_every_control_has_a_name_of_its_own(small: Callable, tmp_path: Path):
-    config = small("ticket")
-    context, _ = prepared(config, tmp_path)
-    last = context.levels[-1]
-    twins = [control(last, kind, config, context.conditions) for kind in ("random-mask", "random-init", "untrained")]
-    assert len({level.key for level in [last, *twins, reordered(last, 1, config, context.conditions)]}) == 5
+def test_every_control_has_a_key_of_its_own(ticket: Ticket):
+    planned, _ = ticket
+    last, facts = planned.levels[-1], (planned.config, planned.context.conditions)
+    controls = [plan_control(last, kind, *facts) for kind in CONTROLS]
+    assert len({level.key for level in [last, *controls, plan_reordered(last, 1, *facts)]}) == 5

@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lthrun.cli.names import TABLES as LISTED
 from torch import nn
 
 from lthrun.experiments import load_config
-from lthrun.levels.environment import environment_differences
-from lthrun.levels.plan import Conditions, chain
+from lthrun.levels.environment import list_environment_differences
+from lthrun.levels.keys import Conditions
+from lthrun.levels.plan import plan_chain
 from lthrun.registry import TABLES, Entry
 from lthrun.training.learning_rates import LEARNING_RATES
 from lthrun.training.optimizers import OPTIMIZERS
 
-assert LISTED  # imports every table
 CONDITIONS = Conditions({"images": "x"}, 92, "cpu", "float32")
 # Values of every setting that an entry may use, by its key.
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -42,7 +41,8 @@ CASES = [
 
 
 def keys(**settings: Any) -> list[str]:
-    return [level.key for level in chain(load_config(None, "ticket", options=settings), CONDITIONS)]  # type: ignore[arg-type]
+    config: Any = load_config(None, "ticket", options=settings)
+    return [level.key for level in plan_chain(config, config.pruning, config.rewind, CONDITIONS)]
 
 
 def test_every_setting_that_an_entry_uses_has_values_here():
@@ -127,6 +127,6 @@ def test_a_learning_rate_schedule_reads_what_it_declares(name: str):
 
 def test_environments_are_compared_key_by_key():
     ours = {"torch": "2.14.1", "threads": 2}
-    assert environment_differences({}, ours) == []
-    assert environment_differences(ours, ours) == []
-    assert environment_differences({"torch": "2.13.0", "threads": 2}, ours) == ["torch 2.13.0 (here 2.14.1)"]
+    assert list_environment_differences({}, ours) == []
+    assert list_environment_differences(ours, ours) == []
+    assert list_environment_differences({"torch": "2.13.0", "threads": 2}, ours) == ["torch 2.13.0 (here 2.14.1)"]

@@ -119,7 +119,7 @@ def test_an_epoch_that_was_reported_is_saved(small: Callable, tmp_path: Path):
 
 
 def test_dropout_draws_the_same_when_a_run_is_resumed(small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def noisy(classes: int) -> nn.Module:
+    def noisy(classes: int, *_: int) -> nn.Module:
         return nn.Sequential(*list(tiny(classes))[:-1], nn.Dropout(0.5), nn.Linear(8, classes))
 
     monkeypatch.setitem(models.MODELS, "resnet18", models.ModelEntry(noisy, ""))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from lthrun.storage.json_files import append_json_line, read_json, write_json
+from lthrun.storage.digests import HASHERS
+from lthrun.storage.json_files import append_json_line, digest, read_json, write_json
 
 
 def test_a_changed_file_is_not_read_and_one_without_a_digest_is(tmp_path: Path):
@@ -18,6 +20,15 @@ def test_a_changed_file_is_not_read_and_one_without_a_digest_is(tmp_path: Path):
     path.write_text(path.read_text().replace("2.5", "3.5"))
     assert read_json(path) is None
     assert read_json(path, check=False) == {"a": [1, 3.5], "b": None}
+
+
+@pytest.mark.parametrize("algorithm", HASHERS)
+def test_a_digest_of_each_algorithm_is_checked(tmp_path: Path, algorithm: str):
+    path, value = tmp_path / "x.json", {"a": [1, 2.5]}
+    path.write_text(json.dumps({**value, algorithm: digest(value, algorithm)}))
+    assert read_json(path) == value
+    path.write_text(path.read_text().replace("2.5", "3.5"))
+    assert read_json(path) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null", "[" * 200_000, "\udcff"])
