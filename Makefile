@@ -8,7 +8,7 @@ PEERS := .venv-peers
 # A folder of the original Pets images for `make bench`, as --data-dir wants it; the embedded data set without.
 DATA ?=
 
-.PHONY: help setup demo check-verdict test test-slow test-chaos test-ray test-peers test-browser smoke bench lint format schema clean
+.PHONY: help setup demo check-verdict test test-slow test-chaos test-ray test-peers test-browser smoke bench lint format schema docs clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -74,8 +74,11 @@ format: $(READY)  ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schema: $(READY)  ## Write configs/schema.json anew
+schema: $(READY)  ## Write configs/schema.json
 	$(BIN)/lthrun config schema > configs/schema.json
+
+docs: $(READY)  ## Write docs/reference.md
+	$(BIN)/python docs/make_reference.py
 
 clean:  ## Remove environment and caches; never runs/
 	rm -rf .venv $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

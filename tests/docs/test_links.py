@@ -65,6 +65,13 @@ def test_paths_in_the_repository_exist(name: str):
         assert (ROOT / path).exists(), path
 
 
+def test_tests_that_are_named_exist():
+    tests = "".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    for text in HAND_WRITTEN.values():
+        for name, rest in re.findall(r"`(test_\w+)(…?)`", text):
+            assert f"def {name}" + ("" if rest else "(") in tests, name
+
+
 def commands_of(text: str) -> Iterator[str]:
     """The commands `lthrun …` in code blocks and in sentences."""
     for block in re.findall(r"^```(?:sh|bash)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
