@@ -29,8 +29,9 @@ demo: $(READY)  ## The experiments on the embedded data set, and a small compari
 	$(BIN)/lthrun compare --config configs/smoke/compare.yaml --out $(DEMO)
 	$(BIN)/lthrun runs --out $(DEMO)
 
+# A process per core, each with one thread: the networks of the tests are too small for more.
 test: $(READY)  ## The tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-peers: $(PEERS)/.ready  ## The masks beside those of fasterai 0.4.1, in an environment that has it
 	$(PEERS)/bin/python -m pytest -m peers
