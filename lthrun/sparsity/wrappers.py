@@ -38,8 +38,11 @@ def unwrap_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def refuse_sharded(tensors: Mapping[str, Tensor]) -> None:
-    """Raises:
-    UserError: a tensor is a DTensor, of which this process holds only a part."""
+    """Refuse DTensors, of which this process has only a part.
+
+    Raises:
+        UserError: names them.
+    """
     # A DTensor exists only where its module was imported.
     distributed = sys.modules.get("torch.distributed.tensor")
     sharded = [n for n, tensor in tensors.items() if distributed and isinstance(tensor, distributed.DTensor)]

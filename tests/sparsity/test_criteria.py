@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -196,6 +196,7 @@ def test_a_single_synflow_pass_is_the_flow_of_magnitudes_through_each_weight():
     assert scores["2.weight"].tolist() == [[6.0, 15], [12, 45]]  # |b| times the row sums 6 and 15 of |first|
 
 
+@settings(max_examples=25)  # each of a hundred passes
 @given(st.floats(10, 97), st.integers(0, 1))
 def test_synflow_scores_give_the_mask_of_its_last_pass_and_empty_no_layer(sparsity, seed):
     context = scoring_context(sparsity)
