@@ -85,7 +85,9 @@ def prepare_bench(
     a few steps on the CPU, unless said."""
     context = prepare(config, emit)
     closing.enter_context(backend_flags(context.device, config.deterministic))
-    batches = Batches(context.store, context.split, config.training.batch_size, config.seed, context.device)
+    batches = Batches(
+        context.store, context.split, config.data, config.training.batch_size, config.seed, context.device
+    )
     if steps is None:
         steps = batches.epoch_steps if context.device.type == "cuda" else CPU_STEPS
     return Arena(context, batches, min(steps, batches.epoch_steps), peers, closing, emit)

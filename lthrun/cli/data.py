@@ -244,7 +244,7 @@ def data_command(
             images = dataset(settings)
         store = open_store(
             images,
-            settings.image_size,
+            settings.stored_size,
             settings.skip_unreadable or not download,  # `info` is there to list what cannot be read
             lambda event: screen("decoding", done=event.done, of=event.total) if isinstance(event, Decoding) else None,
         )

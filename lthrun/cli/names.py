@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lthrun.data import DATASETS
+from lthrun.data import AUGMENTATIONS, DATASETS
 from lthrun.executors import EXECUTORS
 from lthrun.experiments.arms import ARMS
 from lthrun.models import MODELS
@@ -50,4 +50,5 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     "arms": ("compare.arms", lines(ARMS)),
     "engines": ("--engine", lines(EXECUTORS)),
     "datasets": ("data.dataset", lines(DATASETS)),
+    "augmentations": ("data.augmentation", lines(AUGMENTATIONS)),
 }

@@ -60,6 +60,12 @@ def decays(values: tuple[float, float]) -> tuple[float, float]:
     return values
 
 
+def shares(values: tuple[float, float]) -> tuple[float, float]:
+    if not 0.05 <= values[0] <= values[1] <= 1:
+        raise PydanticCustomError("shares", "must be two shares from 0.05 to 1, the lesser first", {})
+    return values
+
+
 def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise PydanticCustomError("distinct", "must each be another one", {})

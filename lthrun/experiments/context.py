@@ -93,7 +93,7 @@ def prepare(config: Config, emit: Emit) -> RunContext:
     device = device or find_device(config.device)
     store = open_store(
         images,
-        config.data.image_size,
+        config.data.stored_size,
         config.data.skip_unreadable,
         lambda event: (
             emit("decoding", done=event.done, of=event.total)
@@ -105,7 +105,7 @@ def prepare(config: Config, emit: Emit) -> RunContext:
     check_split(config, store, split)
     check_masks(config, len(store.classes), store.channels)
     conditions = Conditions(
-        store.key_facts(split),
+        store.key_facts(split, config.data),
         len(split.train) // config.training.batch_size,
         device.type,
         find_precision(config.precision, device),

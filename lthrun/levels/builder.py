@@ -47,6 +47,7 @@ class LevelBuilder:
         self.batches = Batches(
             context.store,
             context.split,
+            self.config.data,
             self.config.training.batch_size,
             self.config.seed,
             context.device,

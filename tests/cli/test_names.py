@@ -44,8 +44,9 @@ def test_every_name_has_a_case_here_or_in_tests_of_its_own():
     assert {table for table, _ in wanted - covered} == {
         "models",
         "datasets",
+        "augmentations",
         "engines",
-    }  # test_models.py, test_datasets.py, test_engines.py
+    }  # test_models.py, test_datasets.py, test_augmentation.py, test_engines.py
 
 
 @pytest.mark.usefixtures("tiny_model")
