@@ -45,6 +45,7 @@ def test_every_name_has_a_case_here_or_in_tests_of_its_own():
         "models",
         "datasets",
         "executors",
+        "augmentations",
     }  # tests/models, tests/data, tests/executors
 
 
