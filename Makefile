@@ -8,7 +8,7 @@ PEERS := .venv-peers
 # A folder of the original Pets images for `make bench`, as --data-dir wants it; the embedded data set without.
 DATA ?=
 
-.PHONY: help setup demo check-verdict test test-slow test-chaos test-ray test-peers test-browser smoke bench lint format schema clean
+.PHONY: help setup demo check-verdict test test-slow test-chaos test-ray test-peers test-browser smoke bench lint format schema docs clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,9 @@ demo: $(READY)  ## The experiments on the embedded data set, and a small compari
 	$(BIN)/lthrun compare --config configs/smoke/compare.yaml --out $(DEMO)
 	$(BIN)/lthrun runs --out $(DEMO)
 
+# A process per core, each with one thread: the networks of the tests are too small for more.
 test: $(READY)  ## The tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-peers: $(PEERS)/.ready  ## The masks beside those of fasterai 0.4.1, in an environment that has it
 	$(PEERS)/bin/python -m pytest -m peers
@@ -74,8 +75,11 @@ format: $(READY)  ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schema: $(READY)  ## Write configs/schema.json anew
+schema: $(READY)  ## Write configs/schema.json
 	$(BIN)/lthrun config schema > configs/schema.json
+
+docs: $(READY)  ## Write docs/reference.md
+	$(BIN)/python docs/make_reference.py
 
 clean:  ## Remove environment and caches; never runs/
 	rm -rf .venv $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

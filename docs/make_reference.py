@@ -164,7 +164,7 @@ def describe_values(field: Mapping[str, Any]) -> str:
     named = next((name for name, entries in TABLES.items() if list(entries) in choices), None)
     if named:
         many = "list of " if field.get("type") == "array" else ""
-        return f"{many}[{named}](#{named})" + (" or n:m" if "anyOf" in field else "")
+        return f"{many}[{named}](#{named})" + (f" or {TABLES[named].like or 'n:m'}" if "anyOf" in field else "")
     if "anyOf" in field:
         return " or ".join(describe_values(part) for part in field["anyOf"])
     if "enum" in field:

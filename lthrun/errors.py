@@ -1,5 +1,7 @@
 """What the user can mend, as opposed to what is our fault."""
 
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake the user can mend: shown as one line, exit status 2.
@@ -32,3 +34,9 @@ def shorten(found: object) -> str:
     except ValueError:  # Python writes no number of more than 4300 digits
         return "a number of thousands of digits"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
+
+
+def list_names(names: Iterable[str]) -> str:
+    """The first five names and the number of the others, for a message."""
+    names = list(names)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

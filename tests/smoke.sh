@@ -15,6 +15,7 @@ run config check configs/*.yaml configs/*/*.yaml
 run config show supermask > "$out/shown.yaml"
 run config check "$out/shown.yaml"
 run config schema | cmp - configs/schema.json
+run config schema --of summary > /dev/null
 run data prepare --config configs/smoke/baseline.yaml
 run data info --config configs/smoke/baseline.yaml --json > /dev/null
 small=(--out "$out/runs" --epochs 2 --quiet)

@@ -318,6 +318,7 @@ def write_run(out: Path, experiment: str = "ticket", steps: int = 3, hostile: bo
         "sparsity": last.sparsity,
         "epochs": len(lines),
         "levels": levels,
+        "test": None,
     }
     summary = RunSummary(**facts) if experiment not in PARTS else PARTS[experiment](facts, supermask)
     return write_records(folder, summary, lines, hostile)

@@ -58,7 +58,7 @@ class PlainLoop:
                     [v2.Resize(size), crops[side], v2.ToImage(), v2.ToDtype(torch.float32, True), v2.ToPureTensor()]
                 ),
             )
-            for side, ids in (("train", context.train), ("valid", context.valid))
+            for side, ids in (("train", context.split.train), ("valid", context.split.valid))
         }
 
     def make_loaders(self, workers: int) -> Loaders:

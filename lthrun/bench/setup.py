@@ -69,8 +69,8 @@ class BenchmarkSetup:
             "deterministic": self.context.conditions.deterministic,
             "image_size": config.data.image_size,
             "batch_size": config.training.batch_size,
-            "n_train": len(self.context.train),
-            "n_valid": len(self.context.valid),
+            "n_train": len(self.context.split.train),
+            "n_valid": len(self.context.split.valid),
             "epoch_steps": self.batches.epoch_steps,
             "steps": self.steps,
         }
@@ -95,9 +95,7 @@ def prepare_bench(
     """
     context = prepare(config, emit)
     stack.enter_context(backend_flags(context.device, config.deterministic))
-    batches = Batches(
-        context.store, context.train, context.valid, config.training.batch_size, config.seed, context.device
-    )
+    batches = Batches(context.store, context.split, config.training.batch_size, config.seed, context.device)
     if steps is None:
         steps = batches.epoch_steps if context.device.type == "cuda" else CPU_STEPS
     return BenchmarkSetup(context, batches, min(steps, batches.epoch_steps), peers, stack, emit)

@@ -94,10 +94,10 @@ def open_images(
             images = dataset(settings)
         # `info` is there to list what cannot be read
         store = open_store(images, settings.image_size, settings.skip_unreadable or not is_download, screen)
-    description = store.describe(settings.validation, settings.split_seed)
+    split = store.split(settings)
+    description = store.describe(split)
     if not is_download:
-        sides = store.split(settings.validation, settings.split_seed)
-        description["near_duplicates"] = find_near_duplicates(store, sides)
+        description["near_duplicates"] = find_near_duplicates(store, split)
     if as_json:
         print_json(description)
     elif not quiet:

@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from lthrun.errors import UserError, shorten
@@ -56,6 +56,13 @@ def parse_n_of_m(granularity: str) -> tuple[int, int] | None:
     """(2, 4) for `2:4`; None for the granularities that have a name."""
     match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", granularity)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def point_text(value: Any) -> Any:
+    """Refuse a bare number, as YAML reads the 1 of `rewind.to: 1`, by naming the forms of a point."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("point", "must be like {examples}", {"examples": EXAMPLES[POINT]})
+    return value
 
 
 def percent(value: float) -> float:
@@ -112,5 +119,5 @@ def parse_interval(text: str) -> tuple[int, str]:
 
 Percent = Annotated[float, AfterValidator(percent)]
 Percents = Annotated[tuple[Percent, ...], Field(strict=False)]
-Point = Annotated[str, Field(pattern=POINT)]
+Point = Annotated[str, Field(pattern=POINT), BeforeValidator(point_text)]
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]

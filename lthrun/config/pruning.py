@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 
 from lthrun.config.fields import (
     MOST,
-    POINT,
     Patterns,
     Percent,
     Percents,
+    Point,
     Section,
     count_steps,
     named_in,
@@ -221,7 +221,7 @@ class GradualPruning(SparsitySettings):
 
 
 class Rewind(Section):
-    to: str = Field("0ep", pattern=POINT)
+    to: Point = "0ep"
     """The training step that weights go back to: 0ep is initialization, 1ep after one epoch, 200it after 200 steps."""
     train: Literal["full", "remaining"] = "full"
     """full: each level trains training.epochs; remaining: up to the step at which level 0 ended."""

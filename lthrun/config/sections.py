@@ -10,25 +10,35 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from lthrun.config.fields import LARGEST_SEED, MOST, POINT, Section, count_steps, decay, named_in, refuse
+from lthrun.config.fields import LARGEST_SEED, MOST, Point, Section, count_steps, decay, named_in, refuse
 
 
 class Data(Section):
     dataset: named_in("datasets") = "pets"  # type: ignore[valid-type]
-    """Which images: `lthrun list datasets`."""
+    """Which images: `lthrun list datasets`. A folder is dir/<class>/<image>, or with its own split
+    dir/train/<class>/<image> and dir/val, dir/test."""
     labels: Literal["species", "breed"] = "species"
     """Of pets: cats against dogs, or the breeds by file name (37 in the whole set)."""
     dir: Annotated[str, Field(min_length=1)] | None = None
     """An existing copy of the images (pets: DIR/images or DIR/oxford-iiit-pet/images; cifar10:
-    DIR/cifar-10-batches-py; folder: DIR/<class>/<image>); null: lthrun's own."""
+    DIR/cifar-10-batches-py; mnist: DIR/MNIST/raw or DIR/train/<digit>; folder: DIR/<class>); null: lthrun's own."""
     image_size: int = Field(64, ge=16, le=512)
     """Side of the square the model sees, in pixels."""
     validation: float = Field(20.0, gt=0, lt=100)
-    """Share of the images held out for validation, in percent; cifar10 holds out its own 10,000."""
+    """Share of the images held out for validation, in percent: of those that are not the data set's own test images.
+    A data set's own validation images are kept instead."""
+    test: float = Field(0.0, ge=0, lt=100)
+    """Share of the images held out for the test, in percent. A data set's own test images are always held out."""
     split_seed: int = Field(42, ge=0, le=LARGEST_SEED)
-    """Draws the validation images; separate from `seed`, so that replicates share one split."""
+    """Draws the validation and test images; separate from `seed`, so that replicates share one split."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, instead of stopping."""
+
+    @model_validator(mode="after")
+    def _leaves_training_images(self) -> Data:
+        if self.validation + self.test >= 100:
+            raise refuse("test", f"{self.test:g}", f"with validation: {self.validation:g} no training images are left")
+        return self
 
 
 def name_factory(model: Any) -> Any:
@@ -60,7 +70,7 @@ class Training(Section):
     """What the schedule multiplies."""
     schedule: named_in("learning-rates") = "constant"  # type: ignore[valid-type]
     """How the learning rate changes: `lthrun list learning-rates`."""
-    warmup: str = Field("0ep", pattern=POINT)
+    warmup: Point = "0ep"
     """The learning rate rises linearly until then: 2ep, 200it."""
     final: float = Field(0.01, gt=0, le=1)
     """cosine and one_cycle: the share of the learning rate they end at."""

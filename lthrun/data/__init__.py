@@ -3,7 +3,7 @@
 Importing this package fills the table of data sets, and imports no torch.
 """
 
-from lthrun.data import cifar, folder, pets, synthetic  # noqa: F401
+from lthrun.data import folder, pets, synthetic, torchvision_sets  # noqa: F401
 from lthrun.data.datasets import DATASETS, DatasetEntry, Download, Images
 
 __all__ = ["DATASETS", "DatasetEntry", "Download", "Images"]

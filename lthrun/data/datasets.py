@@ -53,8 +53,10 @@ DATASETS = Table("datasets", "data.dataset", DatasetEntry)
 class Images:
     """Which images there are, all below `folder`. `labels` are indices into `classes`, parallel to `paths`.
 
-    A data set with a split of its own names its validation images in `held_out` (see `names`); `data.validation`
-    and `data.split_seed` then do not apply. `skipped` counts other files by the reason for which they are none.
+    Attributes:
+        valid, test: the names of the data set's own validation and test images, where it has them: these are kept, and
+            what it lacks is drawn from its other images.
+        skipped: other files, counted by the reason for which they are none of its images.
     """
 
     name: str
@@ -62,7 +64,8 @@ class Images:
     paths: list[Path]
     labels: list[int]
     classes: tuple[str, ...]
-    held_out: frozenset[str] | None = None
+    valid: frozenset[str] | None = None
+    test: frozenset[str] | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -47,8 +47,10 @@ def list_images(folder: Path, skipped: Counter[str], deep: bool = True) -> list[
             reason = litter_reason(name, nested=True)
             if path.is_symlink():
                 reason = "links to folders"
-            elif not deep:
-                reason = reason or "in folders among the images"
+            elif not deep and reason is None:
+                if path.suffix.lower() in SUFFIXES:  # its name promises an image: unreadable, not skipped
+                    paths.append(path)
+                reason = "in folders among the images"
             if reason:
                 folders.remove(name)
                 skipped[reason] += 1 if path.is_symlink() else sum(len(inner) for _, _, inner in os.walk(path))

@@ -11,20 +11,23 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lthrun.data.datasets import Images
 from lthrun.data.decoding import Decoded, Unreadable, decode, measure_depth, probe
-from lthrun.data.split import draw_validation, group_duplicates
+from lthrun.data.split import Split, draw_split, group_duplicates
 from lthrun.errors import UserError, shorten
 from lthrun.events import Decoding, Emit, Waiting, ignore
 from lthrun.storage.files import atomic_file, cache_dir
 from lthrun.storage.json_files import read_json, write_json
 from lthrun.storage.locks import lock
+
+if TYPE_CHECKING:
+    from lthrun.config.sections import Data
 
 VERSION = 3  # raised when the pixels or the split of equal files would change
 
@@ -36,7 +39,7 @@ class Store:
     Attributes:
         white: by kind of image of more than 8 bits, the value that became 255 (lthrun.data.decoding).
         unreadable: by name, why an image could not be read.
-        held_out: names of the validation images of a data set with a split of its own.
+        valid, test: names of the data set's own validation and test images, where it has them.
         skipped: files that are no images of the data set, counted by reason.
     """
 
@@ -51,47 +54,51 @@ class Store:
     widths: list[int]
     unreadable: dict[str, str]
     white: dict[str, float] = field(default_factory=dict)
-    held_out: frozenset[str] | None = None
+    valid: frozenset[str] | None = None
+    test: frozenset[str] | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
         """What the images are, wherever they lie: a hash of names, labels and contents."""
-        text = repr((VERSION, self.size, self.classes, list(zip(self.names, self.labels, self.digests, strict=True))))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        images = list(zip(self.names, self.labels, self.digests, strict=True))
+        return hash_text(repr((VERSION, self.size, self.classes, images)))
 
-    def split(self, percent: float, seed: int) -> tuple[list[int], list[int]]:
-        """Training and validation images: drawn (lthrun.data.split), or the data set's own."""
-        if self.held_out is None:
-            valid = draw_validation(self.names, group_duplicates(self.digests), percent, seed)
-        else:
-            valid = [i for i, name in enumerate(self.names) if name in self.held_out]
-        held_out = set(valid)
-        return [i for i in range(len(self.names)) if i not in held_out], valid
+    def split(self, settings: Data) -> Split:
+        """The images by side: the data set's own sides, and what it lacks drawn from the others (lthrun.data.split)."""
+        sides: dict[str, list[int]] = {"train": [], "valid": [], "test": []}
+        for i, name in enumerate(self.names):
+            sides["valid" if name in (self.valid or ()) else "test" if name in (self.test or ()) else "train"].append(i)
+        groups = group_duplicates(self.digests, sides["train"])
+        validation = settings.validation if self.valid is None else 0.0
+        test = settings.test if self.test is None else 0.0
+        drawn = draw_split(self.names, self.labels, groups, validation, test, settings.split_seed)
+        return Split(drawn.train, drawn.valid or sides["valid"], drawn.test or sides["test"])
 
-    def split_rule(self, percent: float, seed: int) -> dict[str, Any]:
-        """What the split depends on, beside the images."""
-        if self.held_out is None:
-            return {"validation": percent, "split_seed": seed}
-        return {"held_out": hashlib.sha256(repr(sorted(self.held_out)).encode()).hexdigest()[:32]}
+    def key_facts(self, split: Split) -> dict[str, str]:
+        """What a level's numbers depend on: the images, and which of them are for training and for validation."""
+        return {"images": self.identity, "split": hash_text(repr([[self.names[i] for i in s] for s in split[:2]]))}
 
-    def describe(self, validation: float, split_seed: int) -> dict[str, Any]:
+    def list_held_out(self, split: Split) -> dict[str, list[str]]:
+        """The names of the validation and test images, for others to hold out the same."""
+        return {"valid": [self.names[i] for i in split.valid], "test": [self.names[i] for i in split.test]}
+
+    def describe(self, split: Split) -> dict[str, Any]:
         """What `lthrun data info` shows: counts, split, majority rate, duplicates, what was not read and why."""
-        train, valid = self.split(validation, split_seed)
 
-        def per_class(ids: list[int]) -> dict[str, int]:
+        def per_class(ids: Iterable[int]) -> dict[str, int]:
             counts = Counter(self.labels[i] for i in ids)
             return {name: counts[c] for c, name in enumerate(self.classes)}
 
         groups = group_duplicates(self.digests)
+        own = [side for side, names in (("valid", self.valid), ("test", self.test)) if names is not None]
         return {
             "images": len(self.names),
-            "classes": per_class(list(range(len(self.names)))),
-            "train": per_class(train),
-            "valid": per_class(valid),
-            "n_train": len(train),
-            "n_valid": len(valid),
-            "majority_rate": max(per_class(valid).values()) / len(valid) if valid else None,
+            "classes": per_class(range(len(self.names))),
+            **{side: per_class(ids) for side, ids in split._asdict().items()},
+            **{f"n_{side}": len(ids) for side, ids in split._asdict().items()},
+            "own_sides": own,
+            "majority_rate": max(per_class(split.valid).values()) / len(split.valid) if split.valid else None,
             "duplicates": [[self.names[i] for i in group] for group in groups if len(group) > 1],
             "unreadable": self.unreadable,
             "skipped": dict(self.skipped),
@@ -101,6 +108,10 @@ class Store:
             "store": str(self.pixels.parent),
             "bytes": self.pixels.stat().st_size,
         }
+
+
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def open_store(images: Images, size: int, skip_unreadable: bool = False, emit: Emit = ignore) -> Store:
@@ -133,7 +144,7 @@ def read_store(images: Images, size: int) -> Store | None:
     if not pixels.exists() or pixels.stat().st_size != index.pop("bytes"):
         return None
     index["classes"] = tuple(index["classes"])
-    return Store(pixels=pixels, held_out=images.held_out, skipped=images.skipped, **index)
+    return Store(pixels=pixels, **own_facts(images), **index)
 
 
 def stamp(images: Images, size: int) -> str:
@@ -191,7 +202,12 @@ def build_store(images: Images, size: int, skip_unreadable: bool, emit: Emit) ->
     for old in folder.glob("pixels-*.bin"):
         if old != pixels:
             old.unlink()
-    return Store(pixels=pixels, classes=images.classes, held_out=images.held_out, skipped=images.skipped, **facts)
+    return Store(pixels=pixels, classes=images.classes, **own_facts(images), **facts)
+
+
+def own_facts(images: Images) -> dict[str, Any]:
+    """What a store has from the list of images rather than from its index."""
+    return {"valid": images.valid, "test": images.test, "skipped": images.skipped}
 
 
 def refuse_unreadable(unreadable: dict[str, str], total: int) -> None:

@@ -113,7 +113,7 @@ def count_search_steps(level: Level) -> int:
 
 def list_notes(run: Study) -> list[str]:
     """What the numbers do not say."""
-    config, n = run.config, len(run.run.context.valid)
+    config, n = run.config, len(run.run.context.split.valid)
     training = config.training
     lengths = [f"; {ARMS[arm].note}" for arm in config.compare.arms if ARMS[arm].note]
     notes = [

@@ -142,12 +142,12 @@ class Estimator:
         """Networks evaluated after the training, their seconds, and the bytes of the run directory."""
         networks, is_recalibrated = run.experiment.count_evaluations(run.config, run.levels)
         context = run.context
-        passes = 1 + (len(context.train) / len(context.valid) if is_recalibrated else 0)
+        passes = 1 + (len(context.split.train) / len(context.split.valid) if is_recalibrated else 0)
         seconds = networks * passes * self._pace(run).validation if networks else 0.0
         return networks, seconds, run_bytes(run)
 
     def _training_seconds(self, run: Run, config: ExperimentConfig, level: Level) -> float:
-        pace, training, n_valid = self._pace(run), config.training, len(run.context.valid)
+        pace, training, n_valid = self._pace(run), config.training, len(run.context.split.valid)
         share = min(1.0, (training.evaluate_images or n_valid) / n_valid)
         interim = level.steps // training.evaluate_every * share if training.evaluate_every else 0.0
         epochs = level.epochs(run.context.conditions.epoch_steps)

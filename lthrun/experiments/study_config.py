@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from lthrun.config.base import ExperimentConfig
 from lthrun.config.fields import (
     LARGEST_SEED,
-    POINT,
+    Point,
     Section,
     count_steps,
     named_in,
@@ -50,7 +50,7 @@ class Comparison(Section):
     """Percents at which the arms are compared, rising; the primary question is asked at the first."""
     prune_rate: float = Field(20.0, gt=0, lt=100)
     """Percent of the remaining weights that one level prunes, at most."""
-    rewind: str = Field("1ep", pattern=POINT)
+    rewind: Point = "1ep"
     """The rewind point of ticket-rewind."""
     margin: float = Field(1.0, ge=0, le=100)
     """Points of accuracy, either way, within which two arms match."""

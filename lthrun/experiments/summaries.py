@@ -62,6 +62,8 @@ class RunSummary(Summary, Measured):
     epochs: int
     """Of all levels together."""
     levels: list[LevelSummary]
+    test: Measured | None
+    """The last level's network on the test images, which nothing else has seen; null where there are none."""
 
     @property
     def metrics_lines(self) -> int:

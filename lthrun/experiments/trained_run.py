@@ -108,8 +108,8 @@ class TrainedRun(Generic[C]):
             "differs": self.run.config.differences(),
             "device": str(context.device),
             "precision": context.conditions.precision,
-            "n_train": len(context.train),
-            "n_valid": len(context.valid),
+            "n_train": len(context.split.train),
+            "n_valid": len(context.split.valid),
             "classes": list(context.store.classes),
             "majority_rate": max(counts) / sum(counts),
             "majority_interval": wilson_interval(max(counts), sum(counts)),
@@ -129,8 +129,18 @@ class TrainedRun(Generic[C]):
             "protocol": self.config.protocol,
             "epochs": sum(level.epochs for level in levels),
             "levels": levels,
+            "test": self._measure_test(),
             "seconds": sum(level.seconds for level in levels),
         }
+
+    def _measure_test(self) -> Measured | None:
+        """Accuracies of the last level's network on the test images; None where there are none."""
+        if not self.run.context.split.test:
+            return None
+        builder, batches = self.builder, self.builder.batches
+        weights, masks = builder.states.end(self.run.levels[-1])
+        evaluation = builder.make_engine(masks, weights, {}).evaluate(batches.test_batches(), builder.classes)
+        return measure_accuracy(evaluation.correct, batches.test_counts)
 
     def _summarize_level(self, level: Level, record: LevelRecord) -> LevelSummary:
         first, last = record.epochs[0], record.epochs[-1]

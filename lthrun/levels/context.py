@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lthrun.config.base import ExperimentConfig
 from lthrun.config.fields import count_steps
 from lthrun.data import DATASETS
+from lthrun.data.split import Split
 from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
 from lthrun.events import Busy, Emit, ImagesFound
@@ -28,13 +29,12 @@ class RunContext:
 
     Attributes:
         config: with nothing left to choose: it means the same on every machine of a cluster, and loads as it is.
-        train, valid: indices of the images of `store`.
+        split: indices of the images of `store`.
     """
 
     config: ExperimentConfig
     store: Store
-    train: list[int]
-    valid: list[int]
+    split: Split
     device: torch.device
     conditions: Conditions
 
@@ -46,7 +46,7 @@ class RunContext:
     @property
     def valid_counts(self) -> list[int]:
         """Validation images of each class."""
-        return [sum(self.store.labels[i] == c for i in self.valid) for c in range(len(self.store.classes))]
+        return [sum(self.store.labels[i] == c for i in self.split.valid) for c in range(len(self.store.classes))]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -54,8 +54,8 @@ class RunContext:
         return {
             "device": str(self.device),
             "precision": self.conditions.precision,
-            "n_train": len(self.train),
-            "n_valid": len(self.valid),
+            "n_train": len(self.split.train),
+            "n_valid": len(self.split.valid),
         }
 
 
@@ -77,12 +77,12 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
         config.data.skip_unreadable,
         emit,
     )
-    train, valid = store.split(config.data.validation, config.data.split_seed)
-    check_split(config, store, train, valid)
+    split = store.split(config.data)
+    check_split(config, store, split)
     check_masks(config, store)
     conditions = Conditions(
-        {"images": store.identity, **store.split_rule(config.data.validation, config.data.split_seed)},
-        len(train) // config.training.batch_size,
+        store.key_facts(split),
+        len(split.train) // config.training.batch_size,
         device.type,
         find_precision(config.precision, device),
         config.deterministic and device.type == "cuda",
@@ -91,7 +91,7 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
     folder = config.data.dir and str(Path(config.data.dir).expanduser().resolve())
     data = config.data.model_copy(update={"dir": folder})
     resolved = {"device": str(device), "precision": conditions.precision, "data": data}
-    return RunContext(config.model_copy(update=resolved), store, train, valid, device, conditions)
+    return RunContext(config.model_copy(update=resolved), store, split, device, conditions)
 
 
 def share_images(one: ExperimentConfig, other: ExperimentConfig) -> bool:
@@ -148,20 +148,23 @@ def check_rewinding(config: ExperimentConfig, epoch_steps: int) -> None:
         )
 
 
-def check_split(config: ExperimentConfig, store: Store, train: list[int], valid: list[int]) -> None:
-    for side, ids in (("training", train), ("validation", valid)):
+def check_split(config: ExperimentConfig, store: Store, split: Split) -> None:
+    sides = [("training", "validation", split.train), ("validation", "validation", split.valid)]
+    if split.test:
+        sides.append(("test", "test", split.test))
+    for side, key, ids in sides:
         present = {store.labels[i] for i in ids}
         missing = [name for c, name in enumerate(store.classes) if c not in present]
         if missing:
             names = " and no ".join(missing[:3]) + (f" (and {len(missing) - 3} more classes)" if missing[3:] else "")
             raise UserError(
-                f"data.validation: found {config.data.validation:g}; there is no {names} among "
+                f"data.{key}: found {getattr(config.data, key):g}; there is no {names} among "
                 f"the {len(ids)} {side} images: give more images or another share"
             )
     size = config.training.batch_size
-    if len(train) < size:
+    if len(split.train) < size:
         raise UserError(
-            f"training.batch_size: found {size}; must be at most the {len(train)} training images there are"
+            f"training.batch_size: found {size}; must be at most the {len(split.train)} training images there are"
         )
 
 

@@ -106,7 +106,10 @@ class MaskMaker:
     def _rank(self, scores: Tensors, sparsity: float, previous: Tensors | None) -> Tensors:
         settings = self.settings
         targets = {name: settings.layer_target(name.removesuffix(".weight"), sparsity) for name in scores}
-        return masking.make_masks(scores, targets, settings.granularity, settings.context, previous, settings.round_to)
+        return masking.make_masks(
+            scores, targets, settings.granularity, settings.context, previous, settings.round_to,
+            CRITERIA[settings.criterion].may_empty,
+        )  # fmt: skip
 
     def _load(self, weights: Tensors) -> nn.Module:
         model = self.states.model().to(self.device)

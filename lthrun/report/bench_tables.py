@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lthrun.report.tables import Column, Table
+from lthrun.report.wording import plural
 
 
 def bench_table(facts: dict[str, Any]) -> Table:
@@ -42,7 +43,7 @@ def describe_measurement(facts: dict[str, Any]) -> str:
         f"Medians (lowest to highest) of {facts['rounds']} rounds of one turn each: {part} {facts['epoch_steps']} "
         f"steps of an epoch, {facts['batch_size']} images each{scaled}, and a validation on {facts['n_valid']:,} "
         f"images. × lthrun: training and validation relative to lthrun in {facts['precision']}. {facts['processor']}, "
-        f"{machine['cores']} cores, {machine['threads']} threads, torch {machine['torch']}."
+        f"{plural(machine['cores'], 'core')}, {plural(machine['threads'], 'thread')}, torch {machine['torch']}."
     )
 
 

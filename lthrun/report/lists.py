@@ -101,13 +101,14 @@ def leftovers_table(leftovers: Sequence[tuple[str, str, int]], out: str) -> Tabl
 
 def image_table(facts: Mapping[str, Any]) -> Table:
     """What `lthrun data info` shows: images per class and side of the split, duplicates, unreadable files."""
-    sides = ("classes", "train", "valid")
-    rows = [[name, *(f"{facts[side][name]:,}" for side in sides)] for name in facts["classes"]]
-    rows.append(["images", *(f"{facts[side]:,}" for side in ("images", "n_train", "n_valid"))])
+    sides = ["train", "valid", *(["test"] if facts["n_test"] else [])]
+    rows = [[name, *(f"{facts[side][name]:,}" for side in ("classes", *sides))] for name in facts["classes"]]
+    rows.append(["images", *(f"{facts[side]:,}" for side in ("images", *(f"n_{side}" for side in sides)))])
     rate = f"{100 * facts['majority_rate']:.1f} %" if facts["n_valid"] else "–"
     copies, groups = sum(map(len, facts["duplicates"])), plural(len(facts["duplicates"]), "group")
     notes = [
         f"byte-identical: {copies} files in {groups}, each kept on one side of the split",
+        *([f"the data set's own split is kept: {' and '.join(facts['own_sides'])}"] if facts["own_sides"] else []),
         *near_duplicate_lines(facts.get("near_duplicates", [])),
         *(f"{kind}: scaled to 8 bits, {white:,g} is white" for kind, white in facts["white"].items()),
         *(["all images are gray: one channel"] if facts["channels"] == 1 else []),
@@ -116,8 +117,8 @@ def image_table(facts: Mapping[str, Any]) -> Table:
         *(f"  {escape_unprintable(name)}: {reason}" for name, reason in facts["unreadable"].items()),
         f"store: {megabytes(facts['bytes'])} at {facts['image_size']} px in {facts['store']}",
     ]
-    footer = ["majority rate", "", "", rate]
-    return Table("Images", ["class", "all", "train", "valid"], rows, "\n".join(notes), footer)
+    footer = ["majority rate", "", "", rate, *([""] if facts["n_test"] else [])]
+    return Table("Images", ["class", "all", *sides], rows, "\n".join(notes), footer)
 
 
 def near_duplicate_lines(pairs: Sequence[tuple[str, str]]) -> Iterable[str]:

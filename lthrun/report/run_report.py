@@ -15,7 +15,7 @@ from lthrun.report import connectivity_part, supermask_part
 from lthrun.report.records import AnySummary
 from lthrun.report.run_tables import accuracy_facts, accuracy_in_words, against_majority, run_tables
 from lthrun.report.tables import Answer, Fact, Report, Table
-from lthrun.report.wording import image_counts, majority_rate, percent, plural, training_time
+from lthrun.report.wording import image_counts, majority_rate, percent, plural, training_time, with_interval
 
 NAMED_ALONE = {"rewind.to", "pruning.protocol", "supermask.method", "model.name", "data.dataset"}
 
@@ -80,6 +80,8 @@ def run_report(summary: RunSummary) -> Report:
 
 def run_facts(summary: RunSummary) -> Iterable[Fact]:
     yield Fact("Majority rate", majority_rate(summary))
+    if summary.test:
+        yield Fact("Test accuracy", f"{with_interval(summary.test.accuracy, summary.test.accuracy_interval)} %")
     total = sum(counts[1] for counts in summary.levels[-1].layers.values())
     frozen = ", held at their initial values" if summary.differs.get("rewind.pruned") == "frozen" else ""
     yield Fact("Sparsity", f"{summary.sparsity:.2f} % of {total:,} prunable weights{frozen}")

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CriterionEntry(Entry):
-    """A criterion; a `measured` one scores all tensors at once from a `ScoringContext`, any other each tensor from its
-    `Weights`."""
+    """A criterion.
+
+    Attributes:
+        measured: it scores all tensors at once from a `ScoringContext`; others score each tensor from its `Weights`.
+        may_empty: its masks may remove all weights of a tensor; it refuses by itself what disconnects the network.
+    """
 
     measured: bool = False
+    may_empty: bool = False
 
 
 CRITERIA = Table("criteria", "pruning.criterion", CriterionEntry)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from lthrun.errors import UserError
+from lthrun.errors import UserError, list_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,8 +58,8 @@ def matches_any(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def check_patterns(key: str, patterns: Iterable[str], names: Iterable[str]) -> None:
-    """Refuse a pattern that matches none of `names`.
+def check_patterns(key: str, patterns: Iterable[str], names: Iterable[str], kind: str = "layer") -> None:
+    """Refuse a pattern that matches none of `names`, which are those of a `kind` of thing.
 
     Raises:
         UserError: names the key and the pattern.
@@ -67,7 +67,7 @@ def check_patterns(key: str, patterns: Iterable[str], names: Iterable[str]) -> N
     names = list(names)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UserError(f"{key}: found {pattern}; no layer has such a name, they are {', '.join(names)}")
+            raise UserError(f"{key}: found {pattern}; no {kind} has such a name, they are {list_names(names)}")
 
 
 def make_channel_masks(model: nn.Module, masks: Tensors) -> Tensors:

@@ -6,10 +6,11 @@ training is not affected. The lowest scores are pruned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lthrun.errors import UserError
 from lthrun.sparsity.criteria import CRITERIA
 
 if TYPE_CHECKING:
@@ -46,12 +47,21 @@ class ScoringContext:
 
 
 @CRITERIA.register(
-    "|w · ∂L/∂w| of the trained weights, the first-order change of the loss (Molchanov et al. 2017, eq. 7).",
+    "(w · ∂L/∂w)² per batch, averaged: the squared first-order change of the loss (Molchanov et al. 2019).",
     uses=("batches",),
     measured=True,
+    version=2,
 )
 def taylor(context: ScoringContext) -> Tensors:
-    return compute_saliency(context, context.trained)
+    """Squared per batch and then averaged, as in the paper's section 3 and the authors' code: gradients of opposite
+    sign in two batches do not cancel."""
+    weights, per_batch = differentiate_loss(context, context.trained)
+    total = [w.detach().new_zeros(w.shape) for w in weights]
+    count = 0
+    for gradients in per_batch:
+        count += 1
+        total = [s + (w * g).detach().square() for s, w, g in zip(total, weights, gradients, strict=True)]
+    return {name: (s / count).cpu() for name, s in zip(context.names, total, strict=True)}
 
 
 @CRITERIA.register(
@@ -60,29 +70,24 @@ def taylor(context: ScoringContext) -> Tensors:
     measured=True,
 )
 def snip(context: ScoringContext) -> Tensors:
-    return compute_saliency(context, context.start)
+    """The gradient is the mean over the batches, as that of one large batch is."""
+    weights, per_batch = differentiate_loss(context, context.start)
+    total = [w.detach().new_zeros(w.shape) for w in weights]
+    count = 0
+    for gradients in per_batch:
+        count += 1
+        total = [s + g for s, g in zip(total, gradients, strict=True)]
+    return {n: (w * (s / count)).abs().detach().cpu() for n, w, s in zip(context.names, weights, total, strict=True)}
 
 
-def compute_saliency(context: ScoringContext, state: Tensors) -> Tensors:
-    weights, gradients = mean_gradients(context, state)
-    return {name: (w * g).abs().detach().cpu() for name, w, g in zip(context.names, weights, gradients, strict=True)}
-
-
-def mean_gradients(context: ScoringContext, state: Tensors) -> tuple[list[Tensor], list[Tensor]]:
-    """The weights and their mean gradients over the batches; batch norm uses batch statistics."""
+def differentiate_loss(context: ScoringContext, state: Tensors) -> tuple[list[Tensor], Iterator[tuple[Tensor, ...]]]:
+    """The weights, and ∂L/∂w of each batch; batch norm uses batch statistics."""
     import torch
     from torch.nn.functional import cross_entropy
 
     model = context.model(state).train()
     weights: list[Tensor] = [model.get_parameter(name) for name in context.names]
-    total = [torch.zeros_like(w) for w in weights]
-    count = 0
-    for images, labels in context.batches():
-        count += 1
-        gradients = torch.autograd.grad(cross_entropy(model(images), labels), weights)
-        for sum_, gradient in zip(total, gradients, strict=True):
-            sum_ += gradient
-    return weights, [sum_ / count for sum_ in total]
+    return weights, (torch.autograd.grad(cross_entropy(model(x), y), weights) for x, y in context.batches())
 
 
 @CRITERIA.register(
@@ -135,27 +140,42 @@ def twice_differentiable(model: nn.Module, channels: int, image_size: int) -> bo
 @CRITERIA.register(
     "|w₀ · ∂R/∂w₀| at initialization, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).",
     measured=True,
+    may_empty=True,
 )
 def synflow(context: ScoringContext) -> Tensors:
     """R is the sum of the outputs for an image of ones, with all weights replaced by their magnitudes, in float64.
     Pass k prunes to 1 − (1 − s)^(k/100) and recomputes the scores of the kept weights: a single pass can empty a layer.
+
+    A layer may lose all its weights if the output stays connected to the input: it may be a shortcut, or have one.
+
+    Raises:
+        UserError: no path of kept weights leads from the input to the output.
     """
     import torch
 
-    masks = context.masks
-    ones = torch.ones_like(next(iter(context.batches()))[0][:1], dtype=torch.float64)
+    image = torch.ones_like(next(iter(context.batches()))[0][:1], dtype=torch.float64).requires_grad_()
     magnitudes = {name: t.double().abs() if t.is_floating_point() else t for name, t in context.start.items()}
-    for k in range(1, PASSES + 1):
+
+    def differentiate(masks: Tensors) -> tuple[Tensors, Tensor]:
+        """The scores |w · ∂R/∂w|, and ∂R/∂x of the image."""
         state = magnitudes | {name: magnitudes[name] * mask for name, mask in masks.items()}
         model = context.model(state).double().eval()
         for name, tensor in model.state_dict().items():
             tensor.copy_(state[name])  # the model was built in float32; restore the float64 values
         weights = [model.get_parameter(name) for name in context.names]
-        gradients = torch.autograd.grad(model(ones).sum(), weights)
-        scores = {
-            name: (w * g).abs().detach().cpu() for name, w, g in zip(context.names, weights, gradients, strict=True)
-        }
+        *gradients, flow = torch.autograd.grad(model(image).sum(), [*weights, image])
+        pairs = zip(context.names, weights, gradients, strict=True)
+        return {name: (w * g).abs().detach().cpu() for name, w, g in pairs}, flow
+
+    masks = context.masks
+    for k in range(1, PASSES + 1):
+        scores, _ = differentiate(masks)
         masks = context.prune(scores, 100 * (1 - (1 - context.sparsity / 100) ** (k / PASSES)), masks or None)
+    if not differentiate(masks)[1].any():
+        raise UserError(
+            f"pruning.sparsity: found {context.sparsity:g}; layer collapse, no path of kept weights leads from the "
+            "input to the output: use a lower sparsity, or exclude layers with pruning.exclude"
+        )
     # What the passes have pruned ranks below all kept weights, whose scores are not negative.
     return {name: score.masked_fill(~masks[name], -1.0) for name, score in scores.items()}
 

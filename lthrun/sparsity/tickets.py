@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lthrun.errors import UserError, shorten
+from lthrun.errors import UserError, list_names, shorten
 from lthrun.sparsity import masks as masking
+from lthrun.sparsity.hold import Hold, hold_by_hooks, hold_by_parametrization
+from lthrun.sparsity.layer_selection import check_patterns, matches_any
 from lthrun.sparsity.masks import Tensors
+from lthrun.sparsity.wrappers import refuse_sharded, unwrap_model
 
 FORMAT = "1"
 
@@ -39,52 +42,62 @@ class Ticket:
         """The initial values at which pruned weights are frozen (Zhou et al. 2019); empty where they are zero."""
         return {name: self.state[name] for name in self.masks} if self.metadata.get("pruned") == "frozen" else {}
 
-    def apply(self, model: nn.Module) -> None:
+    def apply(self, model: nn.Module, skip: Collection[str] = ()) -> None:
         """Copy the masked parameters and the buffers of the rewind point into `model`, in place.
 
+        `skip` are shell-style patterns of tensor names that are left as they are, in the ticket and in the model: the
+        classifier of another task by `["fc.*"]`. A model in DataParallel, DistributedDataParallel, torch.compile or
+        AveragedModel is unwrapped.
+
         Raises:
-            UserError: names, shapes or kinds of numbers differ; the model is unchanged.
+            UserError: names, shapes or kinds of numbers differ, or a pattern matches nothing; the model is unchanged.
         """
+        model = unwrap_model(model, self.state)
         own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        faults = [f"{name} is missing in the model" for name in self.state.keys() - own.keys()]
-        faults += [f"{name} is missing in the ticket" for name in own.keys() - self.state.keys()]
-        faults += [
-            f"{name} is {tuple(own[name].shape)} in the model, {tuple(value.shape)} in the ticket"
-            for name, value in self.state.items()
-            if name in own and own[name].shape != value.shape
-        ]
-        faults += [
-            f"{name} is {own[name].dtype} in the model, {value.dtype} in the ticket"
-            for name, value in self.state.items()
-            if name in own and own[name].is_floating_point() != value.is_floating_point()
-        ]
+        check_patterns("skip", skip, {**self.state, **own}, "tensor")
+        own = {name: tensor for name, tensor in own.items() if not matches_any(name, skip)}
+        state = {name: value for name, value in self.state.items() if not matches_any(name, skip)}
+        refuse_sharded(own)
+        shared = {name: (own[name], value) for name, value in state.items() if name in own}
+        faults = [f"{name} is missing in the model" for name in state.keys() - own.keys()]
+        faults += [f"{name} is missing in the ticket" for name in own.keys() - state.keys()]
+        for name, (tensor, value) in shared.items():
+            if tensor.shape != value.shape:
+                faults.append(f"{name} is {tuple(tensor.shape)} in the model, {tuple(value.shape)} in the ticket")
+            if tensor.is_floating_point() != value.is_floating_point():
+                faults.append(f"{name} is {tensor.dtype} in the model, {value.dtype} in the ticket")
         if faults:
-            raise UserError("the ticket does not fit this model: " + "; ".join(sorted(faults)))
+            raise UserError(f"the ticket does not fit this model: {list_names(sorted(faults))}")
         with torch.no_grad():
-            for name, value in self.state.items():
-                own[name].copy_(value)
-        masking.apply_masks(own, self.masks, self.frozen)
+            for tensor, value in shared.values():
+                tensor.copy_(value)
+        masking.apply_masks(own, {name: mask for name, mask in self.masks.items() if name in own}, self.frozen)
 
-    def hold(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> masking.MaskHook:
-        """Keep the pruned weights of `model` at zero: they are set to zero after every step of `optimizer`, so neither
-        momentum nor weight decay changes them. `.remove()` ends it.
+    def hold(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, only: Collection[str] = ("*",)
+    ) -> Hold:
+        """Keep the pruned weights of `model` at zero while you train it; `.remove()` of the result ends it.
+
+        Without an optimizer the weights become a parametrization of torch (`weight = original · mask`): whatever
+        changes `original`, a copy of the model or a saved one, the weight in use is masked. Parameters then have the
+        name `LAYER.parametrizations.weight.original`.
+
+        With the optimizer that trains them, the parameters keep their names, and hooks mask the weights after each
+        `optimizer.step()`, before each forward pass and in `state_dict()`, and their gradients in each backward pass.
+        It is faster. Between a change of the weights by something other than `optimizer` and the next forward pass,
+        the tensors themselves can have values other than zero.
+
+        `only` are shell-style patterns of the tensors to hold, as where two optimizers train parts of the model.
 
         Raises:
-            UserError: a masked tensor is missing in the model, of another shape, or not trained by `optimizer`.
+            UserError: a masked tensor is missing in the model, of another shape, or not trained by `optimizer`, or a
+                pattern matches no masked tensor.
         """
-        weights = dict(model.named_parameters())
-        faults = [
-            f"{name} {tuple(mask.shape)}"
-            for name, mask in self.masks.items()
-            if name not in weights or weights[name].shape != mask.shape
-        ]
-        if faults:
-            raise UserError("the ticket does not fit this model; no such tensor: " + ", ".join(faults))
-        trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        untrained = [name for name in self.masks if id(weights[name]) not in trained]
-        if untrained:
-            raise UserError("this optimizer does not train these tensors of the model: " + ", ".join(untrained))
-        return masking.MaskHook(weights, self.masks, optimizer, self.frozen)
+        check_patterns("only", only, self.masks, "masked tensor")
+        masks = {name: mask for name, mask in self.masks.items() if matches_any(name, only)}
+        if optimizer is None:
+            return hold_by_parametrization(model, masks, self.frozen)
+        return hold_by_hooks(model, masks, self.frozen, optimizer)
 
     def to_tensors(self) -> Tensors:
         """The tensors of `ticket.safetensors`: `mask/NAME` (boolean) and `state/NAME`."""

@@ -2,8 +2,8 @@
 
 Between two parallel regions libgomp's threads spin, by default for milliseconds, because waking a sleeping thread takes
 microseconds. On cores that several processes share, a spinning thread takes the time that another would compute in:
-beside two PyTorch processes on two cores, an epoch took 14 times as long (docs/performance.md). Measured there too: the
-count below costs at most a hundredth where nothing else runs, and wins most of that time back.
+an epoch beside other trainings took ten times as long as alone. The count below covers the gaps between the operations
+of a training step, and gives most of that time back (docs/performance.md).
 
 libgomp reads the environment once, when it is loaded. So this has to be called before torch is imported; it has no
 effect on a process that has imported torch, but on those that it starts. This module imports no torch.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-SPIN_COUNT = "10000"  # iterations of the waiting loop; libgomp's own are 300,000
+SPIN_COUNT = "4000"  # iterations of the waiting loop; libgomp's default is 300,000
 USER_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 
 

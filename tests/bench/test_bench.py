@@ -22,6 +22,7 @@ from lthrun.bench.subprocess_implementations import in_subprocess
 from lthrun.bench.summary import median_and_range, summarize
 from lthrun.errors import UserError
 from lthrun.training.engine import Engine
+from tests.bench import small_network
 from tests.conftest import SMALL
 
 TINY = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
@@ -318,3 +319,8 @@ def test_the_parts_of_a_step_compute_what_the_engine_computes(small: Callable):
 def test_bad_options_are_one_line(arguments: list[str], lthrun: Callable):
     result = lthrun("bench", *arguments)
     assert result.status == 2 and len(result.err.splitlines()) == 1
+
+
+def test_the_small_network_benchmark_runs():
+    plain, lthrun = small_network.measure(rounds=1, steps=3)
+    assert plain > 0 and lthrun > 0

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
-from lthrun.data.batches import Batches
+from lthrun.data.batches import Batches, load_pixels
+from lthrun.data.split import Split
 from lthrun.data.store import Store
-from tests.data.samples import open_pets, stored_pixels
+from tests.data.samples import open_folder, open_pets, stored_pixels
 
 CPU = torch.device("cpu")
 
 
 def make_batches(pets_folder: Path, seed: int = 0, size: int = 16) -> tuple[Store, Batches]:
     store = open_pets(pets_folder, size)
-    return store, Batches(store, [0, 1, 2, 3, 4, 5, 6], [7, 8], 3, seed, CPU)
+    return store, Batches(store, Split([0, 1, 2, 3, 4, 5, 6], [7], [8]), 3, seed, CPU)
 
 
 def test_training_crops_are_windows_along_the_longer_side(pets_folder: Path):
@@ -67,7 +70,7 @@ def test_batches_are_a_function_of_seed_and_step_alone(pets_folder: Path):
 
 def test_validation_center_crops_every_image_once(pets_folder: Path):
     store, batches = make_batches(pets_folder)
-    for split, wanted in (("valid", [7, 8]), ("train", list(range(7)))):
+    for split, wanted in (("valid", [7]), ("test", [8]), ("train", list(range(7)))):
         shown = list(batches.center_crops(split, 3))
         pictures, labels = torch.cat([p for p, _ in shown]), torch.cat([n for _, n in shown])
         assert labels.tolist() == [store.labels[i] for i in wanted]
@@ -85,3 +88,35 @@ def test_values_are_scaled_to_one(pets_folder: Path):
     _, batches = make_batches(pets_folder)
     pictures, _ = batches.training_batch(0)
     assert pictures.dtype == torch.float32 and pictures.min() >= 0 and 0.9 < pictures.max() <= 1
+
+
+def test_the_images_are_loaded_once_per_process_and_again_when_they_change(pets_folder: Path):
+    load_pixels.cache_clear()
+    store, first = make_batches(pets_folder)
+    second = make_batches(pets_folder, seed=1)[1]
+    assert first._pixels.data_ptr() == second._pixels.data_ptr() and load_pixels.cache_info().misses == 1
+    os.utime(store.pixels, ns=(0, store.pixels.stat().st_mtime_ns + 1))
+    assert make_batches(pets_folder)[1]._pixels.data_ptr() != first._pixels.data_ptr()
+
+
+def test_each_side_counts_its_images_by_class(pets_folder: Path):
+    store, batches = make_batches(pets_folder)
+    assert (batches.n_train, batches.n_valid, batches.n_test) == (7, 1, 1)
+    assert batches.valid_counts == [int(store.labels[7] == c) for c in (0, 1)]
+    assert batches.test_counts == [int(store.labels[8] == c) for c in (0, 1)]
+    assert [labels.tolist() for _, labels in batches.test_batches()] == [[store.labels[8]]]
+
+
+def test_gray_images_keep_their_one_channel(tmp_path: Path):
+    for c, name in enumerate(("bright", "dark")):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            values = np.random.default_rng([c, i]).integers(0, 256, (16, 16), dtype=np.uint8)
+            Image.fromarray(values).save(tmp_path / name / f"{i}.png")
+    store = open_folder(tmp_path)
+    batches = Batches(store, Split(list(range(10)), [10], [11]), 4, 0, CPU)
+    assert store.channels == batches.channels == 1
+    pictures, _ = batches.training_batch(0)
+    assert pictures.shape == (4, 1, 16, 16)
+    shown = {(picture * 255).round().byte().numpy().tobytes() for picture in pictures}
+    assert shown <= {stored_pixels(store, i).tobytes() for i in range(10)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import shutil
 from collections import Counter
@@ -15,7 +16,8 @@ from PIL import Image
 
 from lthrun import data
 from lthrun.config.sections import Data
-from lthrun.data import cifar, folder, pets, store
+from lthrun.data import folder, pets, store
+from lthrun.data.torchvision_sets import CIFAR10, MNIST, list_mnist
 from lthrun.errors import MissingData, UserError
 from lthrun.experiments import load_config
 from lthrun.levels.context import prepare
@@ -31,8 +33,8 @@ def test_a_folder_of_class_folders(class_folders: Path):
     assert images.names[0] == "apple/0.png" and "cherry/deep/9.png" in images.names and len(set(images.names)) == 30
     assert all(images.classes[label] == n.split("/")[0] for label, n in zip(images.labels, images.names, strict=True))
     opened = store.open_store(images, 16)
-    train, valid = opened.split(20, 42)
-    assert (opened.names, len(train), len(valid)) == (images.names, 24, 6)
+    train, valid, test = opened.split(Data())
+    assert (opened.names, len(train), len(valid), test) == (images.names, 24, 6, [])
     shutil.copytree(class_folders, class_folders.parent / "moved")
     assert store.open_store(listed(class_folders.parent / "moved"), 16).identity == opened.identity
 
@@ -84,7 +86,7 @@ def test_breeds_come_from_file_names(images: Path):
     for name, label in zip(breeds.names, breeds.labels, strict=True):
         assert name.rpartition("_")[0] == breeds.classes[label]
     by_species, by_breed = store.open_store(species, 16), store.open_store(breeds, 16)
-    assert by_species.identity != by_breed.identity and by_species.split(20, 42) == by_breed.split(20, 42)
+    assert by_species.identity != by_breed.identity
     assert store.open_store(species, 16) == by_species, "each has a store of its own"
 
 
@@ -109,17 +111,17 @@ def test_breeds_of_another_set_are_refused(dataset: str):
 def test_classes_missing_on_one_side_are_named_up_to_three(images: Path):
     options = {"data.dir": str(images), "data.labels": "breed", "data.validation": 80.0}
     config = load_config(None, "baseline", options=options)
-    with pytest.raises(UserError, match=r"there is no \w+ and no \w+ and no \w+ \(and \d+ more classes\) among the 12"):
+    with pytest.raises(UserError, match=r"there is no \w+ and no \w+ and no \w+ \(and \d+ more classes\) among the 0"):
         prepare(config, lambda *_, **__: None)
 
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
-TRAIN, TEST = 40, 20
+TRAIN, TEST = 100, 20
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small copy in torchvision's layout, with its MD5 checksums set in torchvision."""
-    from torchvision.datasets import CIFAR10
+    from torchvision import datasets
 
     place = root / "cifar-10-batches-py"
     place.mkdir(parents=True)
@@ -133,10 +135,12 @@ def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
         return put(name, {"data": pixels, "labels": [i % 10 for i in range(count)]})
 
-    monkeypatch.setattr(CIFAR10, "train_list", [batch("data_batch_1", TRAIN // 2), batch("data_batch_2", TRAIN // 2)])
-    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch", TEST)])
+    monkeypatch.setattr(
+        datasets.CIFAR10, "train_list", [batch("data_batch_1", TRAIN // 2), batch("data_batch_2", TRAIN // 2)]
+    )
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [batch("test_batch", TEST)])
     _, md5 = put("batches.meta", {"label_names": CLASSES})
-    monkeypatch.setattr(CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": md5})
+    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": md5})
     return root
 
 
@@ -146,18 +150,20 @@ def cifar_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_cifar(tmp_path / "copy", monkeypatch)
 
 
-def test_cifar10_keeps_its_pixels_labels_and_split(cifar_copy: Path):
-    from torchvision.datasets import CIFAR10
+def test_cifar10_keeps_its_pixels_labels_and_test_images(cifar_copy: Path):
+    from torchvision import datasets
 
-    images = cifar.list_cifar10(Data(dataset="cifar10", dir=str(cifar_copy)))
+    images = CIFAR10.list_images(Data(dataset="cifar10", dir=str(cifar_copy)))
     opened = store.open_store(images, 32)
     assert opened.classes == tuple(CLASSES) and len(opened.names) == TRAIN + TEST
-    train, valid = opened.split(20, 42)
-    assert (len(train), len(valid)) == (TRAIN, TEST) and sorted(train + valid) == list(range(TRAIN + TEST))
-    assert opened.split(50, 7) == (train, valid), "validation and split_seed do not apply"
+    train, valid, test = opened.split(Data())
+    assert (len(train), len(valid), len(test)) == (TRAIN - TRAIN // 5, TRAIN // 5, TEST), "20 % of the training images"
+    assert sorted(train + valid + test) == list(range(TRAIN + TEST))
+    other = opened.split(Data(validation=50.0, split_seed=7, test=10.0))
+    assert (len(other.valid), other.test) == (TRAIN // 2, test), "the test images are the set's own"
     pixels = np.fromfile(opened.pixels, np.uint8).reshape(-1, 32, 32, 3)
-    for part, ids in (("train", train), ("test", valid)):
-        original = CIFAR10(str(cifar_copy), train=part == "train")
+    for part, ids in (("train", train + valid), ("test", test)):
+        original = datasets.CIFAR10(str(cifar_copy), train=part == "train")
         assert {opened.names[i].split("/")[1][: len(part)] for i in ids} == {part}
         for i in ids:
             number = int(opened.names[i][-9:-4])
@@ -171,29 +177,29 @@ def test_cifar10_is_unpickled_once_and_only_with_correct_checksums(cifar_copy: P
     with monkeypatch.context() as patch:
         patch.setattr(pickle, "load", lambda *_, **__: pytest.fail("unpickled before its checksum was verified"))
         with pytest.raises(UserError, match="cifar-10-batches-py is not a complete copy of CIFAR-10; download it"):
-            cifar.list_cifar10(Data(dataset="cifar10", dir=str(cifar_copy)))
-    assert not list(cifar.home().glob("png*")), "nothing was written"
+            CIFAR10.list_images(Data(dataset="cifar10", dir=str(cifar_copy)))
+    assert not list(CIFAR10.home.glob("png*")), "nothing was written"
     batch.write_bytes(whole)
-    first = cifar.list_cifar10(Data(dataset="cifar10", dir=str(cifar_copy)))
+    first = CIFAR10.list_images(Data(dataset="cifar10", dir=str(cifar_copy)))
     monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("read again"))
     assert (
-        cifar.list_cifar10(Data(dataset="cifar10", dir=str(cifar_copy)))
+        CIFAR10.list_images(Data(dataset="cifar10", dir=str(cifar_copy)))
         == first
-        == cifar.list_cifar10(Data(dataset="cifar10"))
+        == CIFAR10.list_images(Data(dataset="cifar10"))
     )
 
 
 def test_missing_cifar10(cifar_copy: Path, tmp_path: Path):
     with pytest.raises(MissingData, match="CIFAR-10 is not on this machine; download it .170 MB. with `lthrun data"):
-        cifar.list_cifar10(Data(dataset="cifar10"))
+        CIFAR10.list_images(Data(dataset="cifar10"))
     with pytest.raises(UserError, match=r"--data-dir .*: found no .*cifar-10-batches-py; name the folder"):
-        cifar.list_cifar10(Data(dataset="cifar10", dir=str(tmp_path)))
-    (cifar.home() / cifar.LAYOUT).mkdir(parents=True)  # an interrupted download can be resumed
+        CIFAR10.list_images(Data(dataset="cifar10", dir=str(tmp_path)))
+    (CIFAR10.home / CIFAR10.layout).mkdir(parents=True)  # an interrupted download can be resumed
     with pytest.raises(MissingData, match="not a complete copy"):
-        cifar.list_cifar10(Data(dataset="cifar10"))
+        CIFAR10.list_images(Data(dataset="cifar10"))
 
 
-def test_levels_of_a_set_with_its_own_split_do_not_depend_on_the_split_keys(cifar_copy: Path):
+def test_levels_depend_on_which_images_are_trained_on_and_validated(cifar_copy: Path):
     def conditions(**options: object) -> dict[str, object]:
         given = {
             "data.dataset": "cifar10",
@@ -203,15 +209,16 @@ def test_levels_of_a_set_with_its_own_split_do_not_depend_on_the_split_keys(cifa
         }
         return prepare(load_config(None, "baseline", options=given | options), lambda *_, **__: None).conditions.data
 
-    assert conditions() == conditions(**{"data.validation": 50.0, "data.split_seed": 1})
-    assert set(conditions()) == {"images", "held_out"}
+    assert set(conditions()) == {"images", "split"} and conditions() == conditions(**{"data.test": 10.0})
+    others = [conditions(**{key: value}) for key, value in (("data.validation", 50.0), ("data.split_seed", 1))]
+    assert len({facts["split"] for facts in (conditions(), *others)}) == 3
 
 
 @pytest.mark.usefixtures("tiny_model")
 def test_data_prepare_downloads_the_chosen_data_set(lthrun, cifar_copy: Path, monkeypatch: pytest.MonkeyPatch):
     asked = ["--set", "data.dataset=cifar10", "--set", "data.image_size=32"]
     assert lthrun("data", "info", *asked).status == 2
-    fetched = data.Download("CIFAR-10", "170 MB", lambda: shutil.copytree(cifar_copy, cifar.home(), dirs_exist_ok=True))
+    fetched = data.Download("CIFAR-10", "170 MB", lambda: shutil.copytree(cifar_copy, CIFAR10.home, dirs_exist_ok=True))
     monkeypatch.setitem(data.DATASETS, "cifar10", replace(data.DATASETS["cifar10"], download=fetched))
     assert lthrun("data", "prepare", *asked).status == 0
     small = ["--epochs", "2", "--set", "training.batch_size=8", "--quiet"]
@@ -235,3 +242,64 @@ def test_an_experiment_on_a_folder_of_three_classes(lthrun, class_folders: Path)
     done = lthrun("baseline", *asked, "--set", "training.batch_size=8", "--set", "data.validation=40")
     assert done.status == 0, done.err
     assert "chance is 33 %" in done.out
+
+
+def write_mnist(root: Path) -> Path:
+    """A small copy in torchvision's layout."""
+    place = root / "MNIST" / "raw"
+    place.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part, count in (("train", TRAIN), ("t10k", TEST)):
+        pixels, labels = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8), np.arange(count, dtype=np.uint8) % 10
+        for kind, values in (("images-idx3", pixels), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+            (place / f"{part}-{kind}-ubyte").write_bytes(header + values.tobytes())
+    return root
+
+
+def test_mnist_keeps_its_pixels_labels_test_images_and_one_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torchvision import datasets
+
+    monkeypatch.setenv("LTHRUN_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(MissingData, match="MNIST is not on this machine; download it .12 MB. with `lthrun data prep"):
+        list_mnist(Data(dataset="mnist"))
+    root = write_mnist(tmp_path / "copy")
+    opened = store.open_store(list_mnist(Data(dataset="mnist", dir=str(root))), 28)
+    assert opened.channels == 1 and opened.classes == tuple("0123456789")
+    train, valid, test = opened.split(Data())
+    assert (len(train), len(valid), len(test)) == (TRAIN - TRAIN // 5, TRAIN // 5, TEST)
+    pixels = np.fromfile(opened.pixels, np.uint8).reshape(-1, 28, 28)
+    for part, ids in (("train", train + valid), ("test", test)):
+        original = datasets.MNIST(str(root), train=part == "train")
+        for i in ids:
+            number = int(opened.names[i][-9:-4])
+            assert np.array_equal(pixels[i], original.data[number].numpy())
+            assert opened.labels[i] == original.targets[number]
+    with pytest.raises(UserError, match="found no .*MNIST/raw; name the folder"):
+        list_mnist(Data(dataset="mnist", dir=str(tmp_path)))
+    (root / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"?")
+    shutil.rmtree(MNIST.home)
+    with pytest.raises(UserError, match="not a complete copy of MNIST"):
+        list_mnist(Data(dataset="mnist", dir=str(root)))
+
+
+def test_mnist_as_png_files(tmp_path: Path):
+    for side in ("train", "test"):
+        for digit in range(3):
+            (tmp_path / side / str(digit)).mkdir(parents=True)
+            for i in range(12):
+                values = np.random.default_rng([digit, i]).integers(0, 256, (28, 28), dtype=np.uint8)
+                Image.fromarray(values).save(tmp_path / side / str(digit) / f"{i}.png")
+    opened = store.open_store(list_mnist(Data(dataset="mnist", dir=str(tmp_path))), 28)
+    assert opened.channels == 1 and len(opened.split(Data()).test) == 36
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_model_of_gray_images_trains_from_the_command_line(lthrun, tmp_path: Path):
+    root = write_mnist(tmp_path / "copy")
+    done = lthrun(
+        "ticket", "--model", "lenet300", "--data-dir", root, "--set", "data.dataset=mnist", "--set", "data.image_size=28",
+        "--epochs", "1", "--steps", "1", "--set", "training.batch_size=8", "--set", "pruning.types=[linear]", "--json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["levels"][1]["layers"] == {"fc1.weight": [117600, 235200], "fc2.weight": [15000, 30000]}

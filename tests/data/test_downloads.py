@@ -15,7 +15,8 @@ from torchvision.datasets import CIFAR10, OxfordIIITPet
 from torchvision.datasets import utils as torchvision_utils
 
 from lthrun.config.sections import Data
-from lthrun.data import cifar, pets
+from lthrun.data import pets
+from lthrun.data.torchvision_sets import CIFAR10 as CIFAR
 from lthrun.errors import UserError
 
 
@@ -100,7 +101,7 @@ def test_no_member_of_an_archive_leaves_its_folder(internet: FakeInternet, monke
     for name, value in (("url", url), ("tgz_md5", md5)):
         monkeypatch.setattr(CIFAR10, name, value)
     with pytest.raises(UserError, match="the download of CIFAR-10 failed"):
-        cifar.download()
+        CIFAR.download()
     assert not Path("/tmp/lthrun-escaped").exists() and not list(tmp_path.glob("**/escaped"))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lthrun.config.sections import Data
 from lthrun.errors import UserError
 from tests.data.samples import open_folder
 
@@ -62,7 +63,7 @@ def test_any_name_of_a_file_or_a_class_is_read(two_classes: Path, name: str):
     png(two_classes / name / "b.png")
     store = open_folder(two_classes)
     assert f"cat/{name}.png" in store.names and name in store.classes
-    train, valid = store.split(40, 1)
+    train, valid, _ = store.split(Data(validation=40.0))
     assert sorted(train + valid) == list(range(11)) and open_folder(two_classes) == store, "read back from the index"
 
 

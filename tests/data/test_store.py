@@ -95,7 +95,7 @@ def test_identity_depends_on_contents_not_on_the_folder(pets_folder: Path, tmp_p
 def test_names_need_not_be_utf8(pets_folder: Path):
     os.link(pets_folder / "dog_0.jpg", os.fsencode(pets_folder) + b"/dog_caf\xe9.jpg")
     opened = open_pets(pets_folder)
-    assert len(opened.names) == 10 and sum(map(len, opened.split(20, 42))) == 10 and opened.identity
+    assert len(opened.names) == 10 and sum(map(len, opened.split(Data()))) == 10 and opened.identity
 
 
 def test_a_dangling_link_is_unreadable(pets_folder: Path):

@@ -1,4 +1,4 @@
-"""Sweeps and forecasts, through the command line."""
+"""Sweeps, and dry runs of sweeps and studies, through the command line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lthrun.report.sweep_table import sweep_table
+from rich.console import Console
 
-from tests.cli.test_cli import TINY
-from tests.experiments.test_experiments import TIMES
+from lthrun.experiments.summaries import RunSummary
+from lthrun.levels.states import NetworkStates
+from lthrun.report.lists import sweep_table
+from lthrun.report.terminal import show_tables
+from lthrun.sparsity.masks import Tensors
+from tests.conftest import SMALL_SETS, TIMES, digest, read_lines
 
 GRID = ["--grid", "pruning.sparsity=50,80", "--grid", "pruning.criterion=large_final,random"]
 SHORT = ["--set", "pruning.steps=2"]
@@ -22,14 +26,15 @@ SHORT = ["--set", "pruning.steps=2"]
 def command(lthrun: Callable, images: Path, tiny_model: None) -> Callable:
     def call(*arguments: object, out: str = "out") -> Any:
         more = SHORT if {"ticket", "supermask"} & set(arguments[:2]) else []
-        return lthrun(*arguments, "--data-dir", images, "--out", out, *TINY, *more)
+        return lthrun(*arguments, "--data-dir", images, "--out", out, *SMALL_SETS, *more)
 
     return call
 
 
-def metrics(run: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in record.items() if key not in TIMES} for record in records]
+def timeless_metrics(run: Path) -> list[dict[str, Any]]:
+    return [
+        {key: value for key, value in line.items() if key not in TIMES} for line in read_lines(run / "metrics.jsonl")
+    ]
 
 
 def test_a_sweep_is_ordinary_runs_whose_levels_are_trained_once(command: Callable, tmp_path: Path):
@@ -48,32 +53,28 @@ def test_a_sweep_is_ordinary_runs_whose_levels_are_trained_once(command: Callabl
         assert Path(expected["run_dir"]).name == Path(summary["run_dir"]).name
         assert expected["accuracy_interval"] == summary["accuracy_interval"]
         for name in ("model", "ticket"):
-            files = [
-                (tmp_path / found["run_dir"] / f"{name}.safetensors").read_bytes() for found in (expected, summary)
-            ]
-            assert files[0] == files[1]
-        assert metrics(tmp_path / expected["run_dir"]) == metrics(tmp_path / summary["run_dir"])
+            one, other = (tmp_path / run["run_dir"] / f"{name}.safetensors" for run in (expected, summary))
+            assert digest(one) == digest(other)
+        assert timeless_metrics(tmp_path / expected["run_dir"]) == timeless_metrics(tmp_path / summary["run_dir"])
     again = command("sweep", "ticket", *GRID)
     assert again.status == 0 and "4 runs of ticket, 0 levels" in again.out
 
 
-def test_its_table_has_a_row_per_run_within_80_columns(command: Callable, monkeypatch: pytest.MonkeyPatch):
-    from rich.console import Console
-
-    outcome = command("sweep", "ticket", *GRID[:2], "--grid", "seed=0,1", "--json")
-    rows = [(summary["grid"], summary) for summary in json.loads(outcome.out)]
+def test_its_table_has_a_row_per_run_within_80_columns(command: Callable):
+    summaries = json.loads(command("sweep", "ticket", *GRID[:2], "--grid", "seed=0,1", "--json").out)
+    rows = [(summary.pop("grid"), RunSummary.model_validate(summary)) for summary in summaries]
     console = Console(width=80, record=True, force_terminal=False)
-    console.print(sweep_table(rows))
+    show_tables(console, [sweep_table(rows)])
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     lines = [line.split() for line in text.splitlines() if "ticket-s" in line]
-    assert [line[:2] for line in lines] == [["50", "0"], ["50", "1"], ["80", "0"], ["80", "1"]]
+    assert [line[:-7] for line in lines] == [["50", "0"], ["1"], ["80", "0"], ["1"]]  # a name that repeats once only
     for line, (_, summary) in zip(lines, rows, strict=True):
-        low, high = summary["accuracy_interval"]
-        assert line[2:6] == [f"{100 * summary['accuracy']:.1f}", f"({100 * low:.1f}", "to", f"{100 * high:.1f})"]
-        assert line[6:] == [f"{100 * summary['balanced_accuracy']:.1f}", f"{summary['sparsity']:.2f}",
-                            Path(summary["run_dir"]).name]  # fmt: skip
-    assert f"majority rate {100 * rows[0][1]['majority_rate']:.1f} %" in text
+        low, high = summary.accuracy_interval
+        assert line[-7:-3] == [f"{100 * summary.accuracy:.1f}", f"({100 * low:.1f}", "to", f"{100 * high:.1f})"]
+        assert line[-3:] == [f"{100 * summary.balanced_accuracy:.1f}", f"{summary.sparsity:.2f}",
+                             Path(summary.run_dir).name]  # fmt: skip
+    assert f"Majority rate: {100 * rows[0][1].majority_rate:.1f} %" in " ".join(text.split())
 
 
 def test_points_that_mean_the_same_run_are_one(command: Callable, tmp_path: Path):
@@ -83,16 +84,14 @@ def test_points_that_mean_the_same_run_are_one(command: Callable, tmp_path: Path
 
 
 def test_a_supermask_is_swept_too_and_its_row_shows_the_supermask(command: Callable):
-    outcome = command("sweep", "supermask", "--grid", "supermask.batch_norm=recalibrate,initial", "--json")
+    sweep = ("sweep", "supermask", "--grid", "supermask.batch_norm=recalibrate,initial")
+    outcome = command(*sweep, "--json")
     assert outcome.status == 0, outcome.err
-    told = json.loads(outcome.out)
-    assert [summary["supermask"]["batch_norm"] for summary in told] == ["recalibrate", "initial"]
-    text = command("sweep", "supermask", "--grid", "supermask.batch_norm=recalibrate,initial").out
-    for summary in told:
-        assert (
-            f"{100 * summary['supermask']['accuracy']:.1f} ({100 * summary['supermask']['accuracy_interval'][0]:.1f}"
-            in text
-        )
+    masks = [summary["supermask"] for summary in json.loads(outcome.out)]
+    assert [mask["batch_norm"] for mask in masks] == ["recalibrate", "initial"]
+    text = command(*sweep).out
+    for mask in masks:
+        assert f"{100 * mask['accuracy']:.1f} ({100 * mask['accuracy_interval'][0]:.1f}" in text
 
 
 BAD = {
@@ -119,17 +118,15 @@ def test_one_bad_point_refuses_all_before_anything_is_trained(case: str, command
 def test_a_run_that_fails_is_named_and_the_others_are_finished(
     command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from lthrun.levels import builder as builder
+    start = NetworkStates.start
 
-    start = builder.LevelBuilder.start
-
-    def breaks(self: Any, level: Any, masks: Any) -> Any:
+    def start_or_fail(self: NetworkStates, level: Any, masks: Tensors) -> Tensors:
         if level.index == 1 and self.config.pruning.criterion == "random":
             raise RuntimeError("the device is on fire")
         return start(self, level, masks)
 
     with monkeypatch.context() as patch:
-        patch.setattr(builder.LevelBuilder, "start", breaks)
+        patch.setattr(NetworkStates, "start", start_or_fail)
         outcome = command("sweep", "ticket", *GRID[2:], "--grid", "seed=0")
     assert outcome.status == 2 and "ticket-s0-" in outcome.out
     last = outcome.err.splitlines()[-1]
@@ -140,44 +137,38 @@ def test_a_run_that_fails_is_named_and_the_others_are_finished(
 
 def test_a_dry_sweep_says_what_it_would_train_and_trains_nothing(command: Callable, tmp_path: Path):
     fresh = json.loads(command("sweep", "ticket", *GRID, "--dry-run", "--json").out)
-    assert [row["train"] for row in fresh["runs"]] == [3, 2, 2, 2] and fresh["train"] == 9
+    assert [row["to_train"] for row in fresh["rows"]] == [3, 2, 2, 2] and fresh["to_train"] == 9
     assert not (tmp_path / "out").exists()
-    assert fresh["seconds"] > 0 and fresh["bytes"] == sum(row["bytes"] for row in fresh["runs"])
+    assert fresh["seconds"] > 0 and fresh["bytes"] == sum(row["bytes"] for row in fresh["rows"])
     run = json.loads(command("ticket", "--sparsity", "50", "--json").out)
     partly = json.loads(command("sweep", "ticket", *GRID, "--dry-run", "--json").out)
-    assert [row["finished"] for row in partly["runs"]] == [True, False, False, False]
-    # What is finished needs no level; level 0 is then taken over by the run that needs it first.
-    assert [row["train"] for row in partly["runs"]] == [0, 2, 2, 2]
-    assert [row["taken_over"] for row in partly["runs"]] == [0, 1, 0, 0]
+    assert [row["is_finished"] for row in partly["rows"]] == [True, False, False, False]
+    # What is finished needs no level; level 0 is then reused by the run that needs it first.
+    assert [row["to_train"] for row in partly["rows"]] == [0, 2, 2, 2]
+    assert [row["reused"] for row in partly["rows"]] == [0, 1, 0, 0]
     shutil.rmtree(tmp_path / "out" / "levels" / run["levels"][0]["key"])
     text = command("sweep", "ticket", *GRID, "--dry-run").out
     assert "finished" in text and "nothing was trained" in text
 
 
 ARMS = [
-    "--arms",
-    "dense,ticket,supermask,random-mask",
-    "--seeds",
-    "2",
-    "--sparsities",
-    "50",
-    "--set",
+    "--arms", "dense,ticket,supermask,random-mask", "--seeds", "2", "--sparsities", "50", "--set",
     "compare.prune_rate=50",
-]
+]  # fmt: skip
 
 
 def test_a_dry_comparison_says_what_each_arm_adds(command: Callable, tmp_path: Path):
-    foreseen = json.loads(command("compare", *ARMS, "--dry-run", "--json").out)
+    dry_run = json.loads(command("compare", *ARMS, "--dry-run", "--json").out)
     assert not (tmp_path / "out").exists()
-    rows = {row["name"]: (row["levels"], row["train"], row["taken_over"]) for row in foreseen["arms"]}
+    rows = {row["name"]: (row["levels"], row["to_train"], row["reused"]) for row in dry_run["rows"]}
     assert rows == dict.fromkeys(("dense", "ticket", "supermask", "random-mask"), (2, 2, 0))
-    assert (foreseen["levels"], foreseen["train"], foreseen["finished"]) == (8, 8, False)
-    seconds = {row["name"]: row["seconds"] for row in foreseen["arms"]}
-    assert seconds["supermask"] == 0 < seconds["ticket"] == seconds["dense"]  # judged, never trained
+    assert (dry_run["levels"], dry_run["to_train"], dry_run["is_finished"]) == (8, 8, False)
+    seconds = {row["name"]: row["seconds"] for row in dry_run["rows"]}
+    assert seconds["supermask"] == 0 < seconds["ticket"] == seconds["dense"]  # evaluated, never trained
     command("baseline", "--set", "training.schedule=cosine", "--set", "training.evaluate_every=23", "--set",
             "training.evaluate_images=500")  # fmt: skip
-    foreseen = json.loads(command("compare", *ARMS, "--dry-run", "--json").out)
-    assert [row["taken_over"] for row in foreseen["arms"]] == [1, 0, 0, 0]
+    dry_run = json.loads(command("compare", *ARMS, "--dry-run", "--json").out)
+    assert [row["reused"] for row in dry_run["rows"]] == [1, 0, 0, 0]
     assert command("compare", *ARMS).status == 0
     text = command("compare", *ARMS, "--dry-run").out
-    assert "finished before" in text and "random-mask" in text
+    assert "already finished" in text and "random-mask" in text

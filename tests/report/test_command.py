@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import TINY
+from tests.conftest import SMALL_SETS
 from tests.report.conftest import read_csv, read_page, summary_of
 from tests.studies import write_study
 
@@ -63,7 +63,7 @@ def test_runs_lists_studies_below_the_runs_and_cleaning_leaves_them(lthrun: Call
 def test_a_run_that_was_trained_has_a_page_and_stays_finished(
     lthrun: Callable, images: Path, tiny_model: None, tmp_path: Path
 ):
-    supermask = ["supermask", "--data-dir", images, "--out", "out", "--steps", 1, *TINY]
+    supermask = ["supermask", "--data-dir", images, "--out", "out", "--steps", 1, *SMALL_SETS]
     assert lthrun(*supermask, "--quiet").status == 0
     folder = next(tmp_path.glob("out/supermask-*"))
     outcome = lthrun("report", folder)

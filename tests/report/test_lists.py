@@ -54,7 +54,7 @@ def test_leftovers_have_a_total():
 def test_images_are_counted_per_class_and_files_of_note_are_named():
     facts: dict[str, Any] = {
         "images": 30, "classes": {"cat": 10, "[dog]": 20}, "train": {"cat": 8, "[dog]": 16},
-        "valid": {"cat": 2, "[dog]": 4}, "n_train": 24, "n_valid": 6, "majority_rate": 4 / 6,
+        "valid": {"cat": 2, "[dog]": 4}, "n_train": 24, "n_valid": 6, "n_test": 0, "own_sides": ["test"], "majority_rate": 4 / 6,
         "duplicates": [["a", "b"], ["c", "d", "e"]], "unreadable": {"x\x1b.jpg": "truncated"}, "image_size": 64,
         "store": "/cache/store", "bytes": 2_000_000, "near_duplicates": [("cat/a.jpg", "cat/b.jpg")],
         "white": {"16-bit gray": 4095}, "channels": 1, "skipped": {"not an image": 2},

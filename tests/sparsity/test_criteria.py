@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lthrun.errors import UserError
 from lthrun.sparsity import masks
 from lthrun.sparsity.criteria import CRITERIA, Weights
 from lthrun.sparsity.measured_criteria import PASSES, ScoringContext
@@ -103,20 +105,48 @@ def loss(model: nn.Module, temperature: float = 1.0) -> Tensor:
     return torch.stack([cross_entropy(model(images) / temperature, labels) for images, labels in batches()]).mean()
 
 
-@pytest.mark.parametrize(("name", "state"), [("taylor", "trained"), ("snip", "start")])
-def test_saliency_is_the_weight_times_the_gradient_of_the_loss(name, state):
-    """SNIP's own definition: the derivative to a mask c that multiplies the weights, at c = 1."""
-    scores = CRITERIA[name](scoring_context())
-    model = build(getattr(scoring_context(), state))
-    connections = {n: torch.ones_like(model.get_parameter(n), requires_grad=True) for n in NAMES}
-    model.train()
-    total = 0.0
+def connection_gradients(state: dict[str, Tensor]) -> list[list[Tensor]]:
+    """Per batch the derivatives of the loss to masks that multiply the weights, at 1: what a weight's removal does to
+    first order, as SNIP defines it."""
+    model = build(state).train()
+    derivatives = []
     for images, labels in batches():
-        state_ = {n: connections[n] * p if n in connections else p for n, p in model.named_parameters()}
-        total = total + cross_entropy(torch.func.functional_call(model, state_, images), labels) / 3
-    derivatives = torch.autograd.grad(total, list(connections.values()))
-    for n, derivative in zip(NAMES, derivatives, strict=True):
-        assert torch.allclose(scores[n], derivative.abs(), rtol=1e-4, atol=1e-7), n
+        connections = {n: torch.ones_like(model.get_parameter(n), requires_grad=True) for n in NAMES}
+        masked = {n: connections[n] * p if n in connections else p for n, p in model.named_parameters()}
+        batch_loss = cross_entropy(torch.func.functional_call(model, masked, images), labels)
+        derivatives.append(list(torch.autograd.grad(batch_loss, list(connections.values()))))
+    return derivatives
+
+
+def test_snip_is_the_magnitude_of_the_mean_derivative_to_the_connection():
+    scores = CRITERIA["snip"](scoring_context())
+    per_batch = connection_gradients(scoring_context().start)
+    for n, *derivatives in zip(NAMES, *per_batch, strict=True):
+        assert torch.allclose(scores[n], torch.stack(derivatives).mean(0).abs(), rtol=1e-4, atol=1e-7), n
+
+
+def test_taylor_is_the_mean_over_the_batches_of_the_squared_derivative():
+    scores = CRITERIA["taylor"](scoring_context())
+    per_batch = connection_gradients(scoring_context().trained)
+    for n, *derivatives in zip(NAMES, *per_batch, strict=True):
+        assert torch.allclose(scores[n], torch.stack(derivatives).square().mean(0), rtol=1e-3, atol=1e-9), n
+    assert CRITERIA["taylor"].version == 2, "it once averaged before it squared"
+
+
+def test_taylor_by_hand_does_not_let_batches_cancel():
+    """Logits (w x, 0), one image of class 0 per batch: dL/dw is −x · sigmoid(−w x); at w = 0 that is −x / 2 and the
+    product 0, so w = ln 3: −x / (1 + 3^x). Images 1 and −1: −1/4 and 3/4; the mean of squares is 0.3125 · ln² 3."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False), nn.ConstantPad1d((0, 1), 0.0))
+    state = {"1.weight": torch.full((1, 1), 3.0).log()}
+
+    def restore(values: dict[str, Tensor]) -> nn.Module:
+        model.load_state_dict(values)
+        return model
+
+    images = [(torch.full((1, 1, 1, 1), value), torch.zeros(1, dtype=torch.int64)) for value in (1.0, -1.0)]
+    context = ScoringContext(["1.weight"], state, state, {}, 10.0, restore, lambda: images, lambda *_: {})
+    expected = (1 / 16 + 9 / 16) / 2 * math.log(3) ** 2
+    assert CRITERIA["taylor"](context)["1.weight"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_grasp_is_the_change_of_the_gradient_flow():
@@ -166,6 +196,7 @@ def test_a_single_synflow_pass_is_the_flow_of_magnitudes_through_each_weight():
     assert scores["2.weight"].tolist() == [[6.0, 15], [12, 45]]  # |b| times the row sums 6 and 15 of |first|
 
 
+@settings(max_examples=25)  # each of a hundred passes
 @given(st.floats(10, 97), st.integers(0, 1))
 def test_synflow_scores_give_the_mask_of_its_last_pass_and_empty_no_layer(sparsity, seed):
     context = scoring_context(sparsity)
@@ -176,6 +207,67 @@ def test_synflow_scores_give_the_mask_of_its_last_pass_and_empty_no_layer(sparsi
     assert removed == round(sparsity / 100 * total) and all(mask.any() for mask in result.values())
     assert sum(int((score == -1).sum()) for score in scores.values()) == removed
     assert PASSES == 100
+
+
+class Residual(nn.Module):
+    """A block whose branch is wide and whose convolution on the shortcut is faint."""
+
+    def __init__(self, shortcut: float, branch: float):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.downsample = nn.Conv2d(3, 4, 1, bias=False)
+        self.head = nn.Linear(4, 2, bias=False)
+        for layer, scale in ((self.conv, branch), (self.downsample, shortcut)):
+            nn.init.uniform_(layer.weight, scale / 2, scale, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.conv(x) + self.downsample(x)).mean((2, 3)))
+
+
+def residual_context(shortcut: float, branch: float, sparsity: float, names: list[str]) -> ScoringContext:
+    torch.manual_seed(0)
+    model = Residual(shortcut, branch)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def restore(values: dict[str, Tensor]) -> nn.Module:
+        copy = Residual(1.0, 1.0)
+        copy.load_state_dict(values)
+        return copy
+
+    return ScoringContext(
+        names, state, state, {}, sparsity, restore, lambda: [(torch.rand(1, 3, 6, 6), torch.zeros(1))],
+        lambda scores, percent, before: masks.make_masks(
+            scores, percent, context="global", previous=before, may_empty=CRITERIA["synflow"].may_empty
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("shortcut", "branch", "empty"), [(1e-3, 1, "downsample"), (1, 1e-3, "conv")])
+def test_synflow_may_empty_a_layer_that_another_path_bypasses(shortcut: float, branch: float, empty: str):
+    names = ["conv.weight", "downsample.weight"]
+    sparsity = 50.0 if empty == "downsample" else 95.0
+    context = residual_context(shortcut, branch, sparsity, names)
+    result = context.prune(CRITERIA["synflow"](context), sparsity, None)
+    assert [name for name, mask in result.items() if not mask.any()] == [f"{empty}.weight"]
+    assert sum(int((~mask).sum()) for mask in result.values()) == round(sparsity / 100 * 120)
+
+
+def test_synflow_refuses_what_disconnects_the_output_and_names_the_sparsity_asked_for():
+    """The head's 8 weights are fainter than all others, and the only way to the output."""
+    context = residual_context(1.0, 1.0, 90.0, ["conv.weight", "downsample.weight", "head.weight"])
+    context.start["head.weight"].fill_(0)
+    with pytest.raises(UserError, match=r"found 90; layer collapse, no path of kept weights leads from the input"):
+        CRITERIA["synflow"](context)
+
+
+def test_other_criteria_empty_no_tensor():
+    assert [name for name, entry in CRITERIA.items() if entry.may_empty] == ["synflow"]
+    scores = {"a": torch.zeros(2, 2), "b": torch.ones(2, 2)}
+    with pytest.raises(UserError, match="a would lose all its 4 weights"):
+        masks.make_masks(scores, 50, context="global")
+    assert not masks.make_masks(scores, 50, context="global", may_empty=True)["a"].any()
+    with pytest.raises(UserError, match="all layers would be pruned"):
+        masks.make_masks(scores, 99, context="global", may_empty=True)
 
 
 def test_synflow_continues_from_an_earlier_mask():

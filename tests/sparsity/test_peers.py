@@ -371,15 +371,15 @@ def test_fasterais_wanda_cannot_take_a_grouped_convolution() -> None:
         fasterai.Sparsifier(model, "weight", "local", fasterai.wanda, data=torch.randn(2, 6, 8, 8))
 
 
-def test_taylor_squared_is_fasterais_grad_crit() -> None:
-    """By weight, which ranks the same; fasterai's `Sparsifier` cannot use it."""
+def test_taylor_of_one_batch_is_fasterais_grad_crit() -> None:
+    """By weight; fasterai's `Sparsifier` cannot use it."""
     ours = measured("taylor", BATCHES[:1])
     model = net()
     images, labels = BATCHES[0]
     cross_entropy(model(images), labels).backward()
     for name, scores in ours.items():
         theirs = grad_crit(model.get_submodule(name.removesuffix(".weight")), "weight").detach()
-        assert torch.allclose(theirs, scores.square(), rtol=1e-5, atol=1e-12)
+        assert torch.allclose(theirs, scores, rtol=1e-5, atol=1e-12)
     with pytest.raises(AttributeError, match="update_weights"):
         fasterai.Sparsifier(model, "weight", "local", grad_crit).sparsify_model(0.5)
 

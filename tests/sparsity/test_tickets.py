@@ -136,3 +136,37 @@ def test_other_files_are_refused(ticket: Ticket, tmp_path: Path):
     write_tensors(path, {"mask/a": torch.ones(2), "state/a": torch.ones(2)}, {"format": FORMAT})
     with pytest.raises(lthrun.UserError, match="mask/a must be boolean"):
         lthrun.load_ticket(path)
+
+
+def test_apply_skips_the_tensors_of_another_head(ticket: Ticket):
+    model = tiny(10)
+    before = model[8].weight.detach().clone()
+    with pytest.raises(lthrun.UserError, match=r"8.bias is \(10,\) in the model, \(2,\) in the ticket, 8.weight is"):
+        ticket.apply(model)
+    with pytest.raises(lthrun.UserError, match=r"skip: found fc.\*; no tensor has such a name, they are 0.weight, "):
+        ticket.apply(model, skip=["fc.*"])
+    ticket.apply(model, skip=["8.*"])
+    assert torch.equal(model[8].weight, before)
+    assert torch.equal(model[3].weight, ticket.state["3.weight"])
+
+
+def test_apply_skips_a_masked_tensor_and_what_only_the_model_has(ticket: Ticket):
+    model = nn.Sequential(*tiny(2), nn.Linear(2, 2))
+    before = model[3].weight.detach().clone()
+    ticket.apply(model, skip=["9.*", "3.weight"])
+    assert torch.equal(model[3].weight, before) and torch.equal(model[0].weight, ticket.state["0.weight"])
+
+
+def test_a_refusal_lists_five_names_and_counts_the_others(ticket: Ticket):
+    with pytest.raises(lthrun.UserError) as error:
+        ticket.apply(nn.Sequential(nn.Identity(), tiny(2)))
+    text = str(error.value)
+    assert text.count("is missing in") == 5 and text.endswith(" and 23 more") and len(text) < 300
+
+
+def test_a_module_called_module_is_a_wrapper_only_where_the_ticket_has_no_such_name():
+    model = nn.Module()
+    model.module = tiny(2)
+    state = {f"module.{name}": torch.ones_like(tensor) for name, tensor in tiny(2).state_dict().items()}
+    Ticket({}, state, {}).apply(model)
+    assert torch.equal(model.module[0].weight, torch.ones(4, 3, 3, 3))
