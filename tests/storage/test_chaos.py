@@ -1,4 +1,4 @@
-"""The installed command killed at random moments, and many of them at once: always the result of an uninterrupted run."""
+"""The command killed at random moments, and many of it at once: always the result of the uninterrupted run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import os
 import random
 import re
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +20,57 @@ import pytest
 import torch
 
 from lthrun.cli import app as cli
+from lthrun.data import synthetic
 from tests.conftest import OWN, TIMES, digest, read_events, read_lines
 
-SMALL = "--config smoke/ticket --set model.name=resnet20 --set data.image_size=16 --epochs 2 --steps 1".split()
-TICKET = ["ticket", *SMALL, "--rewind-epoch", "1", "--checkpoint-every", "4it", "--quiet"]
+SMALL = "--set model.name=resnet20 --set data.image_size=16 --set training.batch_size=16 --epochs 2 --quiet".split()
+TICKET = [
+    "ticket",
+    "--config",
+    "smoke/ticket",
+    *SMALL,
+    "--steps",
+    "1",
+    "--rewind-epoch",
+    "1",
+    "--checkpoint-every",
+    "4it",
+]
+# Processes are forked from one that has imported torch, which takes longer than the runs.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["lthrun.levels.trainer", "lthrun.report.publish", "tests.conftest"])
 
 
-def start(arguments: Sequence[str], root: Path) -> subprocess.Popen[str]:
-    """`lthrun …` in `root`, with a cache there."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "lthrun", *arguments, "--out", str(root / "out")],
-        env={**os.environ, "LTHRUN_CACHE": str(root / "cache"), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def command(arguments: Sequence[str], root: Path) -> None:
+    """`lthrun …` in `root`, with a cache there, and a fifth of the embedded images."""
+    synthetic.draw_images = partial(synthetic.draw_images, count=240)
+    os.environ["LTHRUN_CACHE"] = str(root / "cache")
+    torch.set_num_threads(1)
+    sys.argv = ["lthrun", *arguments, "--out", str(root / "out")]
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    cli.main()
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
+def start(arguments: Sequence[str], root: Path) -> BaseProcess:
+    process = FORKS.Process(target=command, args=(arguments, root))
+    process.start()
+    return process
+
+
+def finish(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
+    """What an uninterrupted run leaves, and its seconds."""
+    root = tmp_path_factory.mktemp("whole")
+    finish([start(["runs"], root)])  # the server is up
+    began = time.monotonic()
+    finish([start(TICKET, root)])
+    return result(root), time.monotonic() - began
 
 
 def result(root: Path) -> dict[str, Any]:
@@ -48,91 +80,67 @@ def result(root: Path) -> dict[str, Any]:
     summary["levels"] = [
         {k: v for k, v in level.items() if k not in {"seconds", "reused"}} for level in summary["levels"]
     ]
-    metrics = read_lines(run_dir / "metrics.jsonl")
     return {
         "summary": summary,
-        "metrics": [{k: v for k, v in line.items() if k not in TIMES} for line in metrics],
+        "metrics": [
+            {k: v for k, v in line.items() if k not in TIMES} for line in read_lines(run_dir / "metrics.jsonl")
+        ],
         "config": (run_dir / "config.yaml").read_text(),
         "tensors": {p.relative_to(root): digest(p) for p in (root / "out").rglob("*.safetensors")},
-        "files": sorted(named(p.relative_to(root)) for p in root.rglob("*") if not p.name.endswith(".lock")),
+        "files": sorted(mask_hashes(p.relative_to(root)) for p in root.rglob("*") if not p.name.endswith(".lock")),
     }
 
 
-def named(path: Path) -> str:
+def mask_hashes(path: Path) -> str:
     """A path; the names of stores depend on where and when the images were drawn."""
     return re.sub("[0-9a-f]{8,}", "*", str(path)) if path.parts[0] == "cache" else str(path)
 
 
-def storm(root: Path, kills: int, seed: int) -> None:
+def kill_and_resume(whole: tuple[dict[str, Any], float], root: Path, kills: int, seed: int) -> None:
     """Kill runs and start them again until so many were killed; each that comes to its end is compared."""
-    began = time.monotonic()
-    finish(start(TICKET, root / "whole"))
-    duration = time.monotonic() - began
-    whole, draw, killed = result(root / "whole"), random.Random(seed), 0
+    expected, seconds = whole
+    draw, killed = random.Random(seed), 0
     while killed < kills:
-        process = start(TICKET, root / "killed")
-        try:
-            process.wait(draw.uniform(0, duration) if killed < kills else None)
-        except subprocess.TimeoutExpired:
+        process = start(TICKET, root)
+        process.join(draw.uniform(0, seconds))
+        if process.exitcode is None:
             process.kill()
-            process.communicate()
+            process.join()
             killed += 1
             if killed < kills:
                 continue
-            process = start(TICKET, root / "killed")
-        finish(process)
-        survived = result(root / "killed")
-        for part, value in whole.items():
-            assert survived[part] == value, (part, killed)
-        shutil.rmtree(root / "killed")
+            process = start(TICKET, root)
+        finish([process])
+        found = result(root)
+        for part, value in expected.items():
+            assert found[part] == value, (part, killed)
+        shutil.rmtree(root)
 
 
-def together(commands: Sequence[Sequence[str]], root: Path) -> None:
-    """Commands in processes of their own, all at once; forked from one that has imported torch, since that takes long."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lthrun.experiments.driver"])
-    processes = [context.Process(target=command, args=(arguments, root)) for arguments in commands]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * len(processes)
-
-
-def command(arguments: Sequence[str], root: Path) -> None:
-    os.environ["LTHRUN_CACHE"] = str(root / "cache")
-    torch.set_num_threads(1)
-    sys.argv = ["lthrun", *arguments, "--out", str(root / "out")]
-    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
-    cli.main()
-
-
-def test_killed_five_times_a_run_ends_as_if_uninterrupted(tmp_path: Path):
-    storm(tmp_path, 5, seed=1)
+def test_killed_five_times_a_run_ends_as_if_uninterrupted(whole: tuple[dict[str, Any], float], tmp_path: Path):
+    kill_and_resume(whole, tmp_path / "killed", 5, seed=1)
 
 
 @pytest.mark.chaos
-def test_killed_a_hundred_times_runs_end_as_if_uninterrupted(tmp_path: Path):
-    storm(tmp_path, 100, seed=0)
+def test_killed_a_hundred_times_runs_end_as_if_uninterrupted(whole: tuple[dict[str, Any], float], tmp_path: Path):
+    kill_and_resume(whole, tmp_path / "killed", 100, seed=0)
 
 
-def test_eight_at_once_on_one_run_train_it_once(tmp_path: Path):
-    finish(start(TICKET, tmp_path / "alone"))
-    together([TICKET] * 8, tmp_path / "together")
-    assert result(tmp_path / "together") == result(tmp_path / "alone")
-    (run_dir,) = (tmp_path / "together").glob("out/ticket-*")
+def test_eight_at_once_on_one_run_train_it_once(whole: tuple[dict[str, Any], float], tmp_path: Path):
+    finish([start(TICKET, tmp_path) for _ in range(8)])
+    assert result(tmp_path) == whole[0]
+    (run_dir,) = (tmp_path / "out").glob("ticket-*")
     assert len(read_events(run_dir, "run_started")) == len(read_events(run_dir, "run_finished")) == 1
 
 
 def test_eight_at_once_that_share_levels_train_each_once(tmp_path: Path):
-    config = [part for part in SMALL if part not in ("--steps", "1", "--config", "smoke/ticket")]
     commands = [
-        ["baseline", "--config", "smoke/baseline", *config],
+        ["baseline", "--config", "smoke/baseline", *SMALL],
         TICKET,
-        ["ticket", *SMALL, "--sparsity", "80"],
-        ["supermask", "--config", "smoke/supermask", *config, "--steps", "1"],
+        ["ticket", "--config", "smoke/ticket", *SMALL, "--steps", "1", "--sparsity", "80"],
+        ["supermask", "--config", "smoke/supermask", *SMALL, "--steps", "1"],
     ]
-    together([[*command, "--quiet"] for command in commands for _ in range(2)], tmp_path)
+    finish([start(command, tmp_path) for command in commands for _ in range(2)])
     trained: list[str] = []
     for summary in tmp_path.glob("out/*/summary.json"):
         trained += [level["key"] for level in json.loads(summary.read_text())["levels"] if not level["reused"]]
