@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,6 +44,9 @@ for group in (experiments, sweep, results, data, configs, bench):
 def main() -> None:
     """The `lthrun` command. Exit status: 0 done, 2 user error, 130 interrupted, 143 terminated, 1 anything else."""
     limit_spinning()
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # a service or a batch system may start it with a closed stream
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     before = signal.signal(signal.SIGTERM, terminate)

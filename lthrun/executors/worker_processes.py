@@ -5,11 +5,29 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any, NoReturn
+
+
+class WorkerProcess(SpawnProcess):
+    """A new process that does not import the user's script: without `if __name__ == "__main__"` it would run again."""
+
+    def start(self) -> None:
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = main
+
+
+class WorkerContext(SpawnContext):
+    Process = WorkerProcess
 
 
 @contextmanager
@@ -18,7 +36,7 @@ def worker_processes(
 ) -> Iterator[ProcessPoolExecutor]:
     """A pool of `count` new processes, each with so many PyTorch threads; `start` is called in each before its first
     task."""
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), set_up, (threads, start, *arguments))
+    pool = ProcessPoolExecutor(count, WorkerContext(), set_up, (threads, start, *arguments))
     try:
         yield pool
     except BaseException:  # Ctrl-C and SIGTERM too: no process outlives the command

@@ -20,11 +20,14 @@ FORMAT = 2  # of output roots: raised when files or the keys of levels change
 
 def cache_dir() -> Path:
     """Where data, drawn images and stores live: `LTHRUN_CACHE`, or the user's cache directory."""
-    place = Path(os.environ.get("LTHRUN_CACHE") or platformdirs.user_cache_dir("lthrun"))
+    place = os.environ.get("LTHRUN_CACHE")
     try:
-        return place.expanduser()
-    except RuntimeError as error:
-        raise UserError(f"LTHRUN_CACHE: found {place}; {error}") from None
+        return Path(place or platformdirs.user_cache_dir("lthrun")).expanduser()
+    except RuntimeError:  # a user without a home directory, as in a container
+        raise UserError(
+            f"LTHRUN_CACHE: found {place or 'nothing'}; this user has no home directory: set it to the path of a "
+            "folder for images and stores"
+        ) from None
 
 
 @contextmanager
