@@ -95,7 +95,9 @@ def prepare_bench(
     """
     context = prepare(config, emit)
     stack.enter_context(backend_flags(context.device, config.deterministic))
-    batches = Batches(context.store, context.split, config.training.batch_size, config.seed, context.device)
+    batches = Batches(
+        context.store, context.split, config.data, config.training.batch_size, config.seed, context.device
+    )
     if steps is None:
         steps = batches.epoch_steps if context.device.type == "cuda" else CPU_STEPS
     return BenchmarkSetup(context, batches, min(steps, batches.epoch_steps), peers, stack, emit)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,9 @@ from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
 from lthrun.cli.printing import print_json
 from lthrun.experiments import EXPERIMENTS
+
+if TYPE_CHECKING:
+    from lthrun.report.tables import Table
 
 app = typer.Typer()
 KEYS = [
@@ -38,26 +42,27 @@ def bench(
     from lthrun import bench as benchmark
     from lthrun.bench.overhead import measure_overhead
     from lthrun.experiments import load_config
-    from lthrun.report.bench_tables import bench_table, overhead_table, profile_tables
+    from lthrun.report.bench_tables import bench_tables, overhead_tables, profile_tables
     from lthrun.report.screen import Screen
     from lthrun.report.terminal import make_console, show_tables
 
     settings = load_config(config, None, set, opt.by_key(KEYS, typed))
 
-    def measure() -> dict[str, Any]:
-        if profile:
-            return benchmark.profile(settings, steps, screen)
-        if overhead:
-            return measure_overhead(settings, rounds, screen)
-        return benchmark.bench(settings, rounds, steps, peers, screen)
+    measure: Callable[[], dict[str, Any]]
+    tables: Callable[[dict[str, Any]], Iterable[Table]]
+    if profile:
+        measure, tables = lambda: benchmark.profile(settings, steps, screen), profile_tables
+    elif overhead:
+        measure, tables = lambda: measure_overhead(settings, rounds, screen), overhead_tables
+    else:
+        measure, tables = lambda: benchmark.bench(settings, rounds, steps, peers, screen), bench_tables
 
     with Screen(make_console(stderr=json)) as screen:
         measured = offer_download(measure, settings.data.dataset, screen)
     if json:
         print_json(measured)
     else:
-        tables = [overhead_table(measured)] if overhead else [bench_table(measured)]
-        show_tables(make_console(), profile_tables(measured) if profile else tables)
+        show_tables(make_console(), tables(measured))
 
 
 about = "Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."

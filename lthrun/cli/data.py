@@ -93,7 +93,7 @@ def open_images(
                 dataset.download.fetch()
             images = dataset(settings)
         # `info` is there to list what cannot be read
-        store = open_store(images, settings.image_size, settings.skip_unreadable or not is_download, screen)
+        store = open_store(images, settings.stored_size, settings.skip_unreadable or not is_download, screen)
     split = store.split(settings)
     description = store.describe(split)
     if not is_download:

@@ -87,6 +87,12 @@ def decay(values: tuple[float, float]) -> tuple[float, float]:
     return values
 
 
+def shares(values: tuple[float, float]) -> tuple[float, float]:
+    if not 0.05 <= values[0] <= values[1] <= 1:
+        raise PydanticCustomError("shares", "must be two shares from 0.05 to 1, the lesser first", {})
+    return values
+
+
 def unique(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise PydanticCustomError("unique", "values must be unique", {})

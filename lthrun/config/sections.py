@@ -5,12 +5,24 @@ Nothing here imports torch, so that what can be refused is refused before torch 
 
 from __future__ import annotations
 
+from math import ceil, sqrt
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from lthrun.config.fields import LARGEST_SEED, MOST, Point, Section, count_steps, decay, named_in, refuse
+from lthrun.config.fields import (
+    LARGEST_SEED,
+    MOST,
+    Point,
+    Section,
+    count_steps,
+    decay,
+    named_in,
+    refuse,
+    shares,
+    unique,
+)
 
 
 class Data(Section):
@@ -31,6 +43,18 @@ class Data(Section):
     """Share of the images held out for the test, in percent. A data set's own test images are always held out."""
     split_seed: int = Field(42, ge=0, le=LARGEST_SEED)
     """Draws the validation and test images; separate from `seed`, so that replicates share one split."""
+    augmentation: Annotated[
+        tuple[named_in("augmentations"), ...],  # type: ignore[valid-type]
+        Field(strict=False, min_length=1),
+        AfterValidator(unique),
+    ] = ("none",)
+    """How training images are varied: [none], or some of flip, crop and resized_crop."""
+    crop_padding: int = Field(4, ge=1, le=64)
+    """crop: by how many pixels the square may lie outside the image."""
+    crop_scale: Annotated[tuple[float, float], Field(strict=False), AfterValidator(shares)] = (0.35, 1.0)
+    """resized_crop: the least and the largest share of the image; images are stored large enough for the least."""
+    normalize: Literal["none", "dataset"] = "none"
+    """none: values from 0 to 1. dataset: minus the mean of each channel over the training images, by its deviation."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, instead of stopping."""
 
@@ -39,6 +63,19 @@ class Data(Section):
         if self.validation + self.test >= 100:
             raise refuse("test", f"{self.test:g}", f"with validation: {self.validation:g} no training images are left")
         return self
+
+    @model_validator(mode="after")
+    def _augmentations_fit_together(self) -> Data:
+        for one, other in (("none", None), ("crop", "resized_crop")):
+            if one in self.augmentation and len(self.augmentation) > 1 and other in (None, *self.augmentation):
+                raise refuse("augmentation", list(self.augmentation), f"{one} does not go with {other or 'others'}")
+        return self
+
+    @property
+    def stored_size(self) -> int:
+        """The shorter side of stored images in pixels: so that no crop has to be enlarged."""
+        scale = self.crop_scale[0] if "resized_crop" in self.augmentation else 1.0
+        return ceil(self.image_size / sqrt(scale))
 
 
 def name_factory(model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Device-resident batches: gathered, cropped and scaled on the device, straight from the store.
+"""Device-resident batches: gathered, augmented and scaled on the device, straight from the store.
 
 An epoch decodes nothing, starts no worker and handles no image in Python: a batch is one gather of pixels at computed
 positions.
@@ -13,7 +13,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
+from lthrun.config.sections import Data
+from lthrun.data.augmentation import AUGMENTATIONS, View
 from lthrun.data.split import Split
 from lthrun.data.store import Store
 from lthrun.rng import make_generator
@@ -28,18 +31,12 @@ def load_pixels(path: Path, size: int, written: int, device: torch.device) -> Te
 class Batches:
     """Batches of the sides of a split, as (images, labels) on `device`.
 
-    Images are float32 [batch, channels, size, size] in channels-last layout, 0 to 1; labels are int64 [batch].
+    Images are float32 [batch, channels, size, size] in channels-last layout, 0 to 1 if not normalized; labels are
+    int64 [batch].
     """
 
-    def __init__(
-        self,
-        store: Store,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-    ):
-        self.size, self.channels = store.size, store.channels
+    def __init__(self, store: Store, split: Split, settings: Data, batch_size: int, seed: int, device: torch.device):
+        self.size, self.channels, self.settings = settings.image_size, store.channels, settings
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.valid_counts, self.test_counts = (
             [counts[c] for c in range(len(store.classes))]
@@ -52,26 +49,34 @@ class Batches:
         heights, widths = torch.tensor(store.heights), torch.tensor(store.widths)
         areas = heights * widths
         self._starts = (areas.cumsum(0) - areas).to(device)
-        self._widths = widths.to(device)
+        self._sides = torch.stack([heights, widths], 1).to(device)
+        self._stored = store.size
         # Images that need no crop are gathered whole, which is ten times as fast as pixel by pixel.
         is_square = bool((heights == store.size).all() and (widths == store.size).all())
         self._squares = self._pixels.view(-1, store.size, store.size, store.channels) if is_square else None
-        self._room = torch.stack([heights, widths], 1).sub(store.size).to(device)
         self._labels = torch.tensor(store.labels).to(device)
         self._images = {side: torch.tensor(ids, device=device) for side, ids in split._asdict().items()}
-        side = torch.arange(store.size, device=device)
-        self._rows, self._columns = side.view(1, -1, 1), side.view(1, 1, -1)
+        # In the order of the table, so that the order in the config does not matter.
+        self._augmentations = [name for name in AUGMENTATIONS if name in settings.augmentation and name != "none"]
         self._draw = lru_cache(maxsize=2)(self._draw_epoch)
+        self._norm = self._measure_norm() if settings.normalize == "dataset" else None
 
     def training_batch(self, step: int, order: int = 0) -> tuple[Tensor, Tensor]:
         """The batch of a training step, counted from initialization: a function of seed, step and order alone.
 
-        Another `order` is another draw of the order of the images; the augmentation stream stays.
+        Another `order` is another draw of the order of the images; the augmentation streams stay.
         """
         epoch, within = divmod(step, self.epoch_steps)
-        images, places = self._draw(epoch, order)
+        images, places, numbers = self._draw(epoch, order)
         chosen = slice(within * self.batch_size, (within + 1) * self.batch_size)
-        return self._gather(images[chosen], places[chosen])
+        images = images[chosen]
+        if self._squares is not None and not self._augmentations:
+            return self._scale(self._squares[images]), self._labels[images]
+        view = self._square(images, places[chosen], self.size)
+        for name in self._augmentations:
+            view = AUGMENTATIONS[name](view, numbers[name][chosen], self.settings)
+        sample = self._interpolate if view.rows.is_floating_point() else self._gather
+        return self._scale(sample(images, view, "crop" in self._augmentations)), self._labels[images]
 
     def center_crops(self, side: str, batch_size: int, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The images of `train`, `valid` or `test` once, center-cropped, in batches of nearly equal size.
@@ -82,7 +87,7 @@ class Batches:
         if most is not None and most < len(images):
             images = images[torch.arange(most, device=self.device) * len(images) // most]
         for part in images.tensor_split(-(-len(images) // batch_size)):
-            yield self._gather(part, torch.full((len(part),), 0.5, device=self.device))
+            yield self._scale(self._center(part)), self._labels[part]
 
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The test images in center crops."""
@@ -92,25 +97,88 @@ class Batches:
         """The validation images in center crops; without gradients a batch can be four times as large."""
         return self.center_crops("valid", 4 * self.batch_size, most)
 
-    def _draw_epoch(self, epoch: int, order: int = 0) -> tuple[Tensor, Tensor]:
-        """Order and crop positions (0 to 1 along the longer side) of an epoch."""
+    def _draw_epoch(self, epoch: int, order: int = 0) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Of an epoch the images in order, positions along the longer side (0 to 1), and the augmentations' numbers.
+
+        The numbers belong to the image; the positions, to its place in the order.
+        """
         position = (epoch, order) if order else (epoch,)
         permutation = torch.randperm(self.n_train, generator=make_generator(self.seed, "order", *position))
         places = torch.rand(self.n_train, generator=make_generator(self.seed, "augmentation", epoch))
-        return self._images["train"][self._to_device(permutation)], self._to_device(places)
+        numbers = {}
+        for name in self._augmentations:
+            generator = make_generator(self.seed, f"augmentation/{name}", epoch)
+            drawn = torch.rand(self.n_train, AUGMENTATIONS[name].draws, generator=generator)
+            numbers[name] = self._to_device(drawn[permutation])
+        return self._images["train"][self._to_device(permutation)], self._to_device(places), numbers
 
     def _to_device(self, drawn: Tensor) -> Tensor:
         """The tensor on the device, without waiting for the copy."""
         return drawn.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else drawn
 
-    def _gather(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops of the images [batch] at `places` (0 to 1) along their longer sides, with their labels."""
-        if self._squares is not None:
-            return self._squares[images].permute(0, 3, 1, 2).float().div_(255), self._labels[images]
-        room = self._room[images]
+    def _square(self, images: Tensor, places: Tensor, size: int) -> View:
+        """The view of squares of `size` pixels at `places` (0 to 1) along the longer sides of images [batch]."""
+        sides = self._sides[images]
+        room = sides - size
         # Room is zero along the shorter side. A place just below 1 may round up to it, hence the minimum.
         corner = (places.unsqueeze(1) * (room + 1)).long().minimum(room)
-        first = self._starts[images] + corner[:, 0] * self._widths[images] + corner[:, 1]
-        positions = first.view(-1, 1, 1) + self._rows * self._widths[images].view(-1, 1, 1) + self._columns
+        side = torch.arange(size, device=self.device)
+        return View(corner[:, :1] + side, corner[:, 1:] + side, sides[:, :1], sides[:, 1:])
+
+    def _gather(self, images: Tensor, view: View, is_padded: bool = False) -> Tensor:
+        """The pixels of a view in whole coordinates, uint8 [batch, size, size, channels]."""
+        rows, columns = view.rows, view.columns
+        if is_padded:
+            rows, columns = rows.clamp(min=0).minimum(view.height - 1), columns.clamp(min=0).minimum(view.width - 1)
+        lines = self._starts[images].unsqueeze(1) + rows * view.width
+        positions = lines.unsqueeze(2) + columns.unsqueeze(1)
         pixels = self._pixels[positions.view(-1)].view(*positions.shape, -1)
-        return pixels.permute(0, 3, 1, 2).float().div_(255), self._labels[images]
+        if is_padded:
+            pixels *= ((rows == view.rows).unsqueeze(2) & (columns == view.columns).unsqueeze(1)).unsqueeze(3)
+        return pixels
+
+    def _interpolate(self, images: Tensor, view: View, _: bool) -> Tensor:
+        """The pixels of a view between whole coordinates, bilinear, float32 [batch, size, size, channels]."""
+        top, left = view.rows.floor(), view.columns.floor()
+        down, across = (view.rows - top).view(len(images), -1, 1, 1), (view.columns - left).view(len(images), 1, -1, 1)
+        corners = []
+        for below in (0, 1):
+            for right in (0, 1):
+                corner = view._replace(rows=top.long() + below, columns=left.long() + right)
+                corners.append(self._gather(images, self._clamp(corner)).float())
+        upper, lower = (left.lerp(right, across) for left, right in (corners[:2], corners[2:]))
+        return upper.lerp(lower, down)
+
+    def _clamp(self, view: View) -> View:
+        rows, columns = view.rows.clamp(min=0), view.columns.clamp(min=0)
+        return view._replace(rows=rows.minimum(view.height - 1), columns=columns.minimum(view.width - 1))
+
+    def _center(self, images: Tensor) -> Tensor:
+        """The central squares of images, [batch, size, size, channels], reduced where they are stored larger."""
+        if self._squares is None:
+            view = self._square(images, torch.full((len(images),), 0.5, device=self.device), self._stored)
+            pixels = self._gather(images, view)
+        else:
+            pixels = self._squares[images]
+        if self._stored == self.size:
+            return pixels
+        large = pixels.permute(0, 3, 1, 2).float()
+        return interpolate(large, (self.size, self.size), mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+
+    def _scale(self, pixels: Tensor) -> Tensor:
+        """Pixels [batch, size, size, channels] as the model gets them."""
+        images = pixels.permute(0, 3, 1, 2).float().div_(255)
+        return images if self._norm is None else images.sub_(self._norm[0]).div_(self._norm[1])
+
+    def _measure_norm(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel over the training images' center crops, 0 to 1, [channels, 1, 1].
+
+        From sums of whole numbers, so that they are the same on every device.
+        """
+        sums = torch.zeros(2, self.channels, dtype=torch.int64, device=self.device)
+        for part in self._images["train"].tensor_split(-(-self.n_train // 1024)):
+            values = self._center(part).round().long()
+            sums += torch.stack([values.sum((0, 1, 2)), (values * values).sum((0, 1, 2))])
+        mean, square = sums.double().cpu() / (self.n_train * self.size**2 * 255)
+        deviation = (square / 255 - mean * mean).clamp(min=1 / 255**2).sqrt()
+        return tuple(value.float().view(-1, 1, 1).to(self.device) for value in (mean, deviation))

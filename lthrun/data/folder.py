@@ -23,7 +23,7 @@ SIDES = {
 }  # fmt: skip
 
 
-@DATASETS.register("Your own images: data.dir/<class>/<image>, or data.dir/train/<class>/<image> and so on.", "folder")
+@DATASETS.register("Your own images: data.dir/<class>/<image>, or split into data.dir/train and val or test.", "folder")
 def list_folder(settings: Data) -> Images:
     """The images under `settings.dir`.
 

@@ -15,8 +15,8 @@ from PIL import Image
 from lthrun.data.store import Store
 
 MAX_DISTANCE = 6  # differing bits of 64
-MIN_CORRELATION = 0.98  # of thumbnails: unlike images of one subject can share a hash
-SIDE = 16
+MIN_CORRELATION = 0.99  # of thumbnails: two images of one digit or pose can share a hash
+SIDE = 32
 
 
 def find_near_duplicates(store: Store, sides: Sequence[Sequence[int]]) -> list[tuple[str, str]]:

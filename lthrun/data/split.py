@@ -37,9 +37,13 @@ def draw_split(
 ) -> Split:
     """The images of `groups`, with `validation` and `test` percent of them held out.
 
-    Groups are taken in the order of a hash of `seed` and their first image's name, each by the first side that
-    still has room for all of it, of round(percent / 100 · n) images. So is each class of few images, by itself.
+    Groups are taken in the order of a hash of `seed` and their first image's name, each by the first side that still
+    has room for all of it, of round(percent / 100 · n) images. Each class of few images is drawn so by itself.
     """
+
+    def place(group: list[int]) -> bytes:
+        return hashlib.sha256(os.fsencode(f"{seed}/split/{names[group[0]]}")).digest()
+
     shares = {side: share for side, share in (("valid", validation), ("test", test)) if share}
     least = min([100 - sum(shares.values()), *shares.values()])
     classes: dict[int, list[list[int]]] = {}
@@ -50,7 +54,7 @@ def draw_split(
     sides: dict[str, list[int]] = {"train": [], "valid": [], "test": []}
     for stratum in (common, *few.values()):
         room = {side: round(share / 100 * count_images(stratum)) for side, share in shares.items()}
-        for group in sorted(stratum, key=lambda g: hashlib.sha256(os.fsencode(f"{seed}/split/{names[g[0]]}")).digest()):
+        for group in sorted(stratum, key=place):
             side = next((side for side, count in room.items() if len(group) <= count), "train")
             sides[side] += group
             if side in room:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lthrun.data.augmentation import AUGMENTATIONS
 from lthrun.data.datasets import Images
 from lthrun.data.decoding import Decoded, Unreadable, decode, measure_depth, probe
 from lthrun.data.split import Split, draw_split, group_duplicates
@@ -75,9 +76,18 @@ class Store:
         drawn = draw_split(self.names, self.labels, groups, validation, test, settings.split_seed)
         return Split(drawn.train, drawn.valid or sides["valid"], drawn.test or sides["test"])
 
-    def key_facts(self, split: Split) -> dict[str, str]:
-        """What a level's numbers depend on: the images, and which of them are for training and for validation."""
-        return {"images": self.identity, "split": hash_text(repr([[self.names[i] for i in s] for s in split[:2]]))}
+    def key_facts(self, split: Split, settings: Data) -> dict[str, Any]:
+        """What a level's numbers depend on: the images, which of them are trained on and validated, and how varied."""
+        facts = {"images": self.identity, "split": hash_text(repr([[self.names[i] for i in s] for s in split[:2]]))}
+        chosen = {name for name in settings.augmentation if name != "none"}
+        return {
+            **facts,
+            **({"image_size": settings.image_size} if settings.image_size != self.size else {}),
+            **(
+                {"augmentation": [AUGMENTATIONS.key_facts(name, settings) for name in sorted(chosen)]} if chosen else {}
+            ),
+            **({"normalize": settings.normalize} if settings.normalize != "none" else {}),
+        }
 
     def list_held_out(self, split: Split) -> dict[str, list[str]]:
         """The names of the validation and test images, for others to hold out the same."""

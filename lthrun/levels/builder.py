@@ -52,7 +52,7 @@ class LevelBuilder:
     def batches(self) -> Batches:
         context = self.context
         training, seed = self.config.training, self.config.seed
-        return Batches(context.store, context.split, training.batch_size, seed, self.device)
+        return Batches(context.store, context.split, self.config.data, training.batch_size, seed, self.device)
 
     @cached_property
     def mask_maker(self) -> MaskMaker:

@@ -73,7 +73,7 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
     device = device or find_device(config.device)
     store = open_store(
         images,
-        config.data.image_size,
+        config.data.stored_size,
         config.data.skip_unreadable,
         emit,
     )
@@ -81,7 +81,7 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
     check_split(config, store, split)
     check_masks(config, store)
     conditions = Conditions(
-        store.key_facts(split),
+        store.key_facts(split, config.data),
         len(split.train) // config.training.batch_size,
         device.type,
         find_precision(config.precision, device),

@@ -9,7 +9,7 @@ from lthrun.report.tables import Column, Table
 from lthrun.report.wording import plural
 
 
-def bench_table(facts: dict[str, Any]) -> Table:
+def bench_tables(facts: dict[str, Any]) -> Iterable[Table]:
     """All implementations beside the floor, how they were measured, and which precision is the fastest."""
     rows = [implementation_row(row) for row in facts["implementations"] if row["skipped"] is None]
     skipped = [
@@ -18,7 +18,7 @@ def bench_table(facts: dict[str, Any]) -> Table:
         if row["skipped"] is not None
     ]
     headings = ("train s/epoch", "× floor", "validation s", "× its floor", "images/s", "× lthrun")
-    return Table(
+    yield Table(
         f"An epoch of {facts['model']} at {facts['image_size']} px on {facts['device']}",
         ["implementation", Column("precision"), *headings],
         rows,
@@ -54,9 +54,9 @@ def describe_fastest(facts: dict[str, Any]) -> str:
     return f"Fastest on this machine: precision: {best} (lthrun's epoch with validation takes {times[best]}{others})."
 
 
-def overhead_table(facts: dict[str, Any]) -> Table:
+def overhead_tables(facts: dict[str, Any]) -> Iterable[Table]:
     """What a run costs beside its training steps."""
-    return Table(
+    yield Table(
         f"Beside the steps of {facts['model']} at {facts['image_size']} px",
         ["part", "ms", "lowest", "highest", "n"],
         [

@@ -242,7 +242,7 @@ def test_info_lists_what_cannot_be_read(lthrun: Callable, images: Path, tmp_path
     (tmp_path / "set" / "images" / "folder.jpg").mkdir()
     (tmp_path / "set" / "images" / "folder.jpg" / "a.jpg").touch()
     outcome = lthrun("data", "info", "--data-dir", "set", "--set", "data.image_size=20")
-    assert outcome.status == 0 and "unreadable: 2" in outcome.out
+    assert outcome.status == 0 and "unreadable: 3" in outcome.out and "folder.jpg: not a file" in outcome.out
     assert "dog_empty.jpg: not an image in a format" in outcome.out
     assert "skipped: 1 file, in folders among the images" in outcome.out
     assert (

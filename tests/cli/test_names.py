@@ -45,6 +45,7 @@ def test_every_name_has_a_case_here_or_in_tests_of_its_own():
         "models",
         "datasets",
         "executors",
+        "augmentations",
     }  # tests/models, tests/data, tests/executors
 
 
@@ -103,7 +104,7 @@ def test_names_are_not_broken_in_a_narrow_terminal(lthrun: Callable, monkeypatch
 
 def test_list_of_an_unknown_table_names_the_tables(lthrun: Callable):
     outcome = lthrun("list", "colors")
-    assert list(LISTED)[:3] == ["executors", "arms", "datasets"]
+    assert list(LISTED)[:3] == ["executors", "arms", "augmentations"]
     assert outcome.status == 2 and f"must be one of {', '.join(LISTED)}" in outcome.err
 
 

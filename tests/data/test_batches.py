@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lthrun.config.sections import Data
 from lthrun.data.batches import Batches, load_pixels
 from lthrun.data.split import Split
 from lthrun.data.store import Store
@@ -20,7 +21,7 @@ CPU = torch.device("cpu")
 
 def make_batches(pets_folder: Path, seed: int = 0, size: int = 16) -> tuple[Store, Batches]:
     store = open_pets(pets_folder, size)
-    return store, Batches(store, Split([0, 1, 2, 3, 4, 5, 6], [7], [8]), 3, seed, CPU)
+    return store, Batches(store, Split([0, 1, 2, 3, 4, 5, 6], [7], [8]), Data(image_size=size), 3, seed, CPU)
 
 
 def test_training_crops_are_windows_along_the_longer_side(pets_folder: Path):
@@ -48,7 +49,7 @@ def test_an_epoch_has_no_image_twice_and_drops_the_last_incomplete_batch(pets_fo
     _, batches = make_batches(pets_folder)
     assert batches.epoch_steps == 2
     for epoch in range(5):
-        images, _ = batches._draw(epoch, 0)
+        images, _, _ = batches._draw(epoch, 0)
         assert sorted(images.tolist()) == [0, 1, 2, 3, 4, 5, 6]
 
 
@@ -114,7 +115,7 @@ def test_gray_images_keep_their_one_channel(tmp_path: Path):
             values = np.random.default_rng([c, i]).integers(0, 256, (16, 16), dtype=np.uint8)
             Image.fromarray(values).save(tmp_path / name / f"{i}.png")
     store = open_folder(tmp_path)
-    batches = Batches(store, Split(list(range(10)), [10], [11]), 4, 0, CPU)
+    batches = Batches(store, Split(list(range(10)), [10], [11]), Data(image_size=16), 4, 0, CPU)
     assert store.channels == batches.channels == 1
     pictures, _ = batches.training_batch(0)
     assert pictures.shape == (4, 1, 16, 16)

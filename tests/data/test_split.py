@@ -84,7 +84,7 @@ def test_a_test_split_leaves_the_validation_images_as_they_are():
     without, with_test = store.split(Data()), store.split(Data(test=20.0))
     assert with_test.valid == without.valid and len(with_test.test) == 100
     assert set(with_test.test) < set(without.train)
-    assert store.key_facts(without) != store.key_facts(with_test), "fewer images are trained on"
+    assert store.key_facts(without, Data()) != store.key_facts(with_test, Data()), "fewer images are trained on"
 
 
 def test_the_sides_of_a_data_set_are_kept_and_what_it_lacks_is_drawn_from_the_others():

@@ -100,7 +100,7 @@ def test_the_benchmark_has_its_floor_its_range_and_what_was_skipped():
         "epochs": {"float32": 106.4, "bfloat16": 99.0}, "environment": {"cores": 2, "threads": 1, "torch": "2.14"},
         "implementations": [row, {"name": "fasterai", "precision": "float32", "skipped": "not installed"}],
     }  # fmt: skip
-    text = " ".join(text_of(bench_tables.bench_table(facts), width=200).split())
+    text = " ".join(text_of(*bench_tables.bench_tables(facts), width=200).split())
     assert "lthrun float32 53.2 (52.9–55.0) 1.10 53.2 (52.9–55.0) 1.00 1,234 1.00" in text
     assert "fasterai, float32, skipped: not installed." in text and "12 of the 92 steps of an epoch" in text
     assert "Fastest on this machine: precision: float32" in text and "bfloat16: 99.0 s" in text

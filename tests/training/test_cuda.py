@@ -86,7 +86,7 @@ def test_recorded_steps_on_the_gpu_are_those_of_the_cpu():
 
 def test_within_an_epoch_nothing_is_read_from_the_gpu(small: Callable):
     context = prepare(small("baseline", device="cuda"), lambda *_, **__: None)
-    batches = Batches(context.store, context.split, 8, 0, CUDA)
+    batches = Batches(context.store, context.split, context.config.data, 8, 0, CUDA)
     net = build_model("resnet18", 2, 0)
     engine = Engine(net, Training(), CUDA, "bfloat16", half_masks(net))
     engine.model.train()
