@@ -54,7 +54,8 @@ class LayerSelection(Section):
     """Which layers are pruned. Patterns are shell-style and match layer names: `layer4.*`."""
 
     types: Annotated[tuple[Literal["conv", "linear"], ...], Field(strict=False, min_length=1)] = ("conv",)
-    """Types of layers that are pruned: conv, linear. The classifier has a key of its own."""
+    """Types of layers that are pruned: conv, linear; of a model without convolutions linear. The classifier has a key
+    of its own."""
     include: Annotated[Patterns, Field(min_length=1)] = ("*",)
     """Only layers whose name matches one of these patterns."""
     exclude: Patterns = ()

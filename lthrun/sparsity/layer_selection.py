@@ -19,7 +19,7 @@ SHORTCUTS = ("downsample", "shortcut")
 
 def select_prunable(model: nn.Module, selection: LayerSelection) -> list[str]:
     """Names of the tensors to prune, in the model's order: the weights of the convolutions and linear layers that
-    `selection` names, never biases or batch norm.
+    `selection` names, never biases or batch norm. Of a model without convolutions `types` is linear.
 
     Raises:
         UserError: a pattern matches no layer, or no layer is left.
@@ -28,6 +28,7 @@ def select_prunable(model: nn.Module, selection: LayerSelection) -> list[str]:
 
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
     convolutions = [name for name, module in layers.items() if isinstance(module, nn.Conv2d)]
+    types = selection.types if convolutions else ("linear",)
     classifier = next((name for name in reversed(layers) if isinstance(layers[name], nn.Linear)), None)
     for key, patterns in (("include", selection.include), ("exclude", selection.exclude)):
         check_patterns(f"pruning.{key}", patterns, layers)
@@ -36,7 +37,7 @@ def select_prunable(model: nn.Module, selection: LayerSelection) -> list[str]:
         if name == classifier:
             selected = selection.classifier
         else:
-            selected = ("conv" if name in convolutions else "linear") in selection.types
+            selected = ("conv" if name in convolutions else "linear") in types
             if name in convolutions[:1]:
                 selected = selected and selection.first
             if any(word in name for word in SHORTCUTS):

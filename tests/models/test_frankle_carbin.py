@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from lthrun.models import build_model
+from lthrun.config.pruning import LayerSelection
+from lthrun.models import build_meta_model, build_model
+from lthrun.sparsity.layer_selection import select_prunable
 
 
 # Weights of the whole network and of its convolutions, on MNIST and on CIFAR-10. The figure says 1.7 M of Conv-6, which
@@ -46,3 +48,10 @@ def test_lenet300_is_three_matrix_products():
         x = (x @ model.get_parameter(f"{layer}.weight").T + model.get_parameter(f"{layer}.bias")).clamp(min=0)
     x = x @ model.get_parameter("fc3.weight").T + model.get_parameter("fc3.bias")
     assert torch.allclose(model(images), x, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("lenet300", ["fc1.weight", "fc2.weight"]), ("conv2", ["conv1.weight", "conv2.weight"])]
+)
+def test_by_default_the_linear_layers_of_a_model_without_convolutions_are_pruned(name: str, expected: list[str]):
+    assert select_prunable(build_meta_model(name, 10, 1, 28), LayerSelection()) == expected
