@@ -1,4 +1,4 @@
-"""Runs: levels that are shared, interrupted, resumed and retrained always end in the same numbers."""
+"""Runs: levels that are shared, reused and retrained always end in the same numbers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import pytest
 import torch
 
 import lthrun
-from lthrun.errors import UserError
-from lthrun.events import AlreadyFinished, EpochFinished, Event, LevelReused, Step, ignore
+from lthrun.events import AlreadyFinished, Event, LevelReused, Step, ignore
 from lthrun.levels.context import prepare
 from lthrun.storage.json_files import read_json, write_json
-from tests.conftest import assert_same, interrupt, read_events, run, select, timeless
+from tests.conftest import assert_same, read_events, run, select, timeless
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 
@@ -45,26 +44,6 @@ def test_a_finished_run_reports_again_and_fresh_retrains(small: Callable, tmp_pa
     assert [p.name for p in (tmp_path / "levels").iterdir() if p.is_dir()] == [first.summary.levels[0].key]
 
 
-@pytest.mark.parametrize("protocol", ["frankle", "fasterai"])
-@pytest.mark.parametrize("step", [3, 6, 7, 20, 43])
-def test_an_interrupted_run_resumes_to_the_same_end(small: Callable, tmp_path: Path, step: int, protocol: str):
-    config = small("ticket", **{"rewind.to": "1ep", "pruning.protocol": protocol})
-    whole = run(config, tmp_path / "whole")
-    interrupt(config, tmp_path / "stopped", step)
-    events: list[Event] = []
-    rest = run(config, tmp_path / "stopped", events.append)
-    assert len(select(events, Step)) == 48 - (step - 1) // 6 * 6, "finished epochs are not trained again"
-    assert_same(rest, whole)
-    assert not list((tmp_path / "stopped" / "levels").glob("*.part")), "nothing is left behind"
-
-
-def test_an_epoch_that_is_reported_is_already_on_disk(small: Callable, tmp_path: Path):
-    interrupt(small("baseline"), tmp_path, 2, EpochFinished)
-    events: list[Event] = []
-    run(small("baseline"), tmp_path, events.append)
-    assert not select(events, Step) and select(events, LevelReused)
-
-
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(small: Callable, tmp_path: Path):
     first, second = (run(small("baseline"), tmp_path / name) for name in "ab")
     other = run(small("baseline", seed=1), tmp_path / "c")
@@ -81,16 +60,6 @@ def test_each_step_between_levels_is_an_event(small: Callable, tmp_path: Path):
     run_dir = run(small("ticket"), tmp_path).run_dir
     kinds = ("run_started", "state_saved", "pruned", "rewound", "run_finished")
     assert [len(read_events(run_dir, kind)) for kind in kinds] == [1, 1, 3, 3, 1]
-
-
-def test_a_training_loss_of_nan_ends_the_run_with_the_key_to_change(small: Callable, tmp_path: Path):
-    with pytest.raises(UserError, match=r"training.learning_rate: the loss became NaN or inf in epoch 0"):
-        run(small("baseline", **{"training.learning_rate": 1e30}), tmp_path)
-
-
-def test_a_validation_loss_of_nan_does_too(small: Callable, tmp_path: Path):
-    with pytest.raises(UserError, match=r"the loss became NaN or inf.*training.weight_decay"):
-        run(small("baseline", **{"training.weight_decay": 1e6, "training.epochs": 9}), tmp_path)
 
 
 def test_majority_rate_is_that_of_the_validation_images(small: Callable, tmp_path: Path):
