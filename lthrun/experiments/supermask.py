@@ -78,18 +78,16 @@ class SupermaskConfig(TicketConfig):
     @property
     def learned_mask(self) -> LearnedMask | None:
         method = self.supermask.method
-        if method == "lth":
-            return None
         sparsity = self.pruning.sparsity if method == "edge-popup" else 0.0
-        return LearnedMask(method=method, sparsity=sparsity, weights=self.supermask.weights)
+        return (
+            LearnedMask(method=method, sparsity=sparsity, weights=self.supermask.weights) if method != "lth" else None
+        )
 
     def defaults(self) -> dict[str, Any]:
         if self.supermask.method == "lth":
             return super().defaults()
-        own = flatten(
-            type(self).model_validate({"supermask": {"method": self.supermask.method}}).model_dump(mode="json")
-        )
-        return {key: value for key, value in own.items() if key != "supermask.method"}
+        own = SupermaskConfig.model_validate({"supermask": {"method": self.supermask.method}}).model_dump(mode="json")
+        return {key: value for key, value in flatten(own).items() if key != "supermask.method"}
 
     @model_validator(mode="before")
     @classmethod
@@ -100,9 +98,8 @@ class SupermaskConfig(TicketConfig):
 
         method = section("supermask").get("method", "lth")
         if method == "lth" and "weights" in section("supermask"):
-            raise refuse(
-                "supermask.weights", section("supermask")["weights"], "with method lth, rewind.kept chooses the weights"
-            )
+            found = section("supermask")["weights"]
+            raise refuse("supermask.weights", found, "with method lth, rewind.kept chooses the weights")
         if not isinstance(method, str) or method not in LEARNED:
             return tree
         for name, keys in unused_keys(method).items():
@@ -210,13 +207,13 @@ def evaluate(run: TrainedRun[SupermaskConfig]) -> SupermaskSummary:
     from lthrun.sparsity.masks import draw_random_masks
     from lthrun.sparsity.supermasks import sample
 
-    config, builder, levels = run.config, run.builder, run.run.levels
-    settings, last, seed = config.supermask, levels[-1], config.seed
+    config, settings, builder, levels = run.config, run.config.supermask, run.builder, run.run.levels
+    last, seed = levels[-1], config.seed
     run.write_model()
     if settings.method == "lth":
         run.write_ticket()
-    trained, all_masks = builder.states.end(last)
-    masks = {name: all_masks[name] for name in builder.names}
+    trained, masks = builder.states.end(last)
+    masks = {name: masks[name] for name in builder.names}
     evaluator = MaskEvaluator(run, trained, settings.batch_norm)
     networks, _ = count_evaluations(config, levels)
     run.emit(Evaluating(f"masks on untrained weights, batch norm: {settings.batch_norm}", networks))
@@ -244,12 +241,9 @@ def evaluate(run: TrainedRun[SupermaskConfig]) -> SupermaskSummary:
     if settings.method == "bernoulli":
         scores = builder.states.scores(last)
         rngs = [make_generator(seed, "mask", last.index, RANDOM_MASKS + k) for k in range(RANDOM_MASKS)]
-        sampled = [evaluator(f"sample-{k}", sample(scores, rng)) for k, rng in enumerate(rngs)]
-        facts["sampled"] = summarize_spread(sampled)
-    better = (
-        own.balanced_accuracy_interval[0] > 1 / builder.classes
-        and own.balanced_accuracy > random.balanced_accuracy.highest
-    )
+        facts["sampled"] = summarize_spread([evaluator(f"sample-{k}", sample(scores, r)) for k, r in enumerate(rngs)])
+    is_above_chance = own.balanced_accuracy_interval[0] > 1 / builder.classes
+    better = is_above_chance and own.balanced_accuracy > random.balanced_accuracy.highest
     result = SupermaskResult(**facts, dense=dense, random=random, better_than_chance=better)
     return SupermaskSummary(**run.summarize(), supermask=result)
 
@@ -287,14 +281,11 @@ class MaskEvaluator:
 def summarize_spread(results: Sequence[Measured]) -> Spread:
     """Mean and range of the accuracies of several masks."""
 
-    def summarize(values: list[float]) -> Range:
+    def summarize(values: Sequence[float]) -> Range:
         return Range(mean=sum(values) / len(values), lowest=min(values), highest=max(values))
 
-    return Spread(
-        n=len(results),
-        accuracy=summarize([result.accuracy for result in results]),
-        balanced_accuracy=summarize([result.balanced_accuracy for result in results]),
-    )
+    accuracy, balanced = zip(*((result.accuracy, result.balanced_accuracy) for result in results), strict=True)
+    return Spread(n=len(results), accuracy=summarize(accuracy), balanced_accuracy=summarize(balanced))
 
 
 EXPERIMENTS.add(
