@@ -60,6 +60,7 @@ def conditions(run_dir: Path, hostile: bool = False) -> dict[str, Any]:
         "precision": "float32",
         "n_train": 5912,
         "n_valid": N_VALID,
+        "n_test": 0,
         "classes": [HOSTILE if hostile else "cat", "dog"],
         "majority_rate": 0.6779431664411367,
         "majority_interval": (0.6536, 0.7013),

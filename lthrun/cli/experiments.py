@@ -105,7 +105,7 @@ def show_dry_run(config: Any, out: Path, fresh: bool, as_json: bool, quiet: bool
     from lthrun.report.terminal import make_console
 
     with Screen(make_console(stderr=as_json), quiet) as screen:
-        run = offer_download(lambda: prepare_run(config, screen), config.data.dataset, screen)
+        run = offer_download(lambda: prepare_run(config.largest(), screen), config.data.dataset, screen)
         dry_run = foresee_run(run, out, fresh)
         if as_json:
             print_json(dry_run.model_dump(mode="json"))

@@ -75,7 +75,8 @@ def runs(context: typer.Context, out: opt.Out = Path("runs"), json: opt.Json = F
     if json:
         print_json([summary.model_dump(mode="json") | {"finished": when} for when, summary in finished])
     elif finished:
-        show_tables(make_console(), (table(finished, str(out)) for table in (runs_table, studies_table)))
+        tables = [table(finished, str(out)) for table in (runs_table, studies_table)]
+        show_tables(make_console(), [table for table in tables if table.rows])
     else:
         print(f"no finished runs in {out}")
 

@@ -93,6 +93,10 @@ class ExperimentConfig(Section):
         """The default of every key, by key path."""
         return flatten(type(self).model_validate({"experiment": self.experiment}).model_dump(mode="json"))
 
+    def largest(self) -> ExperimentConfig:
+        """What it may grow to: for the dry run."""
+        return self
+
     def differences(self) -> dict[str, Any]:
         """What sets it apart from its defaults, by key path; seed and machine are left out."""
         defaults, machine = self.defaults(), ("seed", "device", "precision", "data.dir")

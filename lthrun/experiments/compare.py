@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lthrun.analysis.arm_results import ArmResult, Design
 from lthrun.analysis.findings import analyze_study
 from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, StudyFindings
+from lthrun.errors import UserError
 from lthrun.events import Busy, Emit, NoVerdict, StudyStarted
 from lthrun.experiments.arms import ARMS, PlannedArmResult, plan_arms
 from lthrun.experiments.experiment import EXPERIMENTS
@@ -98,7 +99,16 @@ def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, Level
 
 
 def plan_next(config: CompareConfig, summary: StudySummary) -> CompareConfig | None:
-    """The study with the seeds of a further look, where it grows until it is decided."""
+    """The study with the seeds of a further look, where it grows until it is decided.
+
+    Raises:
+        UserError: the study declared another number of seeds when it began.
+    """
+    if config.compare.most_seeds not in (None, summary.most_seeds):
+        raise UserError(
+            f"compare.most_seeds: found {config.compare.most_seeds}; the study in {summary.run_dir} declared "
+            f"{summary.most_seeds} when it began: leave it out, or start a new study with another seed or --out"
+        )
     seeds = min(len(summary.seeds) + summary.looks[0], summary.most_seeds)
     is_decided = summary.verdict.word not in (None, "undecided")
     if not config.compare.until_decided or is_decided or summary.missing or seeds <= len(summary.seeds):
@@ -120,8 +130,10 @@ def list_notes(run: Study) -> list[str]:
         "All seeds share one split of the images: intervals cover initialization and data order, not other images.",
         f"Accuracy is that after the last epoch, on n = {n:,} validation images; the majority rate is the accuracy of "
         "always answering the most common class.",
-        f"Every arm ends in a training of {training.epochs} epochs" + "".join(lengths) + ".",
+        f"Every arm ends in a training of {training.epochs} epoch{'s' * (training.epochs > 1)}{''.join(lengths)}.",
     ]
+    if unseen := len(run.run.context.split.test):
+        notes.append(f"{unseen:,} test images are held out; a study does not evaluate them.")
     if training.evaluate_every and training.evaluate_images and training.evaluate_images < n:
         notes.append(
             f"Training time is measured on {training.evaluate_images:,} of the validation images, always the same, "

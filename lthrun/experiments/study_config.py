@@ -61,8 +61,8 @@ class Comparison(Section):
             raise refuse("sparsities", list(self.sparsities), "must rise, like [50, 80, 90]")
         if self.most_seeds is not None and self.most_seeds < self.seeds:
             raise refuse("most_seeds", self.most_seeds, f"must be at least compare.seeds, which is {self.seeds}")
-        if self.until_decided and (self.most_seeds or 0) <= self.seeds:
-            raise refuse("until_decided", "true", "needs compare.most_seeds above compare.seeds")
+        if self.until_decided and self.most_seeds is None:
+            raise refuse("until_decided", "true", "needs compare.most_seeds, the most seeds it may use")
         if self.until_decided and not {"ticket", "dense"} <= set(self.arms):
             raise refuse("until_decided", "true", "needs the arms ticket and dense, which the question is about")
         steps = plan_sparsities(self.sparsities, self.prune_rate)
@@ -157,6 +157,11 @@ class CompareConfig(ExperimentConfig):
     def identity_extras(self) -> dict[str, Any]:
         compare = self.compare.model_dump(exclude={"seeds", "most_seeds", "until_decided"})
         return {"compare": compare, "pruning": self.pruning.model_dump()}
+
+    def largest(self) -> CompareConfig:
+        compare = self.compare
+        seeds = compare.most_seeds if compare.until_decided and compare.most_seeds else compare.seeds
+        return self.model_copy(update={"compare": compare.model_copy(update={"seeds": seeds})})
 
     def baseline(self, seed: int, epochs: int | None = None) -> BaselineConfig:
         """The experiment `baseline` with a seed, under the study's settings."""

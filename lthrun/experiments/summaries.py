@@ -35,6 +35,7 @@ class Summary(Record):
     precision: str
     n_train: int
     n_valid: int
+    n_test: int
     classes: list[str]
     majority_rate: float
     """Accuracy of always answering the most common class, 0 to 1."""

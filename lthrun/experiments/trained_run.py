@@ -110,6 +110,7 @@ class TrainedRun(Generic[C]):
             "precision": context.conditions.precision,
             "n_train": len(context.split.train),
             "n_valid": len(context.split.valid),
+            "n_test": len(context.split.test),
             "classes": list(context.store.classes),
             "majority_rate": max(counts) / sum(counts),
             "majority_interval": wilson_interval(max(counts), sum(counts)),

@@ -81,7 +81,9 @@ def run_report(summary: RunSummary) -> Report:
 def run_facts(summary: RunSummary) -> Iterable[Fact]:
     yield Fact("Majority rate", majority_rate(summary))
     if summary.test:
-        yield Fact("Test accuracy", f"{with_interval(summary.test.accuracy, summary.test.accuracy_interval)} %")
+        balanced = with_interval(summary.test.balanced_accuracy, summary.test.balanced_accuracy_interval)
+        accuracy = with_interval(summary.test.accuracy, summary.test.accuracy_interval)
+        yield Fact("Test accuracy", f"{accuracy} %, balanced {balanced} %, n = {summary.n_test:,}")
     total = sum(counts[1] for counts in summary.levels[-1].layers.values())
     frozen = ", held at their initial values" if summary.differs.get("rewind.pruned") == "frozen" else ""
     yield Fact("Sparsity", f"{summary.sparsity:.2f} % of {total:,} prunable weights{frozen}")

@@ -77,7 +77,7 @@ class Screen:
 
     @_show.register
     def _(self, event: events.StudyStarted | events.SweepStarted) -> None:
-        self._all_levels = event.levels
+        self._levels, self._all_levels = 0, event.levels
         self._say(*message(event))
         if event.levels:
             self._say(live_line(LEVEL_COLUMNS), "bold")

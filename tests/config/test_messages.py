@@ -109,7 +109,7 @@ WRONG = {
     "compare compare.most_seeds=0": "compare.most_seeds: found 0; must be greater than or equal to 1",
     "compare compare.most_seeds=2": "compare.most_seeds: found 2; must be at least compare.seeds, which is 5",
     "compare compare.until_decided=1": "compare.until_decided: found 1; must be a valid boolean",
-    "compare compare.until_decided=true": "compare.until_decided: found true; needs compare.most_seeds above compare.seeds",
+    "compare compare.until_decided=true": "compare.until_decided: found true; needs compare.most_seeds, the most seeds it may use",
     "compare compare.until_decided=true; compare.most_seeds=9; compare.arms=[dense]": "compare.until_decided: found true; needs the arms ticket and dense",
     "compare compare.arms=[best]": "compare.arms.0: found 'best'; must be one of dense, dense-budget",
     "compare compare.sparsities=[0.5]": "compare.sparsities.0: found 0.5; sparsity is in percent, so write 50",

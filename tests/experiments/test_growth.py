@@ -10,6 +10,7 @@ import pytest
 
 from lthrun.analysis.sequential import Look
 from lthrun.errors import UserError
+from lthrun.experiments import read_config
 from lthrun.experiments.summaries import StudySummary
 from tests.conftest import run
 
@@ -43,7 +44,9 @@ def test_more_seeds_grow_the_study_in_its_directory_and_widen_its_interval(study
 
 def test_a_look_beyond_what_was_declared_is_named(study: Callable, tmp_path: Path):
     assert grow(study(seeds=3), tmp_path).comparisons[0].confidence == pytest.approx(0.95)
-    grown = grow(study(seeds=4, most_seeds=9), tmp_path)
+    grown = grow(study(seeds=4), tmp_path)
+    with pytest.raises(UserError, match=r"^compare.most_seeds: found 9; the study in .* declared 3 when it began"):
+        run(study(seeds=4, most_seeds=9), tmp_path)
     assert grown.most_seeds == 3 and "This study declared at most 3 seeds and has 4" in grown.verdict.warnings[0]
 
 
@@ -53,6 +56,8 @@ def test_until_decided_adds_seeds_until_there_is_a_word_or_none_are_left(study: 
         patch.setattr("lthrun.analysis.verdict.choose_word", lambda interval, margin: "undecided")
         undecided = grow(config, tmp_path / "undecided")
     assert undecided.looks == [2, 4, 5] and undecided.verdict.word == "undecided"
+    assert read_config(Path(undecided.run_dir)).compare.seeds == 5, "the config of a grown study is a config"
+    assert config.largest().compare.seeds == 5
     decided = grow(study(seeds=3, most_seeds=9, until_decided=True, margin=100.0), tmp_path / "decided")
     assert decided.looks == [3] and decided.verdict.word in ("wins", "matches")
 
@@ -61,7 +66,7 @@ def test_until_decided_adds_seeds_until_there_is_a_word_or_none_are_left(study: 
     ("settings", "message"),
     [
         ({"seeds": 5, "most_seeds": 4}, "compare.most_seeds: found 4; must be at least compare.seeds, which is 5"),
-        ({"seeds": 5, "until_decided": True}, "compare.until_decided: found true; needs compare.most_seeds above"),
+        ({"seeds": 5, "until_decided": True}, "compare.until_decided: found true; needs compare.most_seeds"),
     ],
 )
 def test_impossible_plans_are_refused(study: Callable, settings: dict[str, Any], message: str):
