@@ -14,6 +14,7 @@ import lthrun.bench
 import lthrun.cli.data
 import lthrun.cli.experiments
 import lthrun.experiments.sweep
+from lthrun.bench import overhead
 from lthrun.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def test_commands_are_accepted(command: str, lthrun: Callable[..., Any], monkeyp
     for module, function in (
         (lthrun_modules["experiments"], "run_and_report"), (lthrun_modules["experiments"], "show_dry_run"),
         (lthrun_modules["data"], "open_images"), (lthrun_modules["sweep"], "prepare_sweep"),
-        (lthrun_modules["bench"], "bench"), (lthrun_modules["bench"], "profile"),
+        (lthrun_modules["bench"], "bench"), (lthrun_modules["bench"], "profile"), (overhead, "measure_overhead"),
     ):  # fmt: skip
         monkeypatch.setattr(module, function, stop)
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command, comments=True)[1:]]
