@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
-from lthrun.analysis.intervals import CONFIDENCE
 from lthrun.analysis.seed_means import FEWEST_SEEDS, Estimate
 from lthrun.analysis.sequential import ERROR, Look
-from lthrun.analysis.study_records import Forecast, PowerRow
+from lthrun.analysis.study_records import Forecast
 
 MOST_SEEDS = 10_000
 DRAWS = 4000
@@ -75,57 +74,3 @@ def chance_of_verdict(observed: Estimate, kept: int, more: int, confidence: floa
     half = float(stdtrit(n - 1, (1 + confidence) / 2)) * np.sqrt(squares / (n - 1) / n)
     is_decided = (np.abs(mean) > half) | (np.abs(mean) + half <= margin)
     return float(is_decided.mean())
-
-
-def tabulate_power(
-    deviations: Sequence[float],
-    differences: Sequence[float],
-    seeds: Sequence[int],
-    margin: float,
-    most_seeds: int | None = None,
-) -> list[PowerRow]:
-    """The chance of each word for every expected deviation, true difference and number of seeds.
-
-    With `most_seeds` the numbers are the looks of one study, in order, each with its level: the chance at that look
-    alone. Without it each number is a study of one look.
-    """
-    rows = []
-    for deviation in deviations:
-        for difference in differences:
-            for i, n in enumerate(seeds):
-                look = Look(n, most_seeds or n, tuple(seeds[:i]) if most_seeds else ())
-                rows.append(chance_of_words(difference, deviation, n, margin, 1 - look.level()))
-    return rows
-
-
-def chance_of_words(
-    difference: float, deviation: float, n: int, margin: float, confidence: float = CONFIDENCE
-) -> PowerRow:
-    """The chance of each word with n seeds, for normal differences of a known mean and deviation.
-
-    Given the sample deviation s, each word is an interval of the sample mean, whose probability is normal. Their mean
-    over the distribution of s, χ(n - 1), is taken at 2,000 of its quantiles.
-    """
-    from scipy.special import chdtri, ndtr, stdtrit
-
-    quantiles = (np.arange(2000) + 0.5) / 2000
-    sample_deviation = deviation * np.sqrt(chdtri(n - 1, quantiles) / (n - 1))
-    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * sample_deviation / math.sqrt(n)
-
-    def below(mean: np.ndarray) -> np.ndarray:
-        return np.asarray(ndtr((mean - difference) / (deviation / math.sqrt(n))))
-
-    wins, negative = 1 - below(half), below(-half)
-    top = np.minimum(margin - half, half)  # above it the mean wins or leaves the margin
-    matches = np.maximum(below(top) - below(half - margin), 0.0)
-    loses = negative - np.maximum(negative - below(half - margin), 0.0)
-    chances = [float(each.mean()) for each in (wins, matches, loses)]
-    return PowerRow(
-        difference=difference,
-        deviation=deviation,
-        seeds=n,
-        wins=chances[0],
-        matches=chances[1],
-        loses=chances[2],
-        undecided=1 - sum(chances),
-    )

@@ -36,13 +36,6 @@ def spend_as_pocock(error: float, fraction: float) -> float:
     return error if fraction >= 1 else error * math.log(1 + (math.e - 1) * fraction)
 
 
-def spend_as_obrien_fleming(error: float, fraction: float) -> float:
-    """The O'Brien-Fleming type of Lan & DeMets 1983, half of the error on each side: almost nothing at first."""
-    from scipy.special import ndtr, ndtri
-
-    return error if fraction >= 1 else float(4 * ndtr(ndtri(error / 4) / math.sqrt(fraction)))
-
-
 @dataclass(frozen=True)
 class Look:
     """A look at `seeds` seeds of a study that declared `most_seeds`, after `earlier` looks at so many seeds each."""

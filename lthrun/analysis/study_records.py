@@ -28,18 +28,6 @@ class Forecast(Record):
     """The chance of a verdict (0 to 1) with the most seeds that the study declared; null for a fresh one."""
 
 
-class PowerRow(Record):
-    """The chances (0 to 1) of the four words with so many seeds, at a true difference and deviation of differences."""
-
-    difference: float
-    deviation: float
-    seeds: int
-    wins: float
-    matches: float
-    loses: float
-    undecided: float
-
-
 class Extremes(Record):
     """What no interval over few seeds can show."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from lthrun.analysis.simulation import (
+from tests.analysis.simulation import (
     BEYOND_MARGIN,
     DISTRIBUTIONS,
     NORMAL,

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lthrun.analysis.forecast import chance_of_verdict, chance_of_words, forecast_seeds, tabulate_power
+from lthrun.analysis.forecast import chance_of_verdict, forecast_seeds
 from lthrun.analysis.seed_means import Estimate, estimate
 from lthrun.analysis.sequential import Look
 from lthrun.analysis.verdict import choose_word
+from tests.analysis.power import chance_of_words, tabulate_power
 
 FIVE = Estimate(5, 0.1, 1.29)
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from lthrun.analysis.seed_means import estimate
-from lthrun.analysis.simulation import (
+from lthrun.analysis.verdict import choose_word
+from tests.analysis import check_verdict
+from tests.analysis.simulation import (
     BEYOND_MARGIN,
     DISTRIBUTIONS,
     NORMAL,
@@ -16,8 +18,6 @@ from lthrun.analysis.simulation import (
     simulate_differences,
     simulate_studies,
 )
-from lthrun.analysis.verdict import choose_word
-from tests.analysis import check_verdict
 
 ONE, PLANNED, EVERY, UNPLANNED, _ = PRACTICES
 STUDIES = 20_000

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lthrun.analysis.forecast import chance_of_words, forecast_seeds
+from lthrun.analysis.forecast import forecast_seeds
 from lthrun.analysis.seed_means import estimate
 from lthrun.analysis.sequential import ERROR, Look
 from lthrun.analysis.verdict import choose_word
+from tests.analysis.power import chance_of_words
 
 MARGIN = 1.0
 BEYOND_MARGIN = -1.001
