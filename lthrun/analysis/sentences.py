@@ -9,7 +9,7 @@ from lthrun.analysis.collapse import EXTREME_MARGINS
 from lthrun.analysis.questions import CONTROLS
 from lthrun.analysis.seed_means import FEWEST_SEEDS
 from lthrun.analysis.sequential import Look
-from lthrun.analysis.study_records import Comparison, Forecast, MaskOverlap, Reach, Verdict
+from lthrun.analysis.study_records import Comparison, Forecast, Reach, Verdict
 from lthrun.analysis.verdict import is_winning_ticket
 
 CORRECTIONS = {
@@ -184,19 +184,6 @@ def describe_early_stopping(row: Comparison) -> str:
     if row.word == "wins":
         return f"Its validation loss is lowest {when}, and then it is {loss}: sooner and no worse."
     return f"Its validation loss is lowest {when}, but then it is {loss}: not shown to be sooner and no worse."
-
-
-def describe_overlap(row: MaskOverlap) -> str:
-    """What two masks have in common, beside chance."""
-    pairs = {
-        "large-init": "The ticket and the mask of the largest initial weights",
-        "orders": "Tickets of one initialization, trained in two orders of the images,",
-        "seeds": "Tickets of two seeds",
-    }
-    return (
-        f"{pairs[row.kind]} share {100 * row.overlap:.0f} % of the weights that either keeps at {row.sparsity:g} %; "
-        f"random masks share {100 * row.chance:.0f} %."
-    )
 
 
 def format_interval(row: Comparison) -> str:

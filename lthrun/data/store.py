@@ -89,10 +89,6 @@ class Store:
             **({"normalize": settings.normalize} if settings.normalize != "none" else {}),
         }
 
-    def list_held_out(self, split: Split) -> dict[str, list[str]]:
-        """The names of the validation and test images, for others to hold out the same."""
-        return {"valid": [self.names[i] for i in split.valid], "test": [self.names[i] for i in split.test]}
-
     def describe(self, split: Split) -> dict[str, Any]:
         """What `lthrun data info` shows: counts, split, majority rate, duplicates, what was not read and why."""
 

@@ -156,7 +156,7 @@ def read_chain(study: CompareConfig, config: TicketConfig, conditions: Condition
 
 
 def replace_in_chain(control: str, study: CompareConfig, seed: int, conditions: Conditions) -> Results:
-    """Levels of the ticket with one thing replaced (lthrun.levels.plan.CONTROLS)."""
+    """Levels of the ticket with one thing replaced (lthrun.levels.plan.plan_control)."""
     config = study.ticket(seed)
     chain = read_chain(study, config, conditions)
     return [(sparsity, config, plan_control(level, control, config, conditions)) for sparsity, _, level in chain]

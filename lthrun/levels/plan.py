@@ -10,12 +10,6 @@ from lthrun.config.pruning import GradualPruning, Pruning, Rewind
 from lthrun.levels.keys import Conditions, make_key, mask_facts
 from lthrun.storage.level_store import KEPT_EPOCHS
 
-CONTROLS = {
-    "random-mask": "as many weights of each tensor are kept, at random positions",
-    "random-init": "the same mask, on weights that are initialized again",
-    "untrained": "the same mask, on the weights of the rewind point: evaluated, never trained",
-}
-
 
 @dataclass(frozen=True)
 class Level:
@@ -34,7 +28,7 @@ class Level:
         retrain: what goes back to the rewind point: `weights` and rate, the rate alone (`lr`), or neither (`finetune`).
         prunings: (step, percent) of each pruning step during the level.
         learned: the supermask method that learns a mask instead of weights.
-        control: what replaces its mask or its start: one of `CONTROLS`.
+        control: what replaces its mask or its start: one of those of `plan_control`.
         order: which draw of the data order it sees; 0 is that of every run.
         twin: the level that it equals but for its order, where that is not 0.
     """
@@ -134,7 +128,13 @@ def plan_gradual(config: ExperimentConfig, pruning: GradualPruning, conditions: 
 
 
 def plan_control(level: Level, kind: str, config: ExperimentConfig, conditions: Conditions) -> Level:
-    """A level of a ticket with one thing replaced: one of `CONTROLS`."""
+    """A level of a ticket with one thing replaced.
+
+    Args:
+        kind: `random-mask`: as many weights of each tensor are kept, at random positions. `random-init`: the same mask,
+            on weights that are initialized again. `untrained`: the same mask, on the weights of the rewind point,
+            which are evaluated and never trained.
+    """
     steps = 0 if kind == "untrained" else level.steps
     key = make_key(config, conditions, level.span, like=level.key, control=kind, first=level.first, steps=steps)
     return replace(level, key=key, control=kind, steps=steps)

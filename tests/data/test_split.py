@@ -98,13 +98,6 @@ def test_the_sides_of_a_data_set_are_kept_and_what_it_lacks_is_drawn_from_the_ot
     assert split == (list(range(40, 250)), list(range(40)), list(range(250, 300)))
 
 
-def test_the_held_out_files_are_listed_by_name():
-    store = make_store([i % 2 for i in range(200)])
-    split = store.split(Data(test=10.0))
-    listed = store.list_held_out(split)
-    assert listed == {"valid": [f"n{i}" for i in split.valid], "test": [f"n{i}" for i in split.test]}
-
-
 def test_no_training_images_are_refused():
     with pytest.raises(UserError, match="data.test: found 60; with validation: 40 no training images are left"):
         load_config(None, "ticket", options={"data.validation": 40.0, "data.test": 60.0})
