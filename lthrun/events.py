@@ -39,6 +39,16 @@ def ignore(event: Event) -> None:
     """An `Emit` that does nothing."""
 
 
+def only(kinds: type[Event] | tuple[type[Event], ...], emit: Emit) -> Emit:
+    """`emit` for events of some kinds only."""
+    return lambda event: emit(event) if isinstance(event, kinds) else None
+
+
+def without(kind: type[Event], emit: Emit) -> Emit:
+    """`emit` for events of all other kinds."""
+    return lambda event: None if isinstance(event, kind) else emit(event)
+
+
 @dataclass(frozen=True)
 class Busy(Event):
     """Something that takes a while and has no progress."""

@@ -6,7 +6,6 @@ positions.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -38,10 +37,7 @@ class Batches:
     def __init__(self, store: Store, split: Split, settings: Data, batch_size: int, seed: int, device: torch.device):
         self.size, self.channels, self.settings = settings.image_size, store.channels, settings
         self.batch_size, self.seed, self.device = batch_size, seed, device
-        self.valid_counts, self.test_counts = (
-            [counts[c] for c in range(len(store.classes))]
-            for counts in (Counter(store.labels[i] for i in side) for side in (split.valid, split.test))
-        )
+        self.valid_counts, self.test_counts = store.count_classes(split.valid), store.count_classes(split.test)
         self.n_train, self.n_valid, self.n_test = map(len, split)
         self.epoch_steps = len(split.train) // batch_size
         file = store.pixels.stat()

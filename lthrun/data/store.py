@@ -89,12 +89,16 @@ class Store:
             **({"normalize": settings.normalize} if settings.normalize != "none" else {}),
         }
 
+    def count_classes(self, ids: Iterable[int]) -> list[int]:
+        """How many of some images are of each class."""
+        counts = Counter(self.labels[i] for i in ids)
+        return [counts[c] for c in range(len(self.classes))]
+
     def describe(self, split: Split) -> dict[str, Any]:
         """What `lthrun data info` shows: counts, split, majority rate, duplicates, what was not read and why."""
 
         def per_class(ids: Iterable[int]) -> dict[str, int]:
-            counts = Counter(self.labels[i] for i in ids)
-            return {name: counts[c] for c, name in enumerate(self.classes)}
+            return dict(zip(self.classes, self.count_classes(ids), strict=True))
 
         groups = group_duplicates(self.digests)
         own = [side for side, names in (("valid", self.valid), ("test", self.test)) if names is not None]

@@ -18,10 +18,11 @@ from lthrun.events import (
     Emit,
     Evaluated,
     Evaluating,
-    Event,
     LevelEvent,
     SweepStarted,
     Waiting,
+    only,
+    without,
 )
 from lthrun.executors.task_queue import describe_error
 from lthrun.executors.tasks import RunOptions, complete_graph
@@ -105,8 +106,8 @@ def run_sweep(runs: Sequence[SweepRun], options: RunOptions, emit: Emit) -> list
             first.context.conditions.precision,
         )
     )
-    worker = LevelWorker(options, without_levels(emit))
-    failures = train_graph(tasks, worker, without_levels(emit))
+    worker = LevelWorker(options, without(LevelEvent, emit))
+    failures = train_graph(tasks, worker, without(LevelEvent, emit))
     results: list[tuple[SweepRun, AnySummary | str]] = []
     shown = only((Waiting, Damaged, Evaluating, Evaluated), emit)
     for sweep in runs:
@@ -117,23 +118,3 @@ def run_sweep(runs: Sequence[SweepRun], options: RunOptions, emit: Emit) -> list
         except Exception as error:  # the other runs can still be finished, and the failure is reported
             results.append((sweep, describe_error(error)))
     return results
-
-
-def only(kinds: tuple[type[Event], ...], emit: Emit) -> Emit:
-    """`emit` for events of some kinds only."""
-
-    def emit_some(event: Event) -> None:
-        if isinstance(event, kinds):
-            emit(event)
-
-    return emit_some
-
-
-def without_levels(emit: Emit) -> Emit:
-    """`emit` without the story of each level: a sweep has hundreds."""
-
-    def emit_some(event: Event) -> None:
-        if not isinstance(event, LevelEvent):
-            emit(event)
-
-    return emit_some

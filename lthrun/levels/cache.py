@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 
-from lthrun.events import Emit, Event, LevelReused, Replaying, Step, Waiting
+from lthrun.events import LevelReused, Replaying, Step, Waiting, only
 from lthrun.levels.builder import LevelBuilder
 from lthrun.levels.environment import describe_environment, list_environment_differences
 from lthrun.levels.plan import Level
@@ -21,7 +20,7 @@ def get_or_train(builder: LevelBuilder, level: Level, is_replay: bool = False) -
     The levels that it needs must be finished. A replay only reaches a rewind point, so its epochs are not part of the
     run.
     """
-    emit = partial(emit_steps, builder.emit) if is_replay else builder.emit
+    emit = only(Step, builder.emit) if is_replay else builder.emit
     with builder.levels.lock(level.key, lambda: builder.emit(Waiting(f"level {level.index} ({level.key})"))):
         builder.emit_saved(level, 0, emit)
         record = None if builder.fresh else reuse_level(builder, level)
@@ -51,9 +50,3 @@ def with_layers(builder: LevelBuilder, level: Level, record: LevelRecord) -> Lev
         return record
     model = builder.states.model()
     return replace(record, layers={name: (0, model.get_parameter(name).numel()) for name in builder.names})
-
-
-def emit_steps(emit: Emit, event: Event) -> None:
-    """Emit training steps only."""
-    if isinstance(event, Step):
-        emit(event)

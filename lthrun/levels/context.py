@@ -7,6 +7,7 @@ store of the images.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,10 @@ class RunContext:
         """The rewind points by their step."""
         return {count_steps(point, self.conditions.epoch_steps): point for point in self.config.rewind_points}
 
-    @property
+    @cached_property
     def valid_counts(self) -> list[int]:
         """Validation images of each class."""
-        return [sum(self.store.labels[i] == c for i in self.split.valid) for c in range(len(self.store.classes))]
+        return self.store.count_classes(self.split.valid)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -71,12 +72,7 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
     emit(ImagesFound(len(images.paths), str(images.folder)))
     emit(Busy("loading PyTorch"))
     device = device or find_device(config.device)
-    store = open_store(
-        images,
-        config.data.stored_size,
-        config.data.skip_unreadable,
-        emit,
-    )
+    store = open_store(images, config.data.stored_size, config.data.skip_unreadable, emit)
     split = store.split(config.data)
     check_split(config, store, split)
     check_masks(config, store)

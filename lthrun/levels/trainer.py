@@ -6,7 +6,6 @@ import json
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.events import Emit, EpochFinished, Pruned, Reordered, Resumed, Rewound, Step
@@ -71,7 +70,7 @@ class LevelTrainer:
         builder, level, began = self.builder, self.level, time.perf_counter()
         masks = builder.mask_maker.make_level_masks(level)
         result = builder.evaluate(masks, builder.states.start(level, masks))
-        layers = {name: (int((~masks[name]).sum()), masks[name].numel()) for name in builder.names}
+        layers = masking.count_masked({name: masks[name] for name in builder.names})
         counts = self.batches.valid_counts
         record = EpochRecord(
             level_epoch=0,
@@ -87,7 +86,7 @@ class LevelTrainer:
             correct=result.correct,
         )
         self.records.append(record)
-        self.levels.write(level.key, "end", state.add_prefix("mask", masks))
+        self.levels.write(level.key, "end", state.join_parts(mask=masks))
         return self._finish_record(layers)
 
     def _start(self) -> EpochProgress:
@@ -153,7 +152,7 @@ class LevelTrainer:
         """Per tensor, the weights that are pruned, counted on the weights, and all."""
         engine = self.engine
         if self.level.learned:
-            return supermasks.counts(engine.model)
+            return masking.count_masked(supermasks.masks(engine.model))
         weights = {name: engine.model.get_parameter(name) for name in self.builder.names}
         return masking.count_pruned(weights, engine.masks, engine.frozen)
 
@@ -169,7 +168,7 @@ class LevelTrainer:
         # A state with NaN or inf is not saved: the checkpoints before it are worth more.
         is_due = (is_interrupted or self._is_due(progress.step, epoch, within)) and bool(self.engine.loss.isfinite())
         if is_kept or is_due:
-            model = state.add_prefix("model", state.copy_model_state(self.engine.model))
+            model = state.join_parts(model=state.copy_model_state(self.engine.model))
             if is_kept:
                 write = partial(self.levels.write, level.key, f"epoch-{epoch}", model)
                 self.writer.submit(write, partial(self.builder.emit_saved, level, progress.step, self.emit))
@@ -190,12 +189,8 @@ class LevelTrainer:
 
     def _checkpoint(self, model: Tensors, progress: EpochProgress) -> tuple[Tensors, dict[str, str]]:
         """Everything needed to resume: tensors and metadata."""
-        parts = {
-            "mask": self.engine.masks,
-            "optimizer": state.copy_optimizer_state(self.engine),
-            "before_pruning": self.before_pruning,
-        }
-        tensors = {name: t for part, values in parts.items() for name, t in state.add_prefix(part, values).items()}
+        moments = state.copy_optimizer_state(self.engine)
+        tensors = state.join_parts(mask=self.engine.masks, optimizer=moments, before_pruning=self.before_pruning)
         metadata = {
             "step": str(progress.step),
             "epochs": json.dumps([record.to_dict() for record in self.records]),
@@ -207,13 +202,11 @@ class LevelTrainer:
     def _finish(self) -> LevelRecord:
         """Write the files that a finished level keeps, and its record."""
         level, engine = self.level, self.engine
-        weights, masks, scores = state.copy_model_state(engine.model), engine.masks, {}
+        weights, masks, scores = state.copy_model_state(engine.model), engine.masks, Tensors()
         if level.learned:
             weights, masks = supermasks.plain(weights), supermasks.masks(engine.model)
             scores = supermasks.scores(engine.model)
-        parts: dict[str, Any] = {"model": weights, "mask": masks, "score": scores}
-        tensors = {name: t for part, values in parts.items() for name, t in state.add_prefix(part, values).items()}
-        self.levels.write(level.key, "end", tensors)
+        self.levels.write(level.key, "end", state.join_parts(model=weights, mask=masks, score=scores))
         if level.keeps_optimizer:
             self.levels.write(level.key, "optimizer", state.copy_optimizer_state(engine))
         return self._finish_record(self.count_pruned())

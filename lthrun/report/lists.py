@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lthrun.errors import escape_unprintable
+from lthrun.experiments.reading import AnySummary
 from lthrun.experiments.summaries import RunSummary, StudySummary
-from lthrun.report.records import AnySummary
 from lthrun.report.run_report import part_of, run_title
 from lthrun.report.study_report import TONES
 from lthrun.report.tables import Cell, Column, Columns, Row, Table

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lthrun.errors import UserError
-from lthrun.experiments.reading import read_summary
-from lthrun.experiments.summaries import RunSummary, StudySummary
+from lthrun.experiments.reading import AnySummary, read_summary
 from lthrun.storage.json_files import read_json
 from lthrun.storage.run_dir import RunDir
-
-AnySummary = RunSummary | StudySummary
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lthrun.experiments.reading import AnySummary
 from lthrun.experiments.summaries import RunSummary, Summary
 from lthrun.records import Measured
 from lthrun.report import connectivity_part, supermask_part
-from lthrun.report.records import AnySummary
-from lthrun.report.run_tables import accuracy_facts, accuracy_in_words, against_majority, run_tables
+from lthrun.report.run_tables import accuracy_facts, accuracy_in_words, against_majority, both_accuracies, run_tables
 from lthrun.report.tables import Answer, Fact, Report, Table
-from lthrun.report.wording import image_counts, majority_rate, percent, plural, training_time, with_interval
+from lthrun.report.wording import image_counts, majority_rate, percent, plural, training_time
 
 NAMED_ALONE = {"rewind.to", "pruning.protocol", "supermask.method", "model.name", "data.dataset"}
 
@@ -81,8 +81,7 @@ def run_report(summary: RunSummary) -> Report:
 def run_facts(summary: RunSummary) -> Iterable[Fact]:
     yield Fact("Majority rate", majority_rate(summary))
     if summary.test:
-        balanced = with_interval(summary.test.balanced_accuracy, summary.test.balanced_accuracy_interval)
-        accuracy = with_interval(summary.test.accuracy, summary.test.accuracy_interval)
+        accuracy, balanced = both_accuracies(summary.test)
         yield Fact("Test accuracy", f"{accuracy} %, balanced {balanced} %, n = {summary.n_test:,}")
     total = sum(counts[1] for counts in summary.levels[-1].layers.values())
     frozen = ", held at their initial values" if summary.differs.get("rewind.pruned") == "frozen" else ""

@@ -15,10 +15,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from lthrun import events
 from lthrun.errors import escape_unprintable
 from lthrun.events import Event
+from lthrun.experiments.reading import AnySummary
 from lthrun.report.epoch_table import EPOCH_COLUMNS, LEVEL_COLUMNS, EpochRow, LevelRow, live_line
 from lthrun.report.lists import dry_run_table
 from lthrun.report.messages import message
-from lthrun.report.records import AnySummary
 from lthrun.report.study_report import build_report
 from lthrun.report.terminal import make_console, one_line, show_report, show_tables, to_text
 from lthrun.report.wording import clock

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lthrun.analysis.sentences import format_signed
 from lthrun.analysis.study_records import Comparison
+from lthrun.experiments.reading import AnySummary
 from lthrun.experiments.summaries import StudySummary
 from lthrun.report import wording as words
-from lthrun.report.records import AnySummary
 from lthrun.report.run_report import run_report
 from lthrun.report.tables import Answer, Cell, Column, Fact, Report, Row, Table, Tone
 from lthrun.report.text_charts import interval_chart, scale
-from lthrun.report.wording import plural, signed, sparsity_label
+from lthrun.report.wording import plural, sparsity_label
 
 TONES: dict[str | None, Tone] = {"wins": "good", "matches": "good", "loses": "bad"}
 
@@ -119,7 +120,7 @@ def difference_table(title: str, rows: Sequence[Comparison]) -> Table:
         for row in rows
     ]  # fmt: skip
     note = f"Mean of the paired differences with its {words.confidences(rows)} interval."
-    chart = Column(scale(signed(-most), signed(most), "0"), only="terminal")
+    chart = Column(scale(format_signed(-most), format_signed(most), "0"), only="terminal")
     p = Column("p" if is_claim else "p (Holm)", False, "page")
     return Table(
         f"{title} ({unit}, arm minus {rivals.pop() if len(rivals) == 1 else 'the other'})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lthrun.analysis.sentences import format_signed
 from lthrun.analysis.study_records import Comparison, Extremes, SeedMean
 from lthrun.experiments.summaries import MissingResult, Summary
 from lthrun.records import Interval
@@ -24,11 +25,6 @@ def at_sparsity(sparsity: float | None) -> str:
     return "" if sparsity is None else f" at {percent(sparsity)}"
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """`+0.42`, `−0.30`: with a minus sign instead of a hyphen."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
 def with_interval(value: float, interval: Interval | None) -> str:
     """A share (0 to 1) in percent with its interval: `75.0 (72.7 to 77.1)`."""
     if interval is None:
@@ -45,8 +41,8 @@ def difference(row: Comparison) -> str:
     if row.mean is None:
         return "–"
     if row.interval is None:
-        return f"{signed(row.mean)} (no interval)"
-    return f"{signed(row.mean)} ({signed(row.interval[0])} to {signed(row.interval[1])})"
+        return f"{format_signed(row.mean)} (no interval)"
+    return f"{format_signed(row.mean)} ({format_signed(row.interval[0])} to {format_signed(row.interval[1])})"
 
 
 def confidences(rows: Sequence[Comparison]) -> str:
@@ -64,7 +60,7 @@ OVERLAPS = {
 
 def worst_seed(extremes: Extremes | None) -> str:
     """The difference of the worst seed, and which it is: `−1.4 (seed 3)`."""
-    return f"{signed(extremes.worst)} (seed {extremes.worst_seed})" if extremes else "–"
+    return f"{format_signed(extremes.worst)} (seed {extremes.worst_seed})" if extremes else "–"
 
 
 def seed_counts(counts: Sequence[int]) -> str:

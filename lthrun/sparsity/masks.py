@@ -207,8 +207,12 @@ class MaskHook:
 
 def masked_sparsity(masks: Mapping[str, Tensor]) -> float:
     """Percent of the weights that the masks remove. Biases and batch norm of pruned filters do not count."""
-    weights = [mask for mask in masks.values() if mask.ndim > 1]
-    return counted_sparsity({str(i): [int((~mask).sum()), mask.numel()] for i, mask in enumerate(weights)})
+    return counted_sparsity(count_masked({name: mask for name, mask in masks.items() if mask.ndim > 1}))
+
+
+def count_masked(masks: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Per tensor, the number of weights that the mask removes, and of all weights."""
+    return {name: (int((~mask).sum()), mask.numel()) for name, mask in masks.items()}
 
 
 @torch.no_grad()
@@ -228,6 +232,6 @@ def count_pruned(
 
 
 def counted_sparsity(counts: Mapping[str, Sequence[int]]) -> float:
-    """Percent of the weights counted by `count_pruned` that are pruned."""
+    """Percent of the weights counted by `count_pruned` or `count_masked` that are pruned."""
     total = sum(n for _, n in counts.values())
     return 100 * sum(pruned for pruned, _ in counts.values()) / total if total else 0.0

@@ -66,11 +66,6 @@ def scores(model: nn.Module) -> Tensors:
     return {name: module.scores.detach().cpu().contiguous().clone() for name, module in parametrizations(model).items()}
 
 
-def counts(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Per tensor, the number of weights that the mask removes and the number of all weights."""
-    return {name: (int((~mask).sum()), mask.numel()) for name, mask in masks(model).items()}
-
-
 def plain(state: Mapping[str, Tensor]) -> Tensors:
     """The state of a learnable model under the names of the model before `make_learnable`, without the scores."""
     return {

@@ -56,12 +56,13 @@ def copy_to_cpu(tensors: Mapping[str, Tensor]) -> Tensors:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
-def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+def join_parts(**parts: Mapping[str, Tensor]) -> Tensors:
+    """The tensors of several parts for one file, each under `PART/NAME`."""
+    return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
 
 def select_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    """The inverse of `add_prefix`: the part of `tensors` under a prefix."""
+    """The inverse of `join_parts`: the part of `tensors` under a prefix."""
     return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
 
 

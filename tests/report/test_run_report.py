@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lthrun.experiments.reading import AnySummary
 from lthrun.report.connectivity_part import stability
-from lthrun.report.records import AnySummary, read_records
+from lthrun.report.records import read_records
 from lthrun.report.study_report import build_report
 from tests.report.conftest import read_csv, read_page, summary_of
 from tests.studies import write_run
