@@ -31,7 +31,7 @@ def local(tasks: Sequence[LevelTask], worker: LevelWorker, emit: Emit) -> dict[s
     queue, jobs = TaskQueue(tasks, emit), count_jobs(tasks, worker.options.jobs)
     if jobs <= 1:
         run_in_order(queue, worker)
-    elif needs_gpu(tasks) and not any(draws_in_training(task) for task in tasks):
+    elif needs_gpu(tasks) and not draw_in_training(tasks):
         run_in_threads(queue, worker, jobs)
     else:
         run_in_processes(queue, worker.options, jobs)
@@ -42,13 +42,15 @@ def needs_gpu(tasks: Sequence[LevelTask]) -> bool:
     return any(task.config.device.startswith("cuda") for task in tasks)
 
 
-def draws_in_training(task: LevelTask) -> bool:
-    """Whether a level's forward pass draws random numbers: dropout, stochastic depth, sampled masks."""
+def draw_in_training(tasks: Sequence[LevelTask]) -> bool:
+    """Whether the forward pass of some level draws random numbers: dropout, stochastic depth, sampled masks."""
     from lthrun.models import build_meta_model
     from lthrun.training.noise import draws_random_numbers
 
-    model = build_meta_model(task.config.model.name, 2, 3, task.config.data.image_size)
-    return draws_random_numbers(model) or task.level.learned == "bernoulli"
+    models = {(task.config.model.name, 2, 3, task.config.data.image_size) for task in tasks}
+    return any(task.level.learned == "bernoulli" for task in tasks) or any(
+        draws_random_numbers(build_meta_model(*model)) for model in models
+    )
 
 
 def count_jobs(tasks: Sequence[LevelTask], jobs: int | None) -> int:

@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from lthrun.config.base import ExperimentConfig
-from lthrun.data.store import Store
 from lthrun.errors import UserError
 from lthrun.executors.tasks import LevelTask
-from lthrun.experiments.run import Run
+from lthrun.experiments.run import ModelSize, Run
 from lthrun.levels.plan import Level
 from lthrun.storage.files import make_dir
 from lthrun.storage.level_store import KEPT_EPOCHS, LevelStore
 
 # Checkpoints of a level in training: two that are kept and the one that is being written.
 CHECKPOINTS, STATES_PER_CHECKPOINT = 3, 3
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """Bytes of all parameters and buffers, and of the masks."""
-
-    state: int
-    masks: int
-
-
-def measure_model(config: ExperimentConfig, store: Store) -> ModelSize:
-    """The size of a config's model, without allocating it."""
-    from lthrun.models import build_meta_model
-    from lthrun.sparsity.layer_selection import select_prunable
-
-    model = build_meta_model(config.model.name, len(store.classes), store.channels, config.data.image_size)
-    sizes = {name: t.numel() * t.element_size() for name, t in model.state_dict().items()}
-    names = select_prunable(model, config.layer_selection)
-    return ModelSize(sum(sizes.values()), sum(sizes[name] for name in names) // 4)
 
 
 def level_bytes(level: Level, size: ModelSize, epoch_steps: int) -> int:
@@ -53,7 +31,7 @@ def run_bytes(run: Run) -> int:
     """What a run directory keeps; a study keeps no tensors."""
     if run.experiment.is_study:
         return 0
-    size = measure_model(run.config, run.context.store)
+    size = run.model_size
     return 2 * size.state + size.masks if run.levels[-1].parent else size.state
 
 
@@ -67,12 +45,11 @@ def check_disk_space(runs: Sequence[Run], out: Path, fresh: bool) -> None:
     levels, seen = LevelStore(out), set[str]()
     needed, checkpoints = sum(run_bytes(run) for run in runs), 0
     for run in runs:
-        size = measure_model(run.config, run.context.store)
         missing = [task for task in run.tasks if task.key not in seen and is_missing(task, levels, fresh)]
         seen |= {task.key for task in missing}
-        needed += sum(level_bytes(task.level, size, run.context.conditions.epoch_steps) for task in missing)
+        needed += sum(level_bytes(task.level, run.model_size, run.context.conditions.epoch_steps) for task in missing)
         if missing:
-            checkpoints = max(checkpoints, CHECKPOINTS * STATES_PER_CHECKPOINT * size.state)
+            checkpoints = max(checkpoints, CHECKPOINTS * STATES_PER_CHECKPOINT * run.model_size.state)
     free = shutil.disk_usage(out).free
     if free < needed + checkpoints:
         raise UserError(

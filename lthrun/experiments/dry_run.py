@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lthrun.config.base import ExperimentConfig
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelWorker
-from lthrun.experiments.disk_space import is_missing, level_bytes, measure_model, run_bytes
+from lthrun.experiments.disk_space import is_missing, level_bytes, run_bytes
 from lthrun.experiments.reading import read_finished
 from lthrun.experiments.run import Run
 from lthrun.experiments.sweep import SweepRun
@@ -127,7 +127,6 @@ class Estimator:
         own = [task for task in tasks if task.key not in self._seen]
         self._seen |= {task.key for task in own}
         missing = [task for task in own if is_missing(task, self.levels, self.fresh)]
-        size = measure_model(run.config, run.context.store)
         epoch_steps = run.context.conditions.epoch_steps
         return DryRunRow(
             name=name,
@@ -135,7 +134,7 @@ class Estimator:
             to_train=len(missing),
             reused=len(own) - len(missing),
             seconds=sum(self._training_seconds(run, task.config, task.level) for task in missing),
-            bytes=sum(level_bytes(task.level, size, epoch_steps) for task in missing),
+            bytes=sum(level_bytes(task.level, run.model_size, epoch_steps) for task in missing),
         )
 
     def estimate_evaluations(self, run: Run) -> tuple[int, float, int]:

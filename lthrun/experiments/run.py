@@ -17,6 +17,14 @@ from lthrun.levels.plan import Level
 
 
 @dataclass(frozen=True)
+class ModelSize:
+    """Bytes of all parameters and buffers, and of the masks."""
+
+    state: int
+    masks: int
+
+
+@dataclass(frozen=True)
 class Run:
     experiment: Experiment
     context: RunContext
@@ -43,6 +51,18 @@ class Run:
         """Its levels and those that they need."""
         conditions = self.context.conditions
         return complete_graph(LevelTask(p.config, p.level, p.about, conditions) for p in self.planned)
+
+    @cached_property
+    def model_size(self) -> ModelSize:
+        """The size of its model, without allocating it."""
+        from lthrun.models import build_meta_model
+        from lthrun.sparsity.layer_selection import select_prunable
+
+        config, store = self.config, self.context.store
+        model = build_meta_model(config.model.name, len(store.classes), store.channels, config.data.image_size)
+        sizes = {name: t.numel() * t.element_size() for name, t in model.state_dict().items()}
+        names = select_prunable(model, config.layer_selection)
+        return ModelSize(sum(sizes.values()), sum(sizes[name] for name in names) // 4)
 
     @property
     def epochs(self) -> int:

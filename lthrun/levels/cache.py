@@ -48,5 +48,4 @@ def with_layers(builder: LevelBuilder, level: Level, record: LevelRecord) -> Lev
     """The record with the layers that this config prunes: a dense level may come from a run that prunes others."""
     if level.is_masked:
         return record
-    model = builder.states.model()
-    return replace(record, layers={name: (0, model.get_parameter(name).numel()) for name in builder.names})
+    return replace(record, layers={name: (0, size) for name, size in builder.states.sizes.items()})

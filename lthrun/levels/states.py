@@ -41,7 +41,9 @@ class NetworkStates:
     def __init__(self, config: ExperimentConfig, classes: int, channels: int, epoch_steps: int, levels: LevelStore):
         self.config, self.classes, self.channels = config, classes, channels
         self.epoch_steps, self.levels = epoch_steps, levels
-        self.names = select_prunable(self.model(), config.layer_selection)
+        model = initial_model(config, classes, channels)
+        self.names = select_prunable(model, config.layer_selection)
+        self.sizes = {name: model.get_parameter(name).numel() for name in self.names}
 
     def model(self) -> nn.Module:
         """The model as initialized, on the CPU; with a learned mask, with its fixed weights."""
@@ -49,8 +51,7 @@ class NetworkStates:
         if learned:
             share = 1 - learned.sparsity / 100
             rng = make_generator(self.config.seed, "init", 1)
-            names = select_prunable(model, self.config.layer_selection)
-            supermasks.draw_supermask_weights(model, names, learned.weights, share, rng)
+            supermasks.draw_supermask_weights(model, self.names, learned.weights, share, rng)
         return model
 
     def initial(self) -> Tensors:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lthrun.events import ignore
-from lthrun.experiments.disk_space import level_bytes, measure_model, run_bytes
+from lthrun.experiments.disk_space import level_bytes, run_bytes
 from lthrun.experiments.run import prepare_run
 from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import run
@@ -40,10 +40,9 @@ def test_the_forecast_covers_what_is_written(
 ):
     config = small(experiment, **settings)
     planned = prepare_run(config, ignore)
-    size = measure_model(planned.config, planned.context.store)
     result = run(config, tmp_path)
     for task in planned.tasks:
-        forecast = level_bytes(task.level, size, planned.context.conditions.epoch_steps)
+        forecast = level_bytes(task.level, planned.model_size, planned.context.conditions.epoch_steps)
         written = count_tensor_bytes(tmp_path / "levels" / task.key)
         assert written <= forecast <= 1.5 * written, task.about
     written = count_tensor_bytes(result.run_dir)
