@@ -41,8 +41,9 @@ def publish(records: Records) -> Path:
 
 
 def publish_study(run_dir: Path) -> None:
-    """Write the page of a study that has none; a run has one when it is asked for."""
-    if not (run_dir / PAGE).exists():
+    """Write the page of a study, unless it is younger than the summary; a run has one when it is asked for."""
+    page, summary = run_dir / PAGE, run_dir / "summary.json"
+    if not page.exists() or page.stat().st_mtime_ns < summary.stat().st_mtime_ns:
         records = read_records(run_dir)
         if isinstance(records.summary, StudySummary):
             publish(records)

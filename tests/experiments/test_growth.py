@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import lthrun as package
 from lthrun.analysis.sequential import Look
 from lthrun.errors import UserError
+from lthrun.events import ignore
 from lthrun.experiments import read_config
 from lthrun.experiments.summaries import StudySummary
 from tests.conftest import run
@@ -73,3 +75,13 @@ def test_impossible_plans_are_refused(study: Callable, settings: dict[str, Any],
     with pytest.raises(UserError) as refused:
         study(**settings)
     assert str(refused.value).startswith(message)
+
+
+def test_the_page_of_a_grown_study_shows_the_grown_study(study: Callable, tmp_path: Path):
+    pages = []
+    for seeds in (3, 4):
+        result = package.run(study(seeds=seeds, most_seeds=4), tmp_path, emit=ignore)
+        pages.append((result.run_dir / "report.html").read_text())
+    assert "3 seeds (0, 1, 2)" in pages[0] and "4 seeds (0, 1, 2, 3)" in pages[1]
+    package.run(study(seeds=4, most_seeds=4), tmp_path, emit=ignore)
+    assert (result.run_dir / "report.html").read_text() == pages[1]
