@@ -125,5 +125,6 @@ def parse_interval(text: str) -> tuple[int, str]:
 
 Percent = Annotated[float, AfterValidator(percent)]
 Percents = Annotated[tuple[Percent, ...], Field(strict=False)]
+Rate = Annotated[float, Field(ge=0, le=1)]
 Point = Annotated[str, Field(pattern=POINT), BeforeValidator(point_text)]
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]

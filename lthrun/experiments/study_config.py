@@ -156,7 +156,8 @@ class CompareConfig(ExperimentConfig):
     @property
     def identity_extras(self) -> dict[str, Any]:
         compare = self.compare.model_dump(exclude={"seeds", "most_seeds", "until_decided"})
-        return {"compare": compare, "pruning": self.pruning.model_dump()}
+        pruning = self.pruning.model_dump(exclude=set() if self.pruning.rates else {"rates"})
+        return {"compare": compare, "pruning": pruning}
 
     def largest(self) -> CompareConfig:
         compare = self.compare

@@ -182,7 +182,9 @@ def check_masks(config: ExperimentConfig, store: Store) -> None:
         for name, shape in shapes.items():
             masks.check_target(name, shape, learned.sparsity if learned else 0.0, "weight", 1)
         return
-    check_patterns("pruning.targets", settings.targets, [name.removesuffix(".weight") for name in names])
+    layers = [name.removesuffix(".weight") for name in names]
+    check_patterns("pruning.targets", settings.targets, layers)
+    check_patterns("pruning.rates", settings.rates, layers)
     if settings.criterion == "grasp" and not twice_differentiable(
         build_model(config.model.name, classes, config.seed, channels=channels, image_size=size), channels, size
     ):

@@ -81,8 +81,11 @@ def mask_facts(settings: SparsitySettings) -> dict[str, Any]:
     }
     if settings.round_to > 1:
         facts["round_to"] = settings.round_to
+    # Patterns in order: the first match counts.
     if settings.targets:
-        facts |= {"targets": list(settings.targets.items()), "peak": settings.peak}  # in order: the first match counts
+        facts |= {"targets": list(settings.targets.items()), "peak": settings.peak}
+    if settings.rates:
+        facts["rates"] = list(settings.rates.items())
     return facts
 
 
