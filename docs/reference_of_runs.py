@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from lthrun import events
 from lthrun.experiments import EXPERIMENTS
 from lthrun.records import Record
+from lthrun.reproductions.records import ReproductionSummary
 
 FILES = {
     "config.yaml": "The resolved config. It runs again as it is.",
@@ -108,6 +109,22 @@ def list_summary_keys() -> Iterator[str]:
         also = f"; the keys of [{base.__name__}](#{base.__name__.lower()}), and these" if base else ""
         yield from [f"### {model.__name__}", "", f"Of {', '.join(names)}{also}.", ""]
         yield from list_fields(model, parts, base)
+    yield from list_parts(parts)
+
+
+def list_reproduction_keys() -> Iterator[str]:
+    """The keys of reproduction.json."""
+    parts: list[Any] = []
+    yield from ["## reproduction.json", ""]
+    yield from [
+        "`OUT/reproduce-NAME/` has it and `report.html`; the runs and studies have directories of their own.",
+        "",
+    ]
+    yield from list_fields(ReproductionSummary, parts)
+    yield from list_parts(parts)
+
+
+def list_parts(parts: list[Any]) -> Iterator[str]:
     for part in parts:  # grows while it is read
         yield from [f"### {part.__name__}", "", *([inspect.cleandoc(part.__doc__), ""] if part.__doc__ else [])]
         yield from list_fields(part, parts)

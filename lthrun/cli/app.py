@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lthrun.cli import bench, configs, data, experiments, results, sweep
+from lthrun.cli import bench, configs, data, experiments, reproduce, results, sweep
 from lthrun.cli.interrupts import Terminated, terminate
 from lthrun.errors import UserError, escape_unprintable
 from lthrun.training.openmp import limit_spinning
@@ -37,7 +37,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-for group in (experiments, sweep, results, data, configs, bench):
+for group in (experiments, sweep, reproduce, results, data, configs, bench):
     app.add_typer(group.app)
 
 
