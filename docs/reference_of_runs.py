@@ -18,6 +18,7 @@ from lthrun.reproductions.records import ReproductionSummary
 FILES = {
     "config.yaml": "The resolved config. It runs again as it is.",
     "environment.json": "Format, versions, hardware, and the keys of the levels that the run needs.",
+    "split.json": "By `data.split_seed`, the names of the `validation` and `test` images.",
     "metrics.jsonl": "One object per epoch.",
     "events.jsonl": "What happened, and when. A resumed run appends to it.",
     "evaluations.jsonl": "Networks that were evaluated and not trained (`supermask`, `connectivity`): by class the "
@@ -42,6 +43,9 @@ METRICS = {
     "images_per_second": "Training images per second; null without training.",
     "time": "When the epoch ended, in seconds since 1970.",
     "interim_evaluations": "With `training.evaluate_every`: `step`, `loss` and `accuracy` of each.",
+    "test_accuracy": "In the last line of a level, where there are test images: share of them answered correctly.",
+    "test_balanced_accuracy": "Mean of that share over the classes.",
+    "early_stop_test_accuracy": "That share at the interim evaluation of lowest validation loss.",
 }
 STUDY_METRICS = {
     "arm": "The arm that the training belongs to.",

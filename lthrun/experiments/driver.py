@@ -104,6 +104,7 @@ def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emi
     environment = describe_environment(run.context.device)
     restarted = [*([] if run.experiment.is_study else [METRICS]), *([EVENTS, EVALUATIONS] if options.fresh else [])]
     run_dir.start(dump(run.context.config), {**environment, "levels": [task.key for task in run.tasks]}, restarted)
+    run_dir.write_splits(run.context.held_out)
     run.experiment.announce(run, recorder)
     worker = LevelWorker(options, recorder, run.context)
     failures = {}
@@ -153,4 +154,4 @@ def describe_epoch(epoch: int, event: EpochFinished) -> dict[str, Any]:
     line |= {key: facts[key] for key in (*keys, "time")}
     if facts["interim_evaluations"]:
         line["interim_evaluations"] = facts["interim_evaluations"]
-    return line
+    return line | (event.test.metrics if event.test else {})
