@@ -60,7 +60,7 @@ class Findings:
     @property
     def n_final(self) -> int:
         """How many images final accuracies are of."""
-        return self.n_valid
+        return self.finished[0].summary.n_test or self.n_valid
 
 
 def read_findings(finished: Sequence[Finding], out: Path) -> Findings:
@@ -80,4 +80,5 @@ def read_results(finding: Finding, store: LevelStore) -> Iterator[ArmResult]:
         else:
             place = finding.name, finding.run.config.seed, level.sparsity or None
         record = LevelRecord.from_dict(facts)
-        yield ArmResult(*place, record.epochs, level.steps, count_search_steps(level), record.sparsity)
+        steps = level.steps, count_search_steps(level)
+        yield ArmResult(*place, record.epochs, *steps, record.sparsity, record.test)

@@ -27,13 +27,14 @@ def average(values: Sequence[float], step: float) -> Measurement | None:
 
 
 def final_accuracy(result: ArmResult) -> float:
-    """After the last step, in percent."""
-    return 100 * result.last.accuracy
+    """After the last step, in percent: on the test images, or without any on the validation images."""
+    return 100 * result.final_accuracy
 
 
 def stopped_accuracy(result: ArmResult) -> float:
-    """At the evaluation of lowest validation loss, in percent."""
-    return 100 * result.lowest.accuracy
+    """The same at the evaluation of lowest validation loss."""
+    accuracy = result.early_stop_accuracy
+    return 100 * (result.lowest.accuracy if accuracy is None else accuracy)
 
 
 def mean_accuracy(spot: Spot, accuracy: Callable[[ArmResult], float] = final_accuracy) -> Measure:
