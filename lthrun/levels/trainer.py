@@ -46,7 +46,7 @@ class LevelTrainer:
 
         Ctrl-C and SIGTERM end the training after the current step, which is saved.
         """
-        with defer_interrupts() as self.interrupt, BackgroundWriter() as self.writer:
+        with defer_interrupts(self.builder.stop) as self.interrupt, BackgroundWriter() as self.writer:
             return self._train()
 
     def _train(self) -> LevelRecord:
@@ -162,7 +162,7 @@ class LevelTrainer:
 
     def _save(self, progress: EpochProgress) -> None:
         """Write what is due after a step: a rewind point, a checkpoint; handle an interrupt."""
-        level, is_interrupted = self.level, self.interrupt.signal is not None
+        level, is_interrupted = self.level, self.interrupt.is_pending
         epoch, within = divmod(progress.step - level.first, self.batches.epoch_steps)
         is_kept = level.is_dense and not within and epoch <= KEPT_EPOCHS
         # A state with NaN or inf is not saved: the checkpoints before it are worth more.
