@@ -61,7 +61,7 @@ class LevelTrainer:
                 self.emit(EpochFinished(level.index, record))
                 self._save(EpochProgress(record.step))
         self.writer.wait()
-        finished = self._finish()
+        finished = self._finish_record(self.count_pruned())
         builder.emit_epochs(level, self.records[-1:], self.emit)
         return finished
 
@@ -146,6 +146,8 @@ class LevelTrainer:
         self.writer.poll()
         if done < total:
             self._save(progress)
+        elif progress.step == level.end:
+            self._write_end()
         self.emit(Step(level.index, epoch, done, total, self.batches.batch_size))
 
     def count_pruned(self) -> LayerCounts:
@@ -199,17 +201,17 @@ class LevelTrainer:
         }
         return model | tensors | {"loss": self.engine.loss.cpu().clone()}, metadata
 
-    def _finish(self) -> LevelRecord:
-        """Write the files that a finished level keeps, and its record."""
+    def _write_end(self) -> None:
+        """Write the files that a finished level keeps, while its last epoch is validated."""
         level, engine = self.level, self.engine
         weights, masks, scores = state.copy_model_state(engine.model), engine.masks, Tensors()
         if level.learned:
             weights, masks = supermasks.plain(weights), supermasks.masks(engine.model)
             scores = supermasks.scores(engine.model)
-        self.levels.write(level.key, "end", state.join_parts(model=weights, mask=masks, score=scores))
+        files = {"end": state.join_parts(model=weights, mask=masks, score=scores)}
         if level.keeps_optimizer:
-            self.levels.write(level.key, "optimizer", state.copy_optimizer_state(engine))
-        return self._finish_record(self.count_pruned())
+            files["optimizer"] = state.copy_optimizer_state(engine)
+        self.writer.submit(partial(self.levels.write_files, level.key, files))
 
     def _finish_record(self, layers: LayerCounts) -> LevelRecord:
         environment = describe_environment(self.builder.device)
