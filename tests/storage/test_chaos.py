@@ -26,19 +26,9 @@ from lthrun.cli import app as cli
 from lthrun.data import synthetic
 from tests.conftest import OWN, TIMES, digest, read_events, read_lines
 
-SMALL = "--set model.name=resnet20 --set data.image_size=16 --set training.batch_size=16 --epochs 2 --quiet".split()
-TICKET = [
-    "ticket",
-    "--config",
-    "smoke/ticket",
-    *SMALL,
-    "--steps",
-    "1",
-    "--rewind-epoch",
-    "1",
-    "--checkpoint-every",
-    "2it",
-]
+SMALL = "--set model.name=lenet300 --set data.image_size=16 --set training.batch_size=8 --epochs 2 --quiet".split()
+MASKED = [*SMALL, *"--set pruning.types=[linear] --steps 1".split()]
+TICKET = ["ticket", "--config", "smoke/ticket", *MASKED, *"--rewind-epoch 1 --checkpoint-every 2it".split()]
 Death = tuple[str, str, int]
 """A function of `os`, the name of a file, and at which of its calls for such a file the process dies."""
 # Processes are forked from one that has imported torch, which takes longer than the runs.
@@ -47,10 +37,10 @@ FORKS.set_forkserver_preload(["lthrun.levels.trainer", "lthrun.report.publish", 
 
 
 def command(arguments: Sequence[str], root: Path, death: Death | None = None) -> None:
-    """`lthrun …` in `root`, with a cache there, and a fifth of the embedded images."""
+    """`lthrun …` in `root`, with a cache there, and a tenth of the embedded images."""
     if death:
         die_at(*death)
-    synthetic.draw_images = partial(synthetic.draw_images, count=240)
+    synthetic.draw_images = partial(synthetic.draw_images, count=120)
     os.environ["LTHRUN_CACHE"] = str(root / "cache")
     torch.set_num_threads(1)
     sys.argv = ["lthrun", *arguments, "--out", str(root / "out")]
@@ -152,10 +142,10 @@ def wait_for_checkpoint(process: BaseProcess, root: Path) -> None:
 
     def newest() -> int:
         with suppress(OSError):  # one is renamed or removed at this moment
-            return max(path.stat().st_mtime_ns for path in root.glob("out/levels/*.part/checkpoint*"))
+            return max((path.stat().st_mtime_ns for path in root.glob("out/levels/*.part/checkpoint*")), default=0)
         return 0
 
-    before = newest() if list(root.glob("out/levels/*.part/checkpoint*")) else 0
+    before = newest()
     while process.is_alive() and newest() <= before:
         time.sleep(0.001)
 
@@ -218,8 +208,8 @@ def test_eight_at_once_that_share_levels_train_each_once(tmp_path: Path):
     commands = [
         ["baseline", "--config", "smoke/baseline", *SMALL],
         TICKET,
-        ["ticket", "--config", "smoke/ticket", *SMALL, "--steps", "1", "--sparsity", "80"],
-        ["supermask", "--config", "smoke/supermask", *SMALL, "--steps", "1"],
+        ["ticket", "--config", "smoke/ticket", *MASKED, "--sparsity", "80"],
+        ["supermask", "--config", "smoke/supermask", *MASKED],
     ]
     finish([start(command, tmp_path) for command in commands for _ in range(2)])
     trained: list[str] = []
