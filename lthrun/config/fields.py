@@ -25,7 +25,7 @@ class Section(BaseModel):
     """A section of a config: unknown keys are refused, and the docstring under a field is its help."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
     )
 
 

@@ -16,13 +16,14 @@ from lthrun.config.base import ExperimentConfig
 from lthrun.config.fields import count_steps
 from lthrun.data import DATASETS
 from lthrun.data.split import Split
-from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError
 from lthrun.events import Busy, Emit, ImagesFound
 from lthrun.levels.keys import Conditions
 
 if TYPE_CHECKING:
     import torch
+
+    from lthrun.data.store import Store
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
     Raises:
         UserError: they do not; the message says what would.
     """
+    from lthrun.data.store import open_store
+
     device = find_device(config.device) if config.device.startswith("cuda") else None  # a missing GPU is known early
     emit(Busy(f"finding the images ({config.data.dataset})"))
     images = DATASETS[config.data.dataset](config.data)
