@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from lthrun.events import Event, LevelFailed, LevelFinished, ignore
 from lthrun.executors import EXECUTORS
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelWorker
+from lthrun.executors.worker_processes import worker_processes
 from tests.executors.processes import descendants, is_alive, kill_one, small_command, start, training_processes
 from tests.executors.tasks import failing, trained
 
@@ -76,3 +78,10 @@ def test_a_killed_process_of_the_pool_loses_nothing_and_a_killed_parent_leaves_n
     while any(map(is_alive, pool)) and time.monotonic() < end:
         time.sleep(0.05)
     assert pool and not [worker for worker in pool if is_alive(worker)]
+
+
+def test_processes_inherit_that_ctrl_c_is_blocked():
+    """Only the parent handles it, also while a process imports lthrun."""
+    with worker_processes(1, 1) as pool:
+        assert signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
