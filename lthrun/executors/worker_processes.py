@@ -20,13 +20,18 @@ PATIENCE = 60.0  # seconds in which a process has to finish its training step an
 
 
 class WorkerProcess(SpawnProcess):
-    """A new process that does not import the user's script: without `if __name__ == "__main__"` it would run again."""
+    """A new process that does not import the user's script: without `if __name__ == "__main__"` it would run again.
+
+    It inherits that Ctrl-C is blocked, so that only the parent handles it, during the imports of the process as well.
+    """
 
     def start(self) -> None:
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             super().start()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             sys.modules["__main__"] = main
 
 
@@ -65,8 +70,7 @@ def end_processes(processes: Collection[BaseProcess]) -> None:
 
 
 def set_up(threads: int, start: Callable[..., None] | None, *arguments: Any) -> None:
-    """Prepare a process of the pool: it exits with its parent, and only the parent handles Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Prepare a process of the pool: it exits with its parent."""
     signal.signal(signal.SIGTERM, exit_now)
     threading.Thread(target=exit_with_parent, daemon=True).start()
     import torch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lthrun.registry import Entry, Table
 
@@ -24,10 +24,12 @@ class CriterionEntry(Entry):
     Attributes:
         measured: it scores all tensors at once from a `ScoringContext`; others score each tensor from its `Weights`.
         may_empty: its masks may remove all weights of a tensor; it refuses by itself what disconnects the network.
+        context: what `pruning.context: auto` means with it; global where its source ranks all layers together.
     """
 
     measured: bool = False
     may_empty: bool = False
+    context: Literal["local", "global"] = "local"
 
 
 CRITERIA = Table("criteria", "pruning.criterion", CriterionEntry)

@@ -127,3 +127,10 @@ def test_a_killed_process_of_the_pool_loses_nothing_and_a_killed_parent_leaves_n
     while any(map(is_alive, pool)) and time.monotonic() < end:
         time.sleep(0.05)
     assert pool and not [worker for worker in pool if is_alive(worker)]
+
+
+def test_processes_inherit_that_ctrl_c_is_blocked():
+    """Only the parent handles it, also while a process imports lthrun."""
+    with worker_processes.worker_processes(1, 1) as pool:
+        assert signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
