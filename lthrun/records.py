@@ -120,7 +120,7 @@ class LevelRecord:
 class Record(BaseModel):
     """A part of summary.json."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 class Measured(Record):

@@ -150,8 +150,7 @@ class Estimator:
         share = min(1.0, (training.evaluate_images or n_valid) / n_valid)
         interim = level.steps // training.evaluate_every * share if training.evaluate_every else 0.0
         epochs = level.epochs(run.context.conditions.epoch_steps)
-        tests = (2 if interim else 1) * len(run.context.split.test) / n_valid
-        return level.steps * pace.step + (epochs + interim + tests) * pace.validation
+        return level.steps * pace.step + (epochs + interim) * pace.validation
 
     def _pace(self, run: Run) -> Pace:
         from lthrun.training.backend_flags import backend_flags

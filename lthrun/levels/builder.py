@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -37,9 +38,11 @@ class LevelBuilder:
         emit: Emit,
         fresh: bool = False,
         checkpoint_every: str = CHECKPOINT_EVERY,
+        stop: threading.Event | None = None,
     ):
         self.context, self.config, self.levels, self.emit = context, context.config, levels, emit
         self.fresh, self.checkpoint_every = fresh, parse_interval(checkpoint_every)
+        self.stop = stop or threading.Event()
         self.device, self.precision = context.device, context.conditions.precision
         self.classes = len(context.store.classes)
         self.epoch_steps = context.conditions.epoch_steps

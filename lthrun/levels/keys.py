@@ -31,7 +31,7 @@ class Conditions:
     Attributes:
         data: identity of the images and their split.
         epoch_steps: training steps of an epoch.
-        device: its type, `cpu` or `cuda`.
+        device: its type: `cpu`, `cuda` or `mps`.
         precision: resolved, `float32` or `bfloat16`.
         deterministic: whether only deterministic kernels are used, where that makes a difference.
         others: of levels whose config has another `data.split_seed`, by that seed.

@@ -48,7 +48,7 @@ class LevelTrainer:
 
         Ctrl-C and SIGTERM end the training after the current step, which is saved.
         """
-        with defer_interrupts() as self.interrupt, BackgroundWriter() as self.writer:
+        with defer_interrupts(self.builder.stop) as self.interrupt, BackgroundWriter() as self.writer:
             return self._train()
 
     def _train(self) -> LevelRecord:
@@ -63,7 +63,7 @@ class LevelTrainer:
                 self.emit(EpochFinished(level.index, record))
                 self._save(EpochProgress(record.step))
         self.writer.wait()
-        finished = self._finish()
+        finished = self._finish_record(self.count_pruned(), self._test(self.engine))
         builder.emit_epochs(level, self.records[-1:], self.emit, finished.test)
         return finished
 
@@ -153,6 +153,8 @@ class LevelTrainer:
         self.writer.poll()
         if done < total:
             self._save(progress)
+        elif progress.step == level.end:
+            self._write_end()
         self.emit(Step(level.index, epoch, done, total, self.batches.batch_size))
 
     def count_pruned(self) -> LayerCounts:
@@ -169,7 +171,7 @@ class LevelTrainer:
 
     def _save(self, progress: EpochProgress) -> None:
         """Write what is due after a step: a rewind point, a checkpoint; handle an interrupt."""
-        level, is_interrupted = self.level, self.interrupt.signal is not None
+        level, is_interrupted = self.level, self.interrupt.is_pending
         epoch, within = divmod(progress.step - level.first, self.batches.epoch_steps)
         is_kept = level.is_dense and not within and epoch <= KEPT_EPOCHS
         # A state with NaN or inf is not saved: the checkpoints before it are worth more.
@@ -207,17 +209,17 @@ class LevelTrainer:
         }
         return model | tensors | early_stop | {"loss": self.engine.loss.cpu().clone()}, metadata | chosen
 
-    def _finish(self) -> LevelRecord:
-        """Write the files that a finished level keeps, and its record."""
+    def _write_end(self) -> None:
+        """Write the files that a finished level keeps, while its last epoch is validated."""
         level, engine = self.level, self.engine
         weights, masks, scores = state.copy_model_state(engine.model), engine.masks, Tensors()
         if level.learned:
             weights, masks = supermasks.plain(weights), supermasks.masks(engine.model)
             scores = supermasks.scores(engine.model)
-        self.levels.write(level.key, "end", state.join_parts(model=weights, mask=masks, score=scores))
+        files = {"end": state.join_parts(model=weights, mask=masks, score=scores)}
         if level.keeps_optimizer:
-            self.levels.write(level.key, "optimizer", state.copy_optimizer_state(engine))
-        return self._finish_record(self.count_pruned(), self._test(engine))
+            files["optimizer"] = state.copy_optimizer_state(engine)
+        self.writer.submit(partial(self.levels.write_files, level.key, files))
 
     def _test(self, engine: Engine) -> LevelTest | None:
         """Evaluate the test images, once all else is written: the engine may hold another state afterwards."""

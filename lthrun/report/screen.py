@@ -175,7 +175,8 @@ class Screen:
 
     def show_dry_run(self, dry_run: DryRun) -> None:
         self.clear()
-        show_tables(self.console, [dry_run_table(dry_run)])
+        if not self.quiet:
+            show_tables(self.console, [dry_run_table(dry_run)])
         state = "already finished" if dry_run.is_finished else "would be written"
         self.say(f"{state} in {dry_run.run_dir}; nothing was trained")
 
