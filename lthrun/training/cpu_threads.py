@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Floating-point operations of the forward pass of a training batch, below which a second thread gains little
 # (docs/performance.md): LeNet-300-100 with batches of 60 has 0.03e9, Conv-2 of CIFAR-10 5e9, resnet18 at 32 px 5e9.
-SMALL = 0.3e9
+SMALL = 1e9
 
 
 def choose_threads(config: ExperimentConfig) -> int | None:
