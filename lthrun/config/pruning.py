@@ -85,13 +85,23 @@ class MaskSettings(LayerSelection):
     """Training batches that a criterion is measured on, if it needs images."""
     granularity: named_in("granularities", or_n_of_m=True) = "weight"  # type: ignore[valid-type]
     """What is pruned as one; or n:m, of every m weights along the input channels n are kept."""
-    context: Literal["local", "global"] = "local"
-    """local: each tensor reaches the sparsity by itself; global: all tensors are ranked together."""
+    context: Literal["auto", "local", "global"] = "auto"
+    """local: each tensor reaches the sparsity by itself; global: all tensors are ranked together; auto: global for
+    snip, grasp and synflow, as their sources define them, and local for the others."""
     rates: dict[str, Rate] = Field({})
     """For layers that match a pattern, the share of the rate at which the others are pruned, from 0 to 1; the first
     match counts."""
     round_to: int = Field(1, ge=1, le=MOST)
     """Each tensor keeps a multiple of this many groups."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _criterion_decides_context(cls, tree: Any) -> Any:
+        """Replace `auto`, so that nothing is left to choose."""
+        if not isinstance(tree, dict) or tree.get("context", "auto") != "auto":
+            return tree
+        criteria, name = TABLES["criteria"], tree.get("criterion", cls.model_fields["criterion"].default)
+        return {**tree, "context": criteria[name].context} if isinstance(name, str) and name in criteria else tree
 
     @property
     def is_structured(self) -> bool:

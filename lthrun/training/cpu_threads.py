@@ -22,7 +22,7 @@ SMALL = 1e9
 
 def choose_threads(config: ExperimentConfig) -> int | None:
     """1 for a small network on the CPU; None where PyTorch's own number of threads stays."""
-    if config.device.startswith("cuda"):
+    if config.device != "cpu":
         return None
     name = config.model.name
     operations = count_operations(MODELS[name], config.data.image_size, config.training.batch_size)

@@ -114,6 +114,7 @@ def test_levels_are_trained_once_and_their_numbers_are_those_of_the_separate_com
     shared = {
         **{key: TINY[key] for key in ("training.evaluate_every", "training.evaluate_images")},
         "training.schedule": "cosine",
+        "data.test": 20.0,
         "pruning.schedule": "custom",
         "pruning.sparsities": sparsities,
     }
@@ -132,6 +133,8 @@ def test_levels_are_trained_once_and_their_numbers_are_those_of_the_separate_com
             own = by[arm, 1, sparsity, line["level_epoch"]]
             for key in ("train_loss", "valid_loss", "accuracy", "balanced_accuracy", "interim_evaluations"):
                 assert own[key] == line[key], (arm, key)
+            for key in ("test_accuracy", "test_balanced_accuracy", "early_stop_test_accuracy"):
+                assert own.get(key) == line.get(key) and (key in own) == (line is last[-1]), (arm, key)
     mask = run(small("supermask", **shared, seed=1), tmp_path / "ticket").summary.supermask
     assert by["supermask", 1, 60.0, 0]["accuracy"] == mask.accuracy
     again = run(config, tmp_path / "together")
