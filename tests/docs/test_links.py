@@ -15,6 +15,7 @@ import lthrun.cli.data
 import lthrun.cli.experiments
 import lthrun.experiments.sweep
 from lthrun.bench import overhead
+from lthrun.reproductions.reproduce import PlannedReproduction
 from lthrun.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ ELSEWHERE = {
     "linear",
     "conv3",
     "fine-tune",
+    "smoke",
     "strict",
 }
 
@@ -102,6 +104,7 @@ def test_commands_are_accepted(command: str, lthrun: Callable[..., Any], monkeyp
         (lthrun_modules["experiments"], "run_and_report"), (lthrun_modules["experiments"], "show_dry_run"),
         (lthrun_modules["data"], "open_images"), (lthrun_modules["sweep"], "prepare_sweep"),
         (lthrun_modules["bench"], "bench"), (lthrun_modules["bench"], "profile"), (overhead, "measure_overhead"),
+        (PlannedReproduction, "prepare"),
     ):  # fmt: skip
         monkeypatch.setattr(module, function, stop)
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command, comments=True)[1:]]
