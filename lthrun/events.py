@@ -112,7 +112,9 @@ class SweepStarted(Event):
 
 @dataclass(frozen=True)
 class NoVerdict(Event):
-    """The arms of the primary question are not both compared."""
+    """The study cannot have a verdict."""
+
+    reason: str
 
 
 @dataclass(frozen=True)

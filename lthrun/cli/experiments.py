@@ -106,7 +106,7 @@ def show_dry_run(config: Any, out: Path, fresh: bool, as_json: bool, quiet: bool
 
     with Screen(make_console(stderr=as_json), quiet) as screen:
         run = offer_download(lambda: prepare_run(config.largest(), screen), config.data.dataset, screen)
-        dry_run = foresee_run(run, out, fresh)
+        dry_run = foresee_run(run, out, fresh, config)
         if as_json:
             print_json(dry_run.model_dump(mode="json"))
         else:

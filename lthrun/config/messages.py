@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,7 +20,7 @@ Configs = Mapping[str, type[BaseModel]]
 def explain_faults(error: ValidationError, config: type[BaseModel], configs: Configs) -> str:
     """The faults of a config, the first ones in full. `configs` are those of all experiments, by name."""
     # Wrong items leave their list too short, which is no fault of its own.
-    parents = {fault["loc"][:-1] for fault in error.errors() if fault["loc"]}
+    parents = {fault["loc"][:k] for fault in error.errors() for k in range(len(fault["loc"]))}
     faults = [fault for fault in error.errors() if fault["loc"] not in parents]
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return "; ".join(explain_fault(fault, config, configs) for fault in faults[:SHOWN]) + more
@@ -30,6 +30,8 @@ def explain_fault(fault: Any, config: type[BaseModel], configs: Configs) -> str:
     key = shorten(".".join(map(str, fault["loc"])))
     if fault["type"] == "extra_forbidden":
         return f"{key or repr(key)}: unknown key; {suggest_key(key, config, configs)}"
+    if fault["type"] == "missing" and isinstance(fault["loc"][-1], str):
+        return f"{key}: is missing"
     if fault["type"] == "refused":  # it names its key itself
         return f"{key}.{fault['msg']}" if key else str(fault["msg"])
     value = fault["input"]
@@ -52,13 +54,22 @@ def suggest_key(key: str, config: type[BaseModel], configs: Configs) -> str:
         return f"it belongs to {' and '.join(owners)}"
     paths = key_paths(config)
     section, _, name = key.rpartition(".")
-    siblings = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == section]
+    siblings = list_keys(config, section)
     same_name = [path for path in paths if path.rpartition(".")[2] == name]
     near = difflib.get_close_matches(name, siblings, n=1) or difflib.get_close_matches(key, paths, n=1) or same_name
     if near:
         meant = near[0] if "." in near[0] or not section else f"{section}.{near[0]}"
         return f"did you mean {meant}?"
     return f"known keys: {', '.join(siblings)}" if siblings else "the section has no such key"
+
+
+def list_keys(config: type[BaseModel], section: str) -> list[str]:
+    """The keys of a section, or of an item of a list where its path ends in a number; none of anything else."""
+    model: Any = config
+    for part in section.split(".") if section else ():
+        inner = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else model
+        model = get_args(inner)[0] if part.isdigit() and get_args(inner) else inner
+    return list(getattr(model, "model_fields", {}))
 
 
 def key_paths(config: type[BaseModel], prefix: str = "") -> list[str]:

@@ -76,10 +76,7 @@ MESSAGES: dict[type[Event], tuple[str, str | Callable[[Any], str]]] = {
     events.RunStarted: ("", run_started),
     events.StudyStarted: ("", study_started),
     events.SweepStarted: ("", sweep_started),
-    events.NoVerdict: (
-        "yellow",
-        "  there will be no verdict: it compares the arms ticket and dense, and one is absent",
-    ),
+    events.NoVerdict: ("bold yellow", "WARNING: there will be no verdict, whatever is trained: {reason}"),
     events.AlreadyFinished: ("green", "already finished, showing saved results (--fresh retrains)"),
     events.LevelFailed: ("yellow", "  {about}, level {level} failed: {reason}"),
     events.CudaGraphFallback: ("yellow", "  CUDA graph capture disabled for {what}: {reason}"),

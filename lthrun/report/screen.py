@@ -17,7 +17,7 @@ from lthrun.errors import escape_unprintable
 from lthrun.events import Event
 from lthrun.experiments.reading import AnySummary
 from lthrun.report.epoch_table import EPOCH_COLUMNS, LEVEL_COLUMNS, EpochRow, LevelRow, live_line
-from lthrun.report.lists import dry_run_table
+from lthrun.report.lists import chance_table, dry_run_table
 from lthrun.report.messages import message
 from lthrun.report.study_report import build_report
 from lthrun.report.terminal import make_console, one_line, show_report, show_tables, to_text
@@ -174,7 +174,9 @@ class Screen:
 
     def show_dry_run(self, dry_run: DryRun) -> None:
         self.clear()
-        show_tables(self.console, [dry_run_table(dry_run)])
+        show_tables(self.console, [dry_run_table(dry_run), *([chance_table(dry_run)] if dry_run.chances else [])])
+        if dry_run.no_verdict:
+            self.say(*message(events.NoVerdict(dry_run.no_verdict)))
         state = "already finished" if dry_run.is_finished else "would be written"
         self.say(f"{state} in {dry_run.run_dir}; nothing was trained")
 

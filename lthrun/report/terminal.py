@@ -61,6 +61,7 @@ def show_report(console: Console, report: Report, run_dir: str) -> None:
     lines = Group(
         to_text(report.about, "dim"),
         to_text(report.title, "dim"),
+        *(to_text(warning, "open") for warning in report.answer.warnings),
         to_text(first, style=f"bold {STYLES[report.answer.tone]}"),
         *map(to_text, others),
         "",
@@ -74,5 +75,5 @@ def show_report(console: Console, report: Report, run_dir: str) -> None:
 
 
 def one_line(experiment: str, report: Report, run_dir: str) -> str:
-    """The answer in two sentences at most, for quiet mode."""
-    return f"{experiment}: {' '.join(report.answer.sentences[:2])} {run_dir}"
+    """The answer in two sentences at most, after any warnings, for quiet mode."""
+    return f"{experiment}: {' '.join([*report.answer.warnings, *report.answer.sentences[:2]])} {run_dir}"

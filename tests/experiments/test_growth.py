@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
 
 import lthrun as package
+from lthrun.analysis.power import foresee_words
 from lthrun.analysis.sequential import Look
 from lthrun.errors import UserError
-from lthrun.events import ignore
+from lthrun.events import LevelFinished, NoVerdict, ignore
 from lthrun.experiments import read_config
+from lthrun.experiments.dry_run import foresee_run
+from lthrun.experiments.run import prepare_run
 from lthrun.experiments.summaries import StudySummary
-from tests.conftest import run
+from tests.conftest import run, select
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 STUDY = {"compare.arms": ["dense", "ticket"], "compare.sparsities": [50.0], "training.evaluate_every": None}
@@ -23,7 +27,7 @@ STUDY = {"compare.arms": ["dense", "ticket"], "compare.sparsities": [50.0], "tra
 @pytest.fixture
 def study(small: Callable) -> Callable[..., Any]:
     settings = {**STUDY, "training.epochs": 1, "training.evaluate_images": None}
-    return lambda **compare: small("compare", **settings, **{f"compare.{key}": value for key, value in compare.items()})
+    return lambda **compare: small("compare", **settings | {f"compare.{key}": value for key, value in compare.items()})
 
 
 def grow(config: Any, out: Path) -> StudySummary:
@@ -62,6 +66,36 @@ def test_until_decided_adds_seeds_until_there_is_a_word_or_none_are_left(study: 
     assert config.largest().compare.seeds == 5
     decided = grow(study(seeds=3, most_seeds=9, until_decided=True, margin=100.0), tmp_path / "decided")
     assert decided.looks == [3] and decided.verdict.word in ("wins", "matches")
+
+
+def test_a_dry_run_foresees_the_chance_of_a_verdict_from_what_is_known(study: Callable, tmp_path: Path):
+    config = study(seeds=3, most_seeds=8, until_decided=True, margin=0.0)
+    assert config.compare.looks == [3, 6, 8] and study(seeds=4, most_seeds=8).compare.looks == [4]
+    run_of = prepare_run(config.largest(), ignore)
+    dry_run = foresee_run(run_of, tmp_path, False, config)
+    assert dry_run.chances == foresee_words([3, 6, 8], 8, (1.3, 3.0), 0.0) and dry_run.no_verdict is None
+    assert dry_run.to_train == 8 * 5, "level 0 and four prunings, for each of the most seeds"
+    primary = grow(study(seeds=3, most_seeds=8, margin=0.0), tmp_path).primary
+    assert primary
+    seen = foresee_run(run_of, tmp_path, False, config).chances
+    assert [row.deviation for row in seen] == 4 * [pytest.approx(stdev(primary.differences))]
+
+
+@pytest.mark.parametrize(("arms", "seeds", "reason"), [
+    (["ticket"], 3, "compare.arms lacks dense"), (["prune"], 3, "compare.arms lacks ticket and dense"),
+    (["dense", "ticket"], 2, "it needs 3 seeds, and compare.seeds is 2"),
+])  # fmt: skip
+def test_a_study_without_a_verdict_says_so_before_it_is_trained(
+    study: Callable, tmp_path: Path, arms: list[str], seeds: int, reason: str
+):
+    config, heard = study(arms=arms, seeds=seeds), []
+    dry_run = foresee_run(prepare_run(config, ignore), tmp_path, False)
+    assert dry_run.chances == [] and dry_run.no_verdict and reason in dry_run.no_verdict
+    run(config, tmp_path, heard.append)
+    said = [type(event) for event in heard]
+    assert said.index(NoVerdict) < said.index(LevelFinished)
+    (event,) = select(heard, NoVerdict)
+    assert event.reason == dry_run.no_verdict
 
 
 @pytest.mark.parametrize(

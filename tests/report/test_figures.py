@@ -38,6 +38,15 @@ def test_the_numbers_behind_the_figures_are_the_summarys(ten: Path):
         assert (float(row["overlap"]), float(row["chance"])) == (found["overlap"], found["chance"])
 
 
+def test_the_estimate_is_drawn_seed_by_seed(ten: Path):
+    primary = summary_of(ten)["comparisons"][0]
+    rows = read_csv(ten / "figures" / "estimate-by-seeds.csv")
+    assert [int(row["seeds"]) for row in rows] == list(range(3, primary["n"] + 1))
+    assert [row["is_look"] for row in rows] == ["False"] * (len(rows) - 1) + ["True"]
+    assert float(rows[-1]["mean"]) == pytest.approx(primary["mean"])
+    assert [float(rows[-1][end]) for end in ("low", "high")] == pytest.approx(primary["interval"])
+
+
 def test_a_learning_curve_is_the_mean_over_seeds_of_interim_evaluations_or_else_of_epochs():
     """Interim evaluations may use a subset of the images, so ends of epochs do not stand between them."""
     lines = [
@@ -87,7 +96,8 @@ def test_each_type_of_summary_has_its_own_figures(runs: dict[str, Path], ten: Pa
     assert names(runs["ticket"]) == {"learning-curve", "accuracy-by-level", "pruned-per-layer"}
     assert names(runs["connectivity"]) == names(runs["ticket"]) | {"error-path"}
     assert names(ten) == {
-        "differences", "accuracy-by-sparsity", "learning-curves", "mask-overlap", "sparsity-per-layer"
+        "differences", "estimate-by-seeds", "accuracy-by-sparsity", "learning-curves", "mask-overlap",
+        "sparsity-per-layer",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The figures of masks: how sparse each layer is, and whether the seeds keep the same weights."""
+"""The figures of masks: how sparse each layer is, and what masks have in common."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lthrun.analysis.study_records import OverlapKind
 from lthrun.experiments.summaries import RunSummary, StudySummary
-from lthrun.report.figures.layout import Margins, draw_interval, label_right, make_panels, move_apart
+from lthrun.report.figures.layout import LineEnd, Margins, draw_interval, label_right, make_panels, move_apart
 from lthrun.report.figures.plot import FIGURES, Plot
 from lthrun.report.figures.style import BLUE, DOTTED, INK, MUTED, ArmStyle, arm_style
 from lthrun.report.wording import percent
 
 OVERLAP_WIDTH = 5.6  # inches
+CHANCE = ArmStyle(MUTED, "o", DOTTED, True)
+OVERLAP_STYLES: dict[OverlapKind, tuple[str, ArmStyle]] = {
+    "large-init": ("largest initial", arm_style("large-init")),
+    "orders": ("another order", arm_style("ticket")),
+    "seeds": ("another seed", arm_style("random-init")),
+}
 MARKERS = "osD^vPX*hp"
 LONGEST = 24  # characters of a layer's name
 
 
-@FIGURES.register("Do the seeds find the same ticket?", "mask-overlap", of="StudySummary")
+@FIGURES.register("What a ticket's mask has in common with others", "mask-overlap", of="StudySummary")
 def mask_overlap(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Plot:
     rows = [row.model_dump() for row in summary.overlap]
     return Plot(
-        "Weights that the tickets of two seeds both keep, in percent of those that either keeps: the mean over all "
-        "pairs of seeds, with a line from lowest to highest, beside what two random masks would share.",
+        "Weights that two masks both keep, in percent of those that either keeps: the mean over all pairs, with a line "
+        "from lowest to highest, beside what random masks would share. A ticket's mask beside that of the largest "
+        "initial weights of its seed, and beside the ticket of another order of the images. Tickets of two seeds share "
+        "what chance gives, because the units of a layer have no order.",
         rows,
         lambda narrow: draw_overlap(rows, narrow),
         OVERLAP_WIDTH,
@@ -31,20 +40,25 @@ def mask_overlap(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Pl
 
 
 def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
-    figure, (axes,) = make_panels(narrow, 1, 2.2, Margins(left=0.42, right=1.1, bottom=0.65), wide=OVERLAP_WIDTH)
+    figure, (axes,) = make_panels(narrow, 1, 2.2, Margins(left=0.42, right=1.6), wide=OVERLAP_WIDTH)
     axes.set_title("kept by both, %")
-    axes.set_xlabel("sparsity, and overlap as a multiple of chance")
-    x = range(len(rows))
-    ticket, chance = arm_style("ticket"), ArmStyle(MUTED, "o", DOTTED, True)
-    axes.plot(x, [100 * row["chance"] for row in rows], **chance.stroke | chance.dot)
-    axes.plot(x, [100 * row["overlap"] for row in rows], **ticket.stroke)
-    for at, row in zip(x, rows, strict=True):
-        draw_interval(axes, at, 100 * row["overlap"], (100 * row["lowest"], 100 * row["highest"]), ticket)
-    multiples = [f"\n{row['overlap'] / row['chance']:.2f} ×" if row["chance"] else "" for row in rows]
-    axes.set_xticks(list(x), [percent(row["sparsity"]) + more for row, more in zip(rows, multiples, strict=True)])
-    axes.set_xlim(-0.4, len(rows) - 0.6)
+    axes.set_xlabel("sparsity")
+    sparsities = sorted({row["sparsity"] for row in rows})
+    ends: list[LineEnd] = []
+    for kind, (name, style) in OVERLAP_STYLES.items():
+        own = [row for row in rows if row["kind"] == kind]
+        x = [sparsities.index(row["sparsity"]) for row in own]
+        axes.plot(x, [100 * row["overlap"] for row in own], **style.stroke)
+        for at, row in zip(x, own, strict=True):
+            draw_interval(axes, at, 100 * row["overlap"], (100 * row["lowest"], 100 * row["highest"]), style)
+        ends += [(100 * row["overlap"], name, style) for row in own[-1:]]
+    first = [row for row in rows if row["kind"] == rows[0]["kind"]]
+    x = [sparsities.index(row["sparsity"]) for row in first]
+    axes.plot(x, [100 * row["chance"] for row in first], **CHANCE.stroke | CHANCE.dot)
+    axes.set_xticks(range(len(sparsities)), list(map(percent, sparsities)))
+    axes.set_xlim(-0.4, len(sparsities) - 0.6)
     axes.set_ylim(0, 115 * max(max(row["highest"], row["chance"]) for row in rows))
-    label_right(axes, [(100 * rows[-1]["overlap"], "tickets", ticket), (100 * rows[-1]["chance"], "chance", chance)])
+    label_right(axes, [*ends, (100 * first[-1]["chance"], "chance", CHANCE)])
     return figure
 
 
