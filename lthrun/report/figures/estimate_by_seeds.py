@@ -52,7 +52,7 @@ def draw(points: Sequence[TracePoint], margin: float, most_seeds: int, narrow: b
     axes.set_xlabel("seeds")
     axes.set_xlim(x[0] - 0.5, max(x[-1], most_seeds) + 0.5)
     last = [end for point in points if point.is_look or point is points[-1] for end in point.interval]
-    most = 1.15 * max(*map(abs, last), 1.3 * margin)
-    axes.set_ylim(max(-most, min(lows) - 0.1 * most), min(most, max(highs) + 0.1 * most))
+    most = 1.2 * max(*map(abs, last), 1.3 * margin)
+    axes.set_ylim(max(-most, min(*lows, -1.3 * margin)), min(most, max(*highs, 1.3 * margin)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,6 +45,18 @@ def make_panels(
 
 def size_in_inches(axes: Axes) -> tuple[float, float]:
     return axes.bbox.width / axes.figure.dpi, axes.bbox.height / axes.figure.dpi
+
+
+def fit_labels(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """Labels beside a horizontal axis whose limits are set; one that would touch the one before it is empty."""
+    low, high = axes.get_xlim()
+    width, _ = size_in_inches(axes)
+    shown, end = [], -math.inf
+    for place, label in zip(places, labels, strict=True):
+        middle, half = (place - low) / (high - low) * width, 0.035 * len(label)
+        shown.append(label if middle - half >= end else "")
+        end = middle + half + 0.06 if shown[-1] else end
+    return shown
 
 
 def label_right(axes: Axes, ends: Sequence[LineEnd], gap: float = 0.155) -> None:

@@ -9,7 +9,15 @@ from matplotlib.figure import Figure
 
 from lthrun.analysis.study_records import OverlapKind
 from lthrun.experiments.summaries import RunSummary, StudySummary
-from lthrun.report.figures.layout import LineEnd, Margins, draw_interval, label_right, make_panels, move_apart
+from lthrun.report.figures.layout import (
+    LineEnd,
+    Margins,
+    draw_interval,
+    fit_labels,
+    label_right,
+    make_panels,
+    move_apart,
+)
 from lthrun.report.figures.plot import FIGURES, Plot
 from lthrun.report.figures.style import BLUE, DOTTED, INK, MUTED, ArmStyle, arm_style
 from lthrun.report.wording import percent
@@ -22,6 +30,7 @@ OVERLAP_STYLES: dict[OverlapKind, tuple[str, ArmStyle]] = {
     "seeds": ("another seed", arm_style("random-init")),
 }
 MARKERS = "osD^vPX*hp"
+MOST_MOVED = 6  # headings; more would end far from their lines
 LONGEST = 24  # characters of a layer's name
 
 
@@ -55,8 +64,8 @@ def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
     first = [row for row in rows if row["kind"] == rows[0]["kind"]]
     x = [sparsities.index(row["sparsity"]) for row in first]
     axes.plot(x, [100 * row["chance"] for row in first], **CHANCE.stroke | CHANCE.dot)
-    axes.set_xticks(range(len(sparsities)), list(map(percent, sparsities)))
     axes.set_xlim(-0.4, len(sparsities) - 0.6)
+    axes.set_xticks(range(len(sparsities)), fit_labels(axes, range(len(sparsities)), list(map(percent, sparsities))))
     axes.set_ylim(0, 115 * max(max(row["highest"], row["chance"]) for row in rows))
     label_right(axes, [*ends, (100 * first[-1]["chance"], "chance", CHANCE)])
     return figure
@@ -100,11 +109,11 @@ def draw_layers(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
     axes.set_xlabel("pruned, %")
     axes.set_xlim(-2, 102)
     sparsities = list(dict.fromkeys(row["sparsity"] for row in rows))
-    headings = move_apart(sparsities, 10 if narrow else 5, 100)
-    for k, (sparsity, heading) in enumerate(zip(sparsities, headings, strict=True)):
+    headings = move_apart(sparsities, 10 if narrow else 5, 100) if len(sparsities) <= MOST_MOVED else sparsities
+    labels = fit_labels(axes, headings, [f"{sparsity:.4g}" if narrow else percent(sparsity) for sparsity in sparsities])
+    for k, (sparsity, heading, label) in enumerate(zip(sparsities, headings, labels, strict=True)):
         style = ArmStyle(BLUE, MARKERS[k % len(MARKERS)], is_hollow=k % 2 == 1)
         axes.axvline(sparsity, color=MUTED, linewidth=0.5)
-        label = f"{sparsity:.4g}" if narrow else percent(sparsity)
         axes.text(heading, 1.01, label, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=7.5)
         for row in rows:
             if row["sparsity"] == sparsity:
