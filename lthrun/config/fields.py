@@ -17,14 +17,14 @@ LARGEST_SEED = 2**63 - 1
 POINT = r"^\d{1,9}(ep|it)$"  # a place in the training: 2ep, 200it
 ARM_NAME = r"^[a-z0-9][a-z0-9_.-]{0,39}$"
 ARM_POINT = r"^(\d{1,9}(ep|it)|compare\.rewind)$"
-DEVICE = r"^(auto|cpu|cuda(:\d{1,3})?)$"
+DEVICE = r"^(auto|cpu|mps|cuda(:\d{1,3})?)$"
 CHECKPOINT_EVERY = "30s"
 INTERVAL = r"^(\d{1,9})(s|ep|it)$"  # between checkpoints: 30s, 1ep, 200it
 EXAMPLES = {
     POINT: "0ep, 1ep or 200it",
     ARM_NAME: "snip or snip-2, in small letters",
     ARM_POINT: "0ep, 1ep, 200it or compare.rewind",
-    DEVICE: "auto, cpu, cuda or cuda:0",
+    DEVICE: "auto, cpu, cuda, cuda:0 or mps",
 }
 
 
@@ -32,7 +32,7 @@ class Section(BaseModel):
     """A section of a config: unknown keys are refused, and the docstring under a field is its help."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
     )
 
 
@@ -137,5 +137,6 @@ def parse_interval(text: str) -> tuple[int, str]:
 
 Percent = Annotated[float, AfterValidator(percent)]
 Percents = Annotated[tuple[Percent, ...], Field(strict=False)]
+Rate = Annotated[float, Field(ge=0, le=1)]
 Point = Annotated[str, Field(pattern=POINT), BeforeValidator(point_text)]
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]

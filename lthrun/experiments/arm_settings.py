@@ -40,7 +40,7 @@ class Arm(Section):
     """As pruning.criterion; null: the study's. So are the next four."""
     batches: int | None = Field(None, ge=1, le=MOST)
     granularity: named_in("granularities") | None = None  # type: ignore[valid-type]
-    context: Literal["local", "global"] | None = None
+    context: Literal["auto", "local", "global"] | None = None
     round_to: int | None = Field(None, ge=1, le=MOST)
     rewind: Annotated[str, Field(pattern=ARM_POINT), BeforeValidator(point_text)] = "0ep"
     """What weights go back to; from a later point than 0ep it trains what remains."""

@@ -40,7 +40,7 @@ def plan_arms(study: CompareConfig, conditions: Conditions) -> list[PlannedArmRe
         PlannedArmResult(describe_result(arm.name, seed, sparsity), config, level, arm.name, seed, sparsity)
         for seed in study.seeds
         for arm in study.compare.arms
-        for sparsity, config, level in plan_arm(study, arm, seed, conditions)
+        for sparsity, config, level in plan_arm(study, arm, seed, conditions.at_split(study.split_seed(seed)))
     ]
 
 

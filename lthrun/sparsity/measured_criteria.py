@@ -68,6 +68,7 @@ def taylor(context: ScoringContext) -> Tensors:
     "|w₀ · ∂L/∂w₀| at initialization, without training (SNIP; Lee et al. 2019, eq. 4).",
     uses=("batches",),
     measured=True,
+    context="global",
 )
 def snip(context: ScoringContext) -> Tensors:
     """The gradient is the mean over the batches, as that of one large batch is."""
@@ -86,14 +87,22 @@ def differentiate_loss(context: ScoringContext, state: Tensors) -> tuple[list[Te
     from torch.nn.functional import cross_entropy
 
     model = context.model(state).train()
-    weights: list[Tensor] = [model.get_parameter(name) for name in context.names]
-    return weights, (torch.autograd.grad(cross_entropy(model(x), y), weights) for x, y in context.batches())
+    weights = find_weights(model, context.names)
+    losses = (cross_entropy(model(x), y) for x, y in context.batches())
+    return weights, (torch.autograd.grad(loss, weights, materialize_grads=True) for loss in losses)
+
+
+def find_weights(model: nn.Module, names: Sequence[str]) -> list[Tensor]:
+    """The weights to score, those that the model itself does not train included. The gradient of a layer that does not
+    take part in the output is zero (`materialize_grads`)."""
+    return [model.get_parameter(name).requires_grad_() for name in names]
 
 
 @CRITERIA.register(
     "w₀ · (H·g) at initialization: preserves the gradient flow (GraSP; Wang et al. 2020, eq. 8).",
     uses=("batches",),
     measured=True,
+    context="global",
 )
 def grasp(context: ScoringContext) -> Tensors:
     """H is the Hessian and g the gradient of the loss, with logits divided by 200 as in the authors' code. They prune
@@ -103,11 +112,11 @@ def grasp(context: ScoringContext) -> Tensors:
     from torch.nn.functional import cross_entropy
 
     model = context.model(context.start).train()
-    weights = [model.get_parameter(name) for name in context.names]
+    weights = find_weights(model, context.names)
 
     def gradient(images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
         loss = cross_entropy(model(images) / TEMPERATURE, labels)
-        return torch.autograd.grad(loss, weights, create_graph=create_graph)
+        return torch.autograd.grad(loss, weights, create_graph=create_graph, materialize_grads=True)
 
     flow = [torch.zeros_like(w) for w in weights]
     for images, labels in context.batches():
@@ -116,7 +125,8 @@ def grasp(context: ScoringContext) -> Tensors:
     hessian_products = [torch.zeros_like(w) for w in weights]
     for images, labels in context.batches():
         product = sum((g * stopped).sum() for g, stopped in zip(gradient(images, labels, True), flow, strict=True))
-        for sum_, g in zip(hessian_products, torch.autograd.grad(product, weights), strict=True):  # type: ignore[arg-type]
+        products = torch.autograd.grad(product, weights, materialize_grads=True)  # type: ignore[arg-type]
+        for sum_, g in zip(hessian_products, products, strict=True):
             sum_ += g
     return {n: (w * h).detach().cpu() for n, w, h in zip(context.names, weights, hessian_products, strict=True)}
 
@@ -128,7 +138,10 @@ def twice_differentiable(model: nn.Module, channels: int, image_size: int) -> bo
 
     weights = [p for p in model.parameters() if p.requires_grad]
     flow = torch.autograd.grad(
-        model.train()(torch.rand(2, channels, image_size, image_size)).square().sum(), weights, create_graph=True
+        model.train()(torch.rand(2, channels, image_size, image_size)).square().sum(),
+        weights,
+        create_graph=True,
+        materialize_grads=True,
     )
     try:
         torch.autograd.grad(sum(g.square().sum() for g in flow), weights, allow_unused=True)  # type: ignore[arg-type]
@@ -141,6 +154,7 @@ def twice_differentiable(model: nn.Module, channels: int, image_size: int) -> bo
     "|w₀ · ∂R/∂w₀| at initialization, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).",
     measured=True,
     may_empty=True,
+    context="global",
 )
 def synflow(context: ScoringContext) -> Tensors:
     """R is the sum of the outputs for an image of ones, with all weights replaced by their magnitudes, in float64.
@@ -162,8 +176,8 @@ def synflow(context: ScoringContext) -> Tensors:
         model = context.model(state).double().eval()
         for name, tensor in model.state_dict().items():
             tensor.copy_(state[name])  # the model was built in float32; restore the float64 values
-        weights = [model.get_parameter(name) for name in context.names]
-        *gradients, flow = torch.autograd.grad(model(image).sum(), [*weights, image])
+        weights = find_weights(model, context.names)
+        *gradients, flow = torch.autograd.grad(model(image).sum(), [*weights, image], materialize_grads=True)
         pairs = zip(context.names, weights, gradients, strict=True)
         return {name: (w * g).abs().detach().cpu() for name, w, g in pairs}, flow
 
@@ -197,12 +211,14 @@ def wanda(context: ScoringContext) -> Tensors:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0]
             features = 1 if isinstance(module, nn.Conv2d) else x.ndim - 1
-            squares[name] = squares.get(name, 0) + x.square().sum([d for d in range(x.ndim) if d != features])
+            squares[name] = squares[name] + x.square().sum([d for d in range(x.ndim) if d != features])
 
         return hook
 
     modules = {name: model.get_submodule(name.removesuffix(".weight")) for name in context.names}
     for name, module in modules.items():
+        weight = model.get_parameter(name).detach()
+        squares[name] = weight.new_zeros(weight.shape[1] * count_groups(module))  # a layer may get no input
         module.register_forward_pre_hook(record_input(name))
     with torch.no_grad():
         for images, _ in context.batches():
@@ -210,8 +226,13 @@ def wanda(context: ScoringContext) -> Tensors:
     scores = {}
     for name, module in modules.items():
         weight = model.get_parameter(name).detach()
-        groups = int(getattr(module, "groups", 1))
+        groups = count_groups(module)
         # A filter of a grouped convolution reads the inputs of its own group only.
         norms = squares[name].sqrt().view(groups, -1).repeat_interleave(len(weight) // groups, 0)
         scores[name] = (weight.abs() * norms.view(*norms.shape, *[1] * (weight.ndim - 2))).cpu()
     return scores
+
+
+def count_groups(module: nn.Module) -> int:
+    """The groups of a grouped convolution; 1 of a linear layer."""
+    return int(getattr(module, "groups", 1))

@@ -34,6 +34,7 @@ from tests.conftest import prepare_levels, run
 
 CONDITIONS = Conditions({"images": "x"}, 92, "cpu", "float32")
 END_OF_EPOCHS = {"training.evaluate_every": None, "training.evaluate_images": None}
+MOVEMENT = {"name": "movement", "criterion": "movement"}
 SNIP = {"name": "snip", "criterion": "snip", "context": "global", "schedule": "one_shot"}
 
 
@@ -74,6 +75,10 @@ def test_an_arm_takes_what_it_leaves_out_from_the_study():
     assert own and ticket
     assert (own.criterion, own.context, own.granularity) == ("snip", "global", "kernel")
     assert (ticket.criterion, ticket.context, ticket.granularity) == ("movement", "local", "kernel")
+    for context, expected in (("local", "global"), ("global", "global")):  # snip's own, the study's own
+        other = study("ticket", **{"pruning.context": context})
+        assert other.ticket(0, Arm(name="own", criterion="snip")).pruning.context == expected
+    assert study("ticket", **{"pruning.context": "global"}).ticket(0, Arm(**MOVEMENT)).pruning.context == "global"
     named = study("ticket", **{"pruning.criterion": "snip", "pruning.context": "global"})
     spelled = study({"name": "own", "criterion": "snip", "context": "global"})
     assert keys(named, "ticket") == keys(spelled, "own")

@@ -13,7 +13,7 @@ import lthrun as package
 from lthrun.analysis.power import foresee_words
 from lthrun.analysis.sequential import Look
 from lthrun.errors import UserError
-from lthrun.events import LevelFinished, NoVerdict, ignore
+from lthrun.events import Event, ImagesFound, LevelFinished, NoVerdict, StudyStarted, ignore
 from lthrun.experiments import read_config
 from lthrun.experiments.dry_run import foresee_run
 from lthrun.experiments.run import prepare_run
@@ -77,7 +77,7 @@ def test_a_dry_run_foresees_the_chance_of_a_verdict_from_what_is_known(study: Ca
     assert dry_run.to_train == 8 * 5, "level 0 and four prunings, for each of the most seeds"
     summary = grow(study(seeds=3, most_seeds=8, margin=0.0), tmp_path)
     assert summary.primary
-    deviation = max(stdev(summary.primary.differences), 100 / summary.n_valid / 12**0.5)
+    deviation = max(stdev(summary.primary.differences), 100 / (summary.n_test or summary.n_valid) / 12**0.5)
     seen = foresee_run(run_of, tmp_path, False, config).chances
     assert [row.deviation for row in seen] == 4 * [pytest.approx(deviation)]
 
@@ -120,3 +120,11 @@ def test_the_page_of_a_grown_study_shows_the_grown_study(study: Callable, tmp_pa
     assert "3 seeds (0, 1, 2)" in pages[0] and "4 seeds (0, 1, 2, 3)" in pages[1]
     package.run(study(seeds=4, most_seeds=4), tmp_path, emit=ignore)
     assert (result.run_dir / "report.html").read_text() == pages[1]
+
+
+def test_the_images_are_named_once_however_often_the_study_grows(study: Callable, tmp_path: Path):
+    events: list[Event] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lthrun.analysis.verdict.choose_word", lambda interval, margin: "undecided")
+        run(study(seeds=1, most_seeds=3, until_decided=True), tmp_path, events.append)
+    assert len(select(events, StudyStarted)) == 3 and len(select(events, ImagesFound)) == 1
