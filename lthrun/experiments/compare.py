@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
 
@@ -189,8 +188,8 @@ def make_large_init_masks(run: Study, seed: int, sparsity: float) -> Tensors:
     """The masks of the largest initial weights of a seed, those of the arm `large-init`; they need no training."""
     builder = run.worker.builder(run.config.prune(seed, LARGE_INIT, sparsity))
     initial = builder.states.initial()
-    read = partial(dict, initial)
-    return select_weights(builder.mask_maker.make_masks(0, sparsity, initial, read, read, {}))
+    masks = builder.mask_maker.make_masks(0, sparsity, initial, lambda: initial, lambda: initial, {})
+    return select_weights(masks)
 
 
 def read_weight_masks(run: Study, level: Level) -> Tensors:
