@@ -43,16 +43,13 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
 @contextmanager
 def lock_if_free(path: Path) -> Iterator[bool]:
     """Hold the lock file `path` if it is free; the value says whether it was."""
-    held = filelock.FileLock(path)
     try:
-        held.acquire(timeout=0)
+        held = filelock.FileLock(path).acquire(timeout=0)
     except filelock.Timeout:
         yield False
-        return
-    try:
-        yield True
-    finally:
-        held.release()
+    else:
+        with held:
+            yield True
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lthrun.errors import UserError, shorten
-from lthrun.storage.digests import DIGEST, HASHERS, Hasher, find_digest
 from lthrun.storage.files import atomic_file
+from lthrun.storage.json_files import DIGEST, find_digest, hash_json, without_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     data = save(dict(tensors), dict(metadata))
     length = 8 + int.from_bytes(data[:8], "little")
     header, content = json.loads(data[8:length]), memoryview(data)[length:]
-    hasher = header_hasher(header, DIGEST)
+    hasher = hash_header(header, DIGEST)
     hasher.update(content)
     header.setdefault("__metadata__", {})[DIGEST] = hasher.hexdigest()
     # The library writes metadata in random order: sort the header (8 bytes of length, JSON padded to 8).
@@ -34,12 +34,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         file.write(content)
 
 
-def header_hasher(header: dict[str, Any], algorithm: str) -> Hasher:
+def hash_header(header: dict[str, Any], algorithm: str) -> Any:
     """A hasher that has seen a safetensors file up to its tensors; the digest itself is left out."""
-    metadata = {key: value for key, value in header.get("__metadata__", {}).items() if key not in HASHERS}
-    hasher = HASHERS[algorithm]()
-    hasher.update(json.dumps({**header, "__metadata__": metadata}, sort_keys=True).encode())
-    return hasher
+    return hash_json({**header, "__metadata__": without_digest(header.get("__metadata__", {}))}, algorithm)
 
 
 def is_intact(path: Path) -> bool:
@@ -56,7 +53,7 @@ def is_intact(path: Path) -> bool:
         algorithm, digest = find_digest(header.get("__metadata__", {}))
         if algorithm is None:
             return True
-        hasher = header_hasher(header, algorithm)
+        hasher = hash_header(header, algorithm)
         while part := file.read(1 << 20):
             hasher.update(part)
     return bool(hasher.hexdigest() == digest)
@@ -77,8 +74,8 @@ def read_tensors(path: Path, check: bool = True) -> tuple[dict[str, Tensor], dic
         with safe_open(path, framework="pt") as file:
             if check and not is_intact(path):
                 raise UserError(f"{path}: damaged; its content does not match its digest")
-            metadata = {key: value for key, value in (file.metadata() or {}).items() if key not in HASHERS}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, without_digest(file.metadata() or {})
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
