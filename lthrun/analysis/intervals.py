@@ -94,10 +94,5 @@ def barrier_interval(wrong: Sequence[Sequence[bool]]) -> Interval:
     values, counts = np.unique(contributions, return_counts=True)
     n = len(contributions)
     drawn = np.random.default_rng(0).multinomial(n, counts / n, RESAMPLES)
-    low, high = percentile_interval(drawn @ values / n)
-    return max(0.0, low), max(0.0, high)
-
-
-def percentile_interval(resampled: np.ndarray) -> Interval:
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    low, high = np.quantile(drawn @ values / n, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return max(0.0, float(low)), max(0.0, float(high))
