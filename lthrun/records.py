@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 Interval = tuple[float, float]
 LayerCounts = dict[str, tuple[int, int]]  # per tensor: weights that are pruned, and all
 
 
+class Stored:
+    """A dataclass that is kept as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Self:
+        """Raises ValueError where the facts are not those of the class."""
+        return TypeAdapter(cls).validate_python(facts)
+
+
 @dataclass(frozen=True)
-class InterimEvaluation:
+class InterimEvaluation(Stored):
     """A validation within an epoch, after training step `step`. Accuracy is 0 to 1."""
 
     step: int
@@ -21,7 +33,7 @@ class InterimEvaluation:
 
 
 @dataclass(frozen=True)
-class EpochRecord:
+class EpochRecord(Stored):
     """What was measured after one epoch of a level.
 
     Losses are means over images, accuracies 0 to 1, sparsity is percent; `correct` counts the right answers per class;
@@ -42,17 +54,9 @@ class EpochRecord:
     correct: list[int]
     interim_evaluations: list[InterimEvaluation] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, facts: dict[str, Any]) -> EpochRecord:
-        interim = [InterimEvaluation(**found) for found in facts.get("interim_evaluations", [])]
-        return cls(**{**facts, "interim_evaluations": interim})
-
 
 @dataclass(frozen=True)
-class LevelRecord:
+class LevelRecord(Stored):
     """level.json: what a finished level measured, and where. `sparsity` is percent at its end."""
 
     level: int
@@ -60,20 +64,6 @@ class LevelRecord:
     layers: LayerCounts
     epochs: list[EpochRecord]
     environment: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, facts: dict[str, Any]) -> LevelRecord:
-        """Raises KeyError, TypeError or ValueError where the facts are not those of a level."""
-        return cls(
-            facts["level"],
-            facts["sparsity"],
-            {name: (int(pruned), int(total)) for name, (pruned, total) in facts["layers"].items()},
-            [EpochRecord.from_dict(epoch) for epoch in facts["epochs"]],
-            facts["environment"],
-        )
 
 
 class Record(BaseModel):
