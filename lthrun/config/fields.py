@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -30,6 +31,7 @@ class Section(BaseModel):
     )
 
 
+@cache
 def fields_by_key(config: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
     """The fields of a config and of its sections, by dotted key."""
     fields: dict[str, FieldInfo] = {}
