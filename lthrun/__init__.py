@@ -90,18 +90,23 @@ def resume(
     executor: str = "local",
     jobs: int | None = None,
     emit: Emit | None = None,
+    **settings: Any,
 ) -> Result:
     """Resume the run in a directory, as it was started.
 
+    Args:
+        settings: what is different on this machine, by key path: `data.dir`, or `device` (of the same type).
+
     Raises:
-        UserError: that is no run directory, or its settings mean another run by now.
+        UserError: that is no run directory, or its settings mean another run; the message says what can be done.
     """
     from lthrun.executors.tasks import RunOptions
     from lthrun.experiments import read_config, resume_run
 
     path = Path(run_dir).expanduser()
-    config, options = read_config(path), RunOptions(path.parent, False, checkpoint_every, executor, jobs)
-    return _shown(lambda emit: resume_run(path, config, options, emit), emit)
+    saved, config = read_config(path), read_config(path, settings)
+    options = RunOptions(path.parent, False, checkpoint_every, executor, jobs)
+    return _shown(lambda emit: resume_run(path, saved, config, options, emit), emit)
 
 
 def _shown(action: Any, emit: Emit | None) -> Result:

@@ -1,6 +1,6 @@
 """`python -m lthrun`."""
 
-from lthrun.cli.app import main
+from lthrun.cli import main
 
 if __name__ == "__main__":
     main()

@@ -41,10 +41,11 @@ def measure_overhead(config: ExperimentConfig, rounds: int, emit: Emit) -> dict[
     """The median, lowest and highest seconds of each part, and how many times it was measured."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for number in range(rounds):
-        emit(Busy(f"round {number + 1} of {rounds}"))
+        about = f"round {number + 1} of {rounds}"
+        emit(Busy(f"{about}: import torch"))
         seconds["import"].append(time_import())
         with tempfile.TemporaryDirectory() as folder:
-            for part, value in time_runs(config, Path(folder)):
+            for part, value in time_runs(config, Path(folder), about, emit):
                 seconds[part].append(value)
     rows = [
         {"part": about, **median_and_range(taken), "n": len(taken)}
@@ -60,22 +61,23 @@ def time_import() -> float:
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
-def time_runs(config: ExperimentConfig, out: Path) -> Iterator[tuple[str, float]]:
+def time_runs(config: ExperimentConfig, out: Path, about: str, emit: Emit) -> Iterator[tuple[str, float]]:
     """The parts of a ticket, the same again, and a supermask that reuses its levels, with their seconds."""
     shared = {key: value for key, value in flatten(config.model_dump(mode="json")).items() if key != "experiment"}
 
-    def record(experiment: str) -> tuple[list[tuple[float, Event]], float, float]:
+    def record(experiment: str, which: str) -> tuple[list[tuple[float, Event]], float, float]:
         """The events of a run, with their times; when it began, and when it ended."""
+        emit(Busy(f"{about}: {which}"))
         events: list[tuple[float, Event]] = []
         began = time.perf_counter()
         settings = load_config(None, experiment, options=shared)
         run_experiment(settings, RunOptions(out), lambda event: events.append((time.perf_counter(), event)))
         return events, began, time.perf_counter()
 
-    yield from split_run(*record("ticket"))
-    _, began, ended = record("ticket")
+    yield from split_run(*record("ticket", "ticket"))
+    _, began, ended = record("ticket", "ticket again")
     yield "again", ended - began
-    times = [at for at, event in record("supermask")[0] if isinstance(event, Evaluated)]
+    times = [at for at, event in record("supermask", "supermask")[0] if isinstance(event, Evaluated)]
     yield from (("mask", later - earlier) for earlier, later in pairwise(times))
 
 

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from lthrun.cli import bench, configs, data, experiments, results, sweep
-from lthrun.cli.interrupts import Terminated, terminate
+from lthrun.cli import bench, configs, data, experiments, reproduce, results, sweep
+from lthrun.cli.interrupts import Terminated, exit_early, terminate
+from lthrun.cli.options import explain_option
 from lthrun.errors import UserError, escape_unprintable
 from lthrun.training.openmp import limit_spinning
 from lthrun.version import __version__
@@ -37,7 +38,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-for group in (experiments, sweep, results, data, configs, bench):
+for group in (experiments, sweep, reproduce, results, data, configs, bench):
     app.add_typer(group.app)
 
 
@@ -54,18 +55,20 @@ def main() -> None:
         status = app(standalone_mode=False)
     except UserError as error:
         fail(str(error))
+    except typer.BadParameter as error:
+        fail(explain_option(error))
     except typer.TyperException as error:
         fail(error.format_message())
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         fail(f"{error.filename or 'the disk'}: {error.strerror}")
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
-    except Terminated:
-        sys.exit(143)
+    except (KeyboardInterrupt, typer.Abort, Terminated) as interrupt:
+        exit_early(interrupt)
     finally:
         signal.signal(signal.SIGTERM, before)
+    if status == 130:  # Typer's answer to Ctrl-C
+        exit_early(KeyboardInterrupt())
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
-from lthrun.cli.interrupts import INTERRUPTS
+from lthrun.cli.interrupts import INTERRUPTS, exit_interrupted
 from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError
 from lthrun.experiments import EXPERIMENTS
@@ -56,16 +56,19 @@ for _name, _experiment in EXPERIMENTS.items():
 @app.command(rich_help_panel=PANEL)
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory: `lthrun runs` lists them.")],
+    data_dir: opt.DataDir = None,
+    device: opt.SameDevice = None,
     checkpoint_every: opt.CheckpointEvery = CHECKPOINT_EVERY,
     executor: opt.Executor = "local",
     jobs: opt.Jobs = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Resume a run that was stopped, as it was started."""
+    """Resume a run that was stopped, as it was started; its images may lie at another place by now."""
     from lthrun.experiments import read_config
 
-    how = {"checkpoint_every": checkpoint_every, "executor": executor, "jobs": jobs}
+    moved = {key: value for key, value in {"data.dir": data_dir, "device": device}.items() if value is not None}
+    how = {"checkpoint_every": checkpoint_every, "executor": executor, "jobs": jobs, **moved}
     run_and_report("resume", (run,), read_config(run).data.dataset, how, json, quiet)
 
 
@@ -82,9 +85,9 @@ def run_and_report(
         try:
             action = getattr(lthrun, function)
             result = offer_download(lambda: action(*arguments, emit=screen, **how), dataset, screen)
-        except INTERRUPTS:
+        except INTERRUPTS as interrupt:
             screen.show_interrupted(is_fresh=bool(how.get("fresh")))
-            raise
+            exit_interrupted(interrupt)
         screen.show_result(result.summary)
     if as_json:
         print_json(result.summary.model_dump(mode="json"))

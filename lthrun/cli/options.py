@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from lthrun.config.fields import fields_by_key, parse_interval
+from lthrun.config.messages import explain_expected
 from lthrun.errors import UserError, shorten
 from lthrun.experiments import EXPERIMENTS
 from lthrun.registry import TABLES
@@ -22,7 +23,7 @@ PANELS = {
     "pruning": HOW_PRUNED, "rewind": HOW_PRUNED, "connectivity": HOW_PRUNED, "device": WHERE, "deterministic": WHERE,
     "data": WHERE,
 }  # fmt: skip
-METAVARS = {"device": "auto|cpu|cuda:0|…", "data.dir": "DIR", "pruning.granularity": "NAME|N:M"}
+METAVARS = {"device": "auto|cpu|cuda:0|mps|…", "data.dir": "DIR", "pruning.granularity": "NAME|N:M"}
 Command = Callable[..., None]
 NAMES = {"data.dir": "data_dir", "model.name": "model"}  # where the last part of the key says too little
 COMMON = ("seed", "training.epochs", "model.name", "device", "deterministic", "data.dir", "data.skip_unreadable")
@@ -119,6 +120,15 @@ def by_key(options: Sequence[KeyOption], typed: Mapping[str, Any]) -> dict[str, 
     return {o.key: o.convert(value) for o in options if (value := typed.get(o.name)) is not None}
 
 
+def explain_option(error: typer.BadParameter) -> str:
+    """What is wrong with the value of an option, as that of a config key is explained."""
+    if not isinstance(error.__cause__, ValidationError) or error.param is None:
+        return error.format_message()
+    fault = error.__cause__.errors()[0]
+    name = error.param.get_error_hint().replace("'", "")
+    return f"{name}: found {shorten(repr(fault['input']))}; {explain_expected(fault)}"
+
+
 def check_out(out: Path) -> Path:
     """The output root with ~ expanded; a file, or a folder in a file, is refused."""
     try:
@@ -189,6 +199,16 @@ Json = Annotated[
     typer.Option("--json", help="The summary as JSON on stdout, all else on stderr.", rich_help_panel=HOW_SHOWN),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="One line at the end.", rich_help_panel=HOW_SHOWN)]
+DataDir = Annotated[
+    str | None, typer.Option(metavar="DIR", help="An existing copy of the images.", rich_help_panel=WHERE)
+]
+SameDevice = Annotated[
+    str | None,
+    typer.Option(
+        metavar=METAVARS["device"], help="A device of the type that the run was started on.",
+        show_default="the one it was started on", rich_help_panel=WHERE,
+    ),
+]  # fmt: skip
 ANY_EXPERIMENT: Any = Literal[tuple(EXPERIMENTS)]
 ANY_RUN: Any = Literal[tuple(name for name, experiment in EXPERIMENTS.items() if not experiment.is_study)]
 ExperimentName = Annotated[

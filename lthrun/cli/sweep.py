@@ -11,9 +11,9 @@ import typer
 
 from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
-from lthrun.cli.interrupts import INTERRUPTS
+from lthrun.cli.interrupts import INTERRUPTS, exit_interrupted
 from lthrun.config.fields import CHECKPOINT_EVERY
-from lthrun.errors import UserError, shorten
+from lthrun.errors import UserError, escape_unprintable, shorten
 
 app = typer.Typer()
 KEYS = opt.common_options(*opt.COMMON)
@@ -51,6 +51,7 @@ def sweep(
     from lthrun.report.lists import sweep_table
     from lthrun.report.screen import Screen
     from lthrun.report.terminal import make_console, print_json, show_tables
+    from lthrun.report.wording import plural
 
     configs = []
     for point in list_points(grid):
@@ -68,13 +69,16 @@ def sweep(
             return
         try:
             results = run_sweep(runs, RunOptions(out, False, checkpoint_every, executor, jobs), screen)
-        except INTERRUPTS:
+        except INTERRUPTS as interrupt:
             screen.show_interrupted()
-            raise
+            exit_interrupted(interrupt)
         screen.clear()
     rows = [(run.point, summary) for run, summary in results if isinstance(summary, RunSummary)]
     if json:
         print_json([summary.model_dump(mode="json") | {"grid": point} for point, summary in rows])
+    elif quiet:
+        finished = f"{len(rows)} of {plural(len(results), 'run')} of {experiment} finished"
+        print(f"sweep: {finished}; `lthrun runs --out {escape_unprintable(str(out))}` lists them")
     elif rows:
         show_tables(make_console(), [sweep_table(rows)])
     failed = [f"{run.name}: {reason}" for run, reason in results if isinstance(reason, str)]

@@ -42,7 +42,7 @@ class ExperimentConfig(Section):
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Decides initialization, data order, augmentation and random masks."""
     device: str = Field("auto", pattern=DEVICE)
-    """auto: cuda:0 if there is one, else cpu."""
+    """auto: cuda:0 if there is one, else cpu; mps is Apple's GPU."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 (autocast) on a GPU that supports it, float32 elsewhere."""
     deterministic: bool = False
@@ -58,6 +58,11 @@ class ExperimentConfig(Section):
     def identity_extras(self) -> dict[str, Any] | None:
         """What identifies a run beside the key of its last level."""
         return None
+
+    @property
+    def split_seeds(self) -> tuple[int, ...]:
+        """The values of `data.split_seed` that its levels have."""
+        return (self.data.split_seed,)
 
     @property
     def rewind_points(self) -> tuple[str, ...]:

@@ -17,17 +17,17 @@ from lthrun.registry import TABLES
 MOST = 1_000_000  # epochs, images, batches: more is a slip
 LARGEST_SEED = 2**63 - 1
 POINT = r"^\d{1,9}(ep|it)$"  # a place in the training: 2ep, 200it
-DEVICE = r"^(auto|cpu|cuda(:\d{1,3})?)$"
+DEVICE = r"^(auto|cpu|mps|cuda(:\d{1,3})?)$"
 CHECKPOINT_EVERY = "30s"
 INTERVAL = r"^(\d{1,9})(s|ep|it)$"  # between checkpoints: 30s, 1ep, 200it
-EXAMPLES = {POINT: "0ep, 1ep or 200it", DEVICE: "auto, cpu, cuda or cuda:0"}
+EXAMPLES = {POINT: "0ep, 1ep or 200it", DEVICE: "auto, cpu, cuda, cuda:0 or mps"}
 
 
 class Section(BaseModel):
     """A section of a config: unknown keys are refused, and the docstring under a field is its help."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
     )
 
 
@@ -138,5 +138,6 @@ def parse_interval(text: str) -> tuple[int, str]:
 
 Percent = Annotated[float, AfterValidator(percent)]
 Percents = Annotated[tuple[Percent, ...], Field(strict=False)]
+Rate = Annotated[float, Field(ge=0, le=1)]
 Point = Annotated[str, Field(pattern=POINT), BeforeValidator(point_text)]
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]

@@ -13,6 +13,11 @@ from lthrun.config.fields import EXAMPLES, fields_by_key
 from lthrun.errors import shorten
 
 SHOWN = 10
+EXPECTED = {  # by pydantic's type of a fault
+    "missing": "a value is missing",
+    "string_too_short": "must not be empty",
+    "too_long": "must have {max_length} values",
+}
 RENAMED = {"compare.at_most": "compare.prune_rate"}  # since format 1
 Configs = Mapping[str, type[BaseModel]]
 
@@ -36,11 +41,22 @@ def explain_fault(fault: Any, config: type[BaseModel], configs: Configs) -> str:
     found = shorten(repr(value) if isinstance(value, str) else value)
     if fault["type"] in ("too_short", "tuple_type"):
         return f"{key}: found {found}; must be a list of one or more, like [a, b]"
-    message = fault["msg"].replace("Input should be", "must be")
-    if fault["type"] == "string_pattern_mismatch":
-        message = f"must be like {EXAMPLES[fault['ctx']['pattern']]}"
-    message = re.sub(r"a valid (\w+) instance|a valid dictionary or instance of \w+", "a section of keys", message)
+    message = explain_expected(fault)
     return f"{key.removesuffix('.[key]')}: found {found}; {message}" if key else message
+
+
+def explain_expected(fault: Any) -> str:
+    """What would be right instead of a value, in the words of lthrun rather than of pydantic."""
+    kind, context = fault["type"], fault.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        return f"must be like {EXAMPLES[context['pattern']]}"
+    if kind in EXPECTED:
+        return EXPECTED[kind].format(**context)
+    text = re.sub(r"Input should be ([^,]*), unable to .*", r"must be \1", fault["msg"])
+    text = text.replace("Input should be", "must be")
+    if choices := re.fullmatch(r"Value error, .* is not one of (.*)\.", text):
+        return f"must be one of {choices[1].replace(chr(39), '')}"
+    return re.sub(r"a valid \w+ instance|a valid dictionary( or instance of \w+)?", "a section of keys", text)
 
 
 def suggest_key(key: str, config: type[BaseModel], configs: Configs) -> str:

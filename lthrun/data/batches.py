@@ -174,6 +174,6 @@ class Batches:
         for part in self._images["train"].tensor_split(-(-self.n_train // 1024)):
             values = self._center(part).round().long()
             sums += torch.stack([values.sum((0, 1, 2)), (values * values).sum((0, 1, 2))])
-        mean, square = sums.double().cpu() / (self.n_train * self.size**2 * 255)
+        mean, square = sums.cpu().double() / (self.n_train * self.size**2 * 255)
         deviation = (square / 255 - mean * mean).clamp(min=1 / 255**2).sqrt()
         return tuple(value.float().view(-1, 1, 1).to(self.device) for value in (mean, deviation))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
-from lthrun.events import Emit, Event
+from lthrun.events import Emit
 from lthrun.executors.table import EXECUTORS
 from lthrun.executors.task_queue import TaskQueue
 from lthrun.executors.tasks import LevelTask, RunOptions
@@ -74,14 +74,9 @@ def run_in_threads(queue: TaskQueue, worker: LevelWorker, jobs: int) -> None:
 
     own, stop = threading.local(), threading.Event()
 
-    def check_stop(event: Event) -> None:
-        """Training emits an event in every step: a thread cannot be interrupted otherwise."""
-        if stop.is_set():
-            raise KeyboardInterrupt
-
     def run_task(task: LevelTask) -> LevelResult:
         if not hasattr(own, "worker"):
-            own.worker = LevelWorker(worker.options, check_stop, worker.context)
+            own.worker = LevelWorker(worker.options, context=worker.context, stop=stop)
         with training_stream(find_device(task.config.device)):
             result: LevelResult = own.worker.run(task)
         return result
@@ -89,7 +84,7 @@ def run_in_threads(queue: TaskQueue, worker: LevelWorker, jobs: int) -> None:
     with ThreadPoolExecutor(jobs, "lthrun-level") as pool:
         try:
             run_until_broken(queue, pool, run_task, jobs)
-        except BaseException:  # Ctrl-C and SIGTERM too: no level is trained after the command
+        except BaseException:  # Ctrl-C and SIGTERM too: no level is trained after the command, and its step is saved
             stop.set()
             raise
 

@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -49,7 +50,9 @@ def on_ray(tasks: Sequence[LevelTask], worker: LevelWorker, emit: Emit) -> dict[
     check_reachable(os.environ.get("RAY_ADDRESS", ""))
     numbered = next((task.config.device for task in tasks if task.config.device not in ("cpu", "cuda:0")), None)
     if numbered:
-        raise UserError(f"device: found {numbered}; Ray gives each worker a GPU, which it sees as cuda:0: use cuda")
+        raise UserError(
+            f"device: found {numbered}; Ray gives each worker a CPU, or a GPU that it sees as cuda:0: use cpu or cuda"
+        )
     options, jobs = replace(worker.options, out=worker.options.out.resolve()), worker.options.jobs
     queue = TaskQueue(tasks, emit)
     emit(Busy("starting Ray"))
@@ -87,12 +90,14 @@ def connect(ray: Any, cpus: int) -> Iterator[None]:
     """A connection to the cluster, or a new cluster of so many CPUs; at the end nothing of this run continues."""
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     terminate = signal.getsignal(signal.SIGTERM)
+    has_signals = threading.current_thread() is threading.main_thread()
     try:
         try:
             ray.init(num_cpus=cpus, **quiet)
         except ValueError:  # Ray's way to say that there is a cluster, with CPUs of its own
             ray.init(**quiet)
-        signal.signal(signal.SIGTERM, terminate)  # Ray has replaced it
+        if has_signals:
+            signal.signal(signal.SIGTERM, terminate)  # Ray has replaced it
         yield
     except ConnectionError as error:
         raise UserError(f"--executor ray: cannot connect to the Ray cluster: {describe_error(error)}") from None

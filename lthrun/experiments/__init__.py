@@ -23,8 +23,9 @@ from lthrun.config.base import ExperimentConfig
 from lthrun.experiments import baseline, ticket, prune, supermask, compare, connectivity  # noqa: F401
 
 # isort: on
-from lthrun.experiments.driver import Result, execute, resume_run, run_experiment
+from lthrun.experiments.driver import Result, execute, run_experiment
 from lthrun.experiments.experiment import EXPERIMENTS
+from lthrun.experiments.resuming import resume_run
 from lthrun.storage.run_dir import RunDir
 
 __all__ = ["EXPERIMENTS", "Result", "execute", "load_config", "read_config", "resume_run", "run_experiment"]
@@ -41,7 +42,7 @@ def load_config(
     return loading.load_config(configs, source, experiment, sets, options)
 
 
-def read_config(run_dir: Path) -> ExperimentConfig:
-    """The config that a run was started with."""
+def read_config(run_dir: Path, options: Mapping[str, Any] | None = None) -> ExperimentConfig:
+    """The config that a run was started with; `options` override it."""
     RunDir(run_dir).check_is_run()
-    return load_config(run_dir / "config.yaml")
+    return load_config(run_dir / "config.yaml", options=options)

@@ -14,17 +14,18 @@ from typing import Any
 
 from lthrun.config.base import ExperimentConfig
 from lthrun.config.loading import dump
-from lthrun.errors import UserError
 from lthrun.events import (
     AlreadyFinished,
     Emit,
     EpochFinished,
     Event,
+    ImagesFound,
     LevelEvent,
     LevelFinished,
     RunFinished,
     Waiting,
     ignore,
+    without,
 )
 from lthrun.executors import EXECUTORS
 from lthrun.executors.tasks import LevelTask, RunOptions
@@ -54,26 +55,11 @@ def run_experiment(config: ExperimentConfig, options: RunOptions, emit: Emit = i
     return execute_rounds(prepare_run(config, emit), options, emit)
 
 
-def resume_run(path: Path, config: ExperimentConfig, options: RunOptions, emit: Emit = ignore) -> Result:
-    """Resume the run in a directory, whose config is given, as it was started.
-
-    Raises:
-        UserError: its settings mean another run by now.
-    """
-    run, place = prepare_run(config, emit), path.resolve()
-    if run.name != place.name:
-        raise UserError(
-            f"{path}: its config now means the run {run.name}, because the images have changed or the directory was "
-            f"renamed: rename it back, or start a new run with --config {path}/config.yaml"
-        )
-    return execute_rounds(run, replace(options, out=place.parent), emit)
-
-
 def execute_rounds(run: Run, options: RunOptions, emit: Emit) -> Result:
     """Execute a run, and then what its results ask for: a study may grow until it is decided."""
     result = execute(run, options, emit)
     while larger := run.experiment.plan_next(run.config, result.summary):
-        run = prepare_run(larger, emit)
+        run = prepare_run(larger, without(ImagesFound, emit))
         result = execute(run, replace(options, fresh=False), emit)
     return result
 
@@ -104,6 +90,7 @@ def train_and_evaluate(run: Run, run_dir: RunDir, options: RunOptions, emit: Emi
     environment = describe_environment(run.context.device)
     restarted = [*([] if run.experiment.is_study else [METRICS]), *([EVENTS, EVALUATIONS] if options.fresh else [])]
     run_dir.start(dump(run.context.config), {**environment, "levels": [task.key for task in run.tasks]}, restarted)
+    run_dir.write_splits(run.context.held_out)
     run.experiment.announce(run, recorder)
     worker = LevelWorker(options, recorder, run.context)
     failures = {}
@@ -153,4 +140,4 @@ def describe_epoch(epoch: int, event: EpochFinished) -> dict[str, Any]:
     line |= {key: facts[key] for key in (*keys, "time")}
     if facts["interim_evaluations"]:
         line["interim_evaluations"] = facts["interim_evaluations"]
-    return line
+    return line | (event.test.metrics if event.test else {})

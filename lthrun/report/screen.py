@@ -19,6 +19,7 @@ from lthrun.report.epoch_table import EPOCH_COLUMNS, LEVEL_COLUMNS, EpochRow, Le
 from lthrun.report.lists import dry_run_table
 from lthrun.report.messages import message
 from lthrun.report.study_report import build_report
+from lthrun.report.tables import Report
 from lthrun.report.terminal import make_console, one_line, show_report, show_tables, to_text
 from lthrun.report.wording import clock
 
@@ -166,7 +167,8 @@ class Screen:
 
     def show_dry_run(self, dry_run: DryRun) -> None:
         self.clear()
-        show_tables(self.console, [dry_run_table(dry_run)])
+        if not self.quiet:
+            show_tables(self.console, [dry_run_table(dry_run)])
         state = "already finished" if dry_run.is_finished else "would be written"
         self.say(f"{state} in {dry_run.run_dir}; nothing was trained")
 
@@ -183,10 +185,13 @@ class Screen:
         self.say(f"interrupted; saved: {kept}", "yellow")
 
     def show_result(self, summary: AnySummary) -> None:
-        """The report of a finished run or study; in quiet mode its answer on one line."""
-        report = build_report(summary)
+        """The report of a finished run or study."""
+        self.show_report(build_report(summary), summary.experiment, summary.run_dir)
+
+    def show_report(self, report: Report, name: str, run_dir: str) -> None:
+        """A report; in quiet mode its answer on one line."""
         if self.quiet:
-            self.say(one_line(summary.experiment, report, summary.run_dir))
+            self.say(one_line(name, report, run_dir))
         else:
             self.clear()
-            show_report(self.console, report, summary.run_dir)
+            show_report(self.console, report, run_dir)

@@ -7,8 +7,9 @@ rewind point before the first).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lthrun.registry import Entry, Table
 
@@ -23,10 +24,12 @@ class CriterionEntry(Entry):
     Attributes:
         measured: it scores all tensors at once from a `ScoringContext`; others score each tensor from its `Weights`.
         may_empty: its masks may remove all weights of a tensor; it refuses by itself what disconnects the network.
+        context: what `pruning.context: auto` means with it; global where its source ranks all layers together.
     """
 
     measured: bool = False
     may_empty: bool = False
+    context: Literal["local", "global"] = "local"
 
 
 CRITERIA = Table("criteria", "pruning.criterion", CriterionEntry)
@@ -38,15 +41,24 @@ class Weights:
 
     Attributes:
         trained: the current values.
-        start: the values at the rewind point.
-        last: the values at the last pruning step; before the first, at the rewind point.
         rng: for criteria that draw random numbers.
+        read_start, read_last: give `start` and `last`, which few criteria need: a copy of the network, and a file.
     """
 
     trained: Tensor
-    start: Tensor
-    last: Tensor
     rng: Generator
+    read_start: Callable[[], Tensor]
+    read_last: Callable[[], Tensor]
+
+    @property
+    def start(self) -> Tensor:
+        """The values at the rewind point."""
+        return self.read_start()
+
+    @property
+    def last(self) -> Tensor:
+        """The values at the last pruning step; before the first, at the rewind point."""
+        return self.read_last()
 
 
 @CRITERIA.register("|w|: keeps large trained weights (Frankle & Carbin 2019, section 2).")

@@ -45,6 +45,7 @@ def select_prunable(model: nn.Module, selection: LayerSelection) -> list[str]:
         return selected and matches_any(name, selection.include) and not matches_any(name, selection.exclude)
 
     names = [f"{name}.weight" for name in layers if is_selected(name)]
+    check_shared(model, layers, names)
     if not names:
         key, patterns = ("exclude", selection.exclude) if selection.exclude else ("include", selection.include)
         raise UserError(
@@ -53,6 +54,20 @@ def select_prunable(model: nn.Module, selection: LayerSelection) -> list[str]:
             f"{selection.classifier})"
         )
     return names
+
+
+def check_shared(model: nn.Module, layers: Iterable[str], names: Iterable[str]) -> None:
+    """Refuse to prune a weight that is a parameter of two layers: a mask is one of a layer."""
+    owners: dict[int, list[str]] = {}
+    for name in layers:
+        owners.setdefault(id(model.get_parameter(f"{name}.weight")), []).append(name)
+    for name in names:
+        shared = owners[id(model.get_parameter(name))]
+        if len(shared) > 1:
+            raise UserError(
+                f"model.name: {' and '.join(shared)} share one weight, which cannot be pruned: leave them out with "
+                "pruning.exclude"
+            )
 
 
 def matches_any(name: str, patterns: Iterable[str]) -> bool:

@@ -66,6 +66,7 @@ def taylor(context: ScoringContext) -> Tensors:
     "|w₀ · ∂L/∂w₀| at initialization, without training (SNIP; Lee et al. 2019, eq. 4).",
     uses=("batches",),
     measured=True,
+    context="global",
 )
 def snip(context: ScoringContext) -> Tensors:
     """The gradient is the mean over the batches, as that of one large batch is."""
@@ -82,9 +83,18 @@ def differentiate_loss(
     from torch.nn.functional import cross_entropy
 
     model = context.model(state).train()
-    weights: list[Tensor] = [model.get_parameter(name) for name in context.names]
+    weights = find_weights(model, context.names)
     losses = (cross_entropy(model(images) / temperature, labels) for images, labels in context.batches())
-    return weights, (torch.autograd.grad(loss, weights, create_graph=create_graph) for loss in losses)
+    gradients = (
+        torch.autograd.grad(loss, weights, create_graph=create_graph, materialize_grads=True) for loss in losses
+    )
+    return weights, gradients
+
+
+def find_weights(model: nn.Module, names: Sequence[str]) -> list[Tensor]:
+    """The weights to score, those that the model itself does not train included. The gradient of a layer that does not
+    take part in the output is zero (`materialize_grads`)."""
+    return [model.get_parameter(name).requires_grad_() for name in names]
 
 
 def add_up(per_batch: Iterable[Sequence[Tensor]]) -> tuple[list[Tensor], int]:
@@ -101,6 +111,7 @@ def add_up(per_batch: Iterable[Sequence[Tensor]]) -> tuple[list[Tensor], int]:
     "w₀ · (H·g) at initialization: preserves the gradient flow (GraSP; Wang et al. 2020, eq. 8).",
     uses=("batches",),
     measured=True,
+    context="global",
 )
 def grasp(context: ScoringContext) -> Tensors:
     """H is the Hessian and g the gradient of the loss, with logits divided by 200 as in the authors' code. They prune
@@ -111,7 +122,7 @@ def grasp(context: ScoringContext) -> Tensors:
     flow, _ = add_up(differentiate_loss(context, context.start, TEMPERATURE)[1])
     weights, per_batch = differentiate_loss(context, context.start, TEMPERATURE, create_graph=True)
     products = (sum((g * stopped).sum() for g, stopped in zip(gradients, flow, strict=True)) for gradients in per_batch)
-    total, _ = add_up(torch.autograd.grad(product, weights) for product in products)  # type: ignore[arg-type]
+    total, _ = add_up(torch.autograd.grad(product, weights, materialize_grads=True) for product in products)  # type: ignore[arg-type]
     return {n: (w * h).detach().cpu() for n, w, h in zip(context.names, weights, total, strict=True)}
 
 
@@ -122,7 +133,10 @@ def twice_differentiable(model: nn.Module, channels: int, image_size: int) -> bo
 
     weights = [p for p in model.parameters() if p.requires_grad]
     flow = torch.autograd.grad(
-        model.train()(torch.rand(2, channels, image_size, image_size)).square().sum(), weights, create_graph=True
+        model.train()(torch.rand(2, channels, image_size, image_size)).square().sum(),
+        weights,
+        create_graph=True,
+        materialize_grads=True,
     )
     try:
         torch.autograd.grad(sum(g.square().sum() for g in flow), weights, allow_unused=True)  # type: ignore[arg-type]
@@ -135,6 +149,7 @@ def twice_differentiable(model: nn.Module, channels: int, image_size: int) -> bo
     "|w₀ · ∂R/∂w₀| at initialization, in 100 passes, without data (SynFlow; Tanaka et al. 2020, algorithm 1).",
     measured=True,
     may_empty=True,
+    context="global",
 )
 def synflow(context: ScoringContext) -> Tensors:
     """R is the sum of the outputs for an image of ones, with all weights replaced by their magnitudes, in float64.
@@ -156,8 +171,8 @@ def synflow(context: ScoringContext) -> Tensors:
         model = context.model(state).double().eval()
         for name, tensor in model.state_dict().items():
             tensor.copy_(state[name])  # the model was built in float32; restore the float64 values
-        weights = [model.get_parameter(name) for name in context.names]
-        *gradients, flow = torch.autograd.grad(model(image).sum(), [*weights, image])
+        weights = find_weights(model, context.names)
+        *gradients, flow = torch.autograd.grad(model(image).sum(), [*weights, image], materialize_grads=True)
         pairs = zip(context.names, weights, gradients, strict=True)
         return {name: (w * g).abs().detach().cpu() for name, w, g in pairs}, flow
 
@@ -191,12 +206,14 @@ def wanda(context: ScoringContext) -> Tensors:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0]
             features = 1 if isinstance(module, nn.Conv2d) else x.ndim - 1
-            squares[name] = squares.get(name, 0) + x.square().sum([d for d in range(x.ndim) if d != features])
+            squares[name] = squares[name] + x.square().sum([d for d in range(x.ndim) if d != features])
 
         return hook
 
     modules = {name: model.get_submodule(name.removesuffix(".weight")) for name in context.names}
     for name, module in modules.items():
+        weight = model.get_parameter(name).detach()
+        squares[name] = weight.new_zeros(weight.shape[1] * count_groups(module))  # a layer may get no input
         module.register_forward_pre_hook(record_input(name))
     with torch.no_grad():
         for images, _ in context.batches():
@@ -204,8 +221,13 @@ def wanda(context: ScoringContext) -> Tensors:
     scores = {}
     for name, module in modules.items():
         weight = model.get_parameter(name).detach()
-        groups = int(getattr(module, "groups", 1))
+        groups = count_groups(module)
         # A filter of a grouped convolution reads the inputs of its own group only.
         norms = squares[name].sqrt().view(groups, -1).repeat_interleave(len(weight) // groups, 0)
         scores[name] = (weight.abs() * norms.view(*norms.shape, *[1] * (weight.ndim - 2))).cpu()
     return scores
+
+
+def count_groups(module: nn.Module) -> int:
+    """The groups of a grouped convolution; 1 of a linear layer."""
+    return int(getattr(module, "groups", 1))

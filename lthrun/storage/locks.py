@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
 
+from lthrun.errors import UserError
 from lthrun.storage.files import make_dir, remove, remove_temporaries, rename, temporary_path
 
 
@@ -24,32 +25,59 @@ def lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Non
     make_dir(path.parent)
     held = filelock.FileLock(path)
     try:
-        held.acquire(timeout=0)
-    except filelock.Timeout:
+        is_free = acquire(held, 0)
+    except UserError:
+        remove_empty(path, created)
+        raise
+    if not is_free:
         waiting()
-        held.acquire()
+        acquire(held)
     try:
         remove_temporaries(path.parent)
         yield
     finally:
         held.release()
-        with suppress(OSError):
-            if list(path.parent.iterdir()) == [path]:
-                shutil.rmtree(path.parent)
-                for folder in created:
-                    folder.rmdir()
+        remove_empty(path, created)
+
+
+def remove_empty(path: Path, created: Sequence[Path]) -> None:
+    """Remove the folder of a lock that has nothing but the lock in it, and the folders `created` for it."""
+    with suppress(OSError):
+        if set(path.parent.iterdir()) <= {path}:
+            shutil.rmtree(path.parent)
+            for folder in created:
+                folder.rmdir()
 
 
 @contextmanager
 def lock_if_free(path: Path) -> Iterator[bool]:
     """Hold the lock file `path` if it is free; the value says whether it was."""
+    held = filelock.FileLock(path)
+    is_free = acquire(held, 0)
     try:
-        held = filelock.FileLock(path).acquire(timeout=0)
+        yield is_free
+    finally:
+        held.release()
+
+
+def acquire(lock: filelock.BaseFileLock, timeout: float = -1) -> bool:
+    """Acquire a lock; False if another process holds it for `timeout` seconds (-1: as long as it takes).
+
+    Raises:
+        UserError: the file system refuses locks. A lock that another machine does not see would be worse than none.
+    """
+    try:
+        lock.acquire(timeout)
     except filelock.Timeout:
-        yield False
-    else:
-        with held:
-            yield True
+        return False
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise UserError(
+            f"{lock.lock_file}: cannot be locked: {error.strerror}; the file system must have locks (flock): use "
+            "another for --out or LTHRUN_CACHE, or mount it with locks"
+        ) from None
+    return True
 
 
 @contextmanager

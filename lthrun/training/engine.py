@@ -152,7 +152,8 @@ class Engine:
         """Evaluate the model, batch norm on its running statistics; `classes` is the model's number of classes."""
         self.model.eval()
         if self._totals is None:
-            self._totals = torch.zeros(1 + classes, dtype=torch.float64, device=self.device)
+            exact = torch.float32 if self.device.type == "mps" else torch.float64  # mps has no float64
+            self._totals = torch.zeros(1 + classes, dtype=exact, device=self.device)
         self._totals.zero_()
         parts = []
         for images, labels in batches:
@@ -174,7 +175,7 @@ class Engine:
         loss = cross_entropy(logits, labels, reduction="sum")
         is_class = labels.unsqueeze(1) == torch.arange(len(totals) - 1, device=labels.device)
         right.copy_(logits.argmax(1) == labels)
-        totals += torch.cat([loss.unsqueeze(0), (is_class & right.unsqueeze(1)).sum(0)]).double()
+        totals += torch.cat([loss.unsqueeze(0), (is_class & right.unsqueeze(1)).sum(0)]).to(totals.dtype)
 
 
 def recalibrate_batch_norm(engine: Engine, batches: Iterable[Batch]) -> None:

@@ -20,6 +20,8 @@ def seed_noise(seed: int, step: int, device: torch.device) -> None:
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         torch.cuda.default_generators[index].manual_seed(value)
+    elif device.type == "mps":
+        torch.mps.manual_seed(value)
 
 
 def draws_random_numbers(model: nn.Module) -> bool:

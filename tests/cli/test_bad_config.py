@@ -112,7 +112,7 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
     "config outside": (["--config", "../../etc/shadow\n"], r"--config: found no file ../../etc/shadow\n"),
     "negative seed": (["--seed", "-1"], "seed: found -1; must be greater than or equal to 0"),
     "huge seed": (["--seed", "9" * 60], "must be less than or equal to 9223372036854775807"),
-    "seed that is none": (["--seed", "one"], "Invalid value for '--seed'"),
+    "seed that is none": (["--seed", "one"], "--seed: found 'one'; must be a valid integer"),
     "no epochs": (["--epochs", "0"], "training.epochs: found 0"),
     "a billion epochs": (["--epochs", "1000000000"], "training.epochs: found 1000000000; must be less than or equal to"),
     "sparsity nan": (["--sparsity", "nan"], "pruning.sparsity: found nan; must be a finite number"),

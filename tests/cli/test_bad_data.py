@@ -55,7 +55,7 @@ PETS = ["baseline", *SMALL_SETS, "--data-dir"]
 FOLDERS: dict[str, tuple[list[str], str]] = {
     "missing": ([*PETS, "nowhere"], "--data-dir nowhere: found neither nowhere/images nor"),
     "a file": ([*PETS, "@file"], "file: found neither"),
-    "empty name": ([*PETS, ""], "data.dir: found ''; String should have at least 1 character"),
+    "empty name": ([*PETS, ""], "data.dir: found ''; must not be empty"),
     "nobody's home": ([*PETS, "~nobody_of_that_name"], "data.dir: found ~nobody_of_that_name; Could not determine"),
     "long name": ([*PETS, "x" * 300], "cannot be read: File name too long"),
     "no images": ([*PETS, "@no images"], "holds no images"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from lthrun.config.loading import dump
 from lthrun.errors import UserError
 from lthrun.experiments import load_config
 from lthrun.experiments.supermask import LEARNED
+from lthrun.sparsity.criteria import CRITERIA
 
 
 def test_precedence_is_defaults_file_set_options(tmp_path: Path):
@@ -101,3 +103,15 @@ def test_a_config_of_another_experiment_is_refused(tmp_path: Path):
     file.write_text("experiment: lottery\n")
     with pytest.raises(UserError, match="found 'lottery'; must be one of baseline, ticket, prune, supermask"):
         load_config(file)
+
+
+@pytest.mark.parametrize("experiment", ["ticket", "prune", "supermask", "compare", "connectivity"])
+def test_the_criterion_decides_the_context_where_it_is_not_given(experiment: str):
+    def context(**settings: str) -> str:
+        config: Any = load_config(None, experiment, options={f"pruning.{k}": value for k, value in settings.items()})
+        found: str = config.pruning.context
+        return found
+
+    assert {name for name in CRITERIA if context(criterion=name) == "global"} == {"snip", "grasp", "synflow"}
+    assert context() == context(context="auto") == context(criterion="snip", context="local") == "local"
+    assert context(criterion="snip", context="auto") == context(context="global") == "global"

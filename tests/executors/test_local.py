@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from lthrun.events import Event, LevelFailed, LevelFinished, ignore
-from lthrun.executors import EXECUTORS
+from lthrun.events import Event, LevelFailed, LevelFinished, Resumed, ignore
+from lthrun.executors import EXECUTORS, worker_processes
+from lthrun.executors.local import run_in_order
+from lthrun.executors.task_queue import TaskQueue
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelWorker
+from lthrun.storage.tensor_files import read_tensors
+from tests.conftest import select
 from tests.executors.processes import descendants, is_alive, kill_one, small_command, start, training_processes
 from tests.executors.tasks import failing, trained
 
@@ -58,6 +66,49 @@ def test_a_task_does_not_retrain_what_it_needs(tmp_path: Path, make_tasks: Calla
     assert when[0][0] == when[1][0] and when[0][1] < when[1][1]
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_ctrl_c_saves_the_step_of_every_process_and_the_levels_resume_to_the_same_bits(
+    make_tasks: Callable[..., list[LevelTask]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    tasks = make_tasks(*({"seed": seed, "training.epochs": 30} for seed in (0, 1)))
+    dense = [task for task in tasks if not task.level.is_masked]
+    out = tmp_path / "out"
+
+    def press_ctrl_c() -> None:
+        """Once both train: a rewind point is kept after the first epoch."""
+        while not all((out / "levels" / f"{task.key}.part" / "epoch-1.safetensors").exists() for task in dense):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press_ctrl_c, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_locally(dense, RunOptions(out, "9999s", jobs=2))
+    for task in dense:
+        _, metadata = read_tensors(out / "levels" / f"{task.key}.part" / "checkpoint.safetensors")
+        assert int(metadata["step"]) >= 6, "the processes have saved"
+    events: list[Event] = []
+    for place in (out, tmp_path / "alone"):
+        queue = TaskQueue(dense, ignore)
+        run_in_order(queue, LevelWorker(RunOptions(place), events.append))
+        assert queue.failures == {}
+    assert len(select(events, Resumed)) == 2 and trained(out) == trained(tmp_path / "alone")
+
+
+def deaf_process() -> AbstractContextManager[ProcessPoolExecutor]:
+    """A pool of one process that ignores SIGTERM."""
+    return worker_processes.worker_processes(1, 1, signal.signal, signal.SIGTERM, signal.SIG_IGN)
+
+
+def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker_processes, "PATIENCE", 0.1)
+    with pytest.raises(KeyboardInterrupt), deaf_process() as pool:
+        assert pool.submit(int, 1).result() == 1
+        (process,) = pool._processes.values()
+        raise KeyboardInterrupt
+    assert process.exitcode == -signal.SIGKILL
+
+
 CHAINED = "compare --epochs 60 --seeds 2 --arms dense --jobs 2 --checkpoint-every 2it".split()
 
 
@@ -76,3 +127,10 @@ def test_a_killed_process_of_the_pool_loses_nothing_and_a_killed_parent_leaves_n
     while any(map(is_alive, pool)) and time.monotonic() < end:
         time.sleep(0.05)
     assert pool and not [worker for worker in pool if is_alive(worker)]
+
+
+def test_processes_inherit_that_ctrl_c_is_blocked():
+    """Only the parent handles it, also while a process imports lthrun."""
+    with worker_processes.worker_processes(1, 1) as pool:
+        assert signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from lthrun.errors import UserError
 from lthrun.events import ignore
 from lthrun.executors import EXECUTORS
-from lthrun.executors.on_ray import RayWorker, count_places, describe_versions, run_on_workers
+from lthrun.executors.on_ray import RayWorker, connect, count_places, describe_versions, run_on_workers
 from lthrun.executors.task_queue import RETRIES, TaskQueue
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelWorker
@@ -125,3 +127,21 @@ def test_a_cluster_that_is_not_there_is_refused_at_once(monkeypatch: pytest.Monk
 def test_an_unknown_executor_is_refused(lthrun: Callable):
     outcome = lthrun("sweep", "baseline", "--grid", "seed=0", "--executor", "slurm")
     assert outcome.status == 2 and "--executor: found slurm; must be one of local, ray" in outcome.err
+
+
+def test_ray_is_connected_to_from_any_thread():
+    """A notebook's or a web app's worker thread has no signal handlers to restore."""
+    found: list[object] = []
+
+    def use() -> None:
+        ray = SimpleNamespace(init=lambda **_: found.append("connected"), shutdown=lambda: found.append("left"))
+        try:
+            with connect(ray, 1):
+                found.append("used")
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert found == ["connected", "used", "left"]

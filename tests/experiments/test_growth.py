@@ -11,10 +11,10 @@ import pytest
 import lthrun as package
 from lthrun.analysis.sequential import Look
 from lthrun.errors import UserError
-from lthrun.events import ignore
+from lthrun.events import Event, ImagesFound, StudyStarted, ignore
 from lthrun.experiments import read_config
 from lthrun.experiments.summaries import StudySummary
-from tests.conftest import run
+from tests.conftest import run, select
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
 STUDY = {"compare.arms": ["dense", "ticket"], "compare.sparsities": [50.0], "training.evaluate_every": None}
@@ -85,3 +85,11 @@ def test_the_page_of_a_grown_study_shows_the_grown_study(study: Callable, tmp_pa
     assert "3 seeds (0, 1, 2)" in pages[0] and "4 seeds (0, 1, 2, 3)" in pages[1]
     package.run(study(seeds=4, most_seeds=4), tmp_path, emit=ignore)
     assert (result.run_dir / "report.html").read_text() == pages[1]
+
+
+def test_the_images_are_named_once_however_often_the_study_grows(study: Callable, tmp_path: Path):
+    events: list[Event] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lthrun.analysis.verdict.choose_word", lambda interval, margin: "undecided")
+        run(study(seeds=1, most_seeds=3, until_decided=True), tmp_path, events.append)
+    assert len(select(events, StudyStarted)) == 3 and len(select(events, ImagesFound)) == 1

@@ -166,9 +166,20 @@ def test_a_dry_comparison_says_what_each_arm_adds(command: Callable, tmp_path: P
     seconds = {row["name"]: row["seconds"] for row in dry_run["rows"]}
     assert seconds["supermask"] == 0 < seconds["ticket"] == seconds["dense"]  # evaluated, never trained
     command("baseline", "--set", "training.schedule=cosine", "--set", "training.evaluate_every=23", "--set",
-            "training.evaluate_images=500")  # fmt: skip
+            "training.evaluate_images=500", "--set", "data.test=20")  # fmt: skip
     dry_run = json.loads(command("compare", *ARMS, "--dry-run", "--json").out)
     assert [row["reused"] for row in dry_run["rows"]] == [1, 0, 0, 0]
     assert command("compare", *ARMS).status == 0
     text = command("compare", *ARMS, "--dry-run").out
     assert "already finished" in text and "random-mask" in text
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_quiet_is_one_line(command: Callable, more: list[str]):
+    outcome = command("sweep", "baseline", "--grid", "seed=0,1", "--quiet", *more)
+    assert outcome.status == 0 and outcome.out.count("\n") == 1 and not outcome.err
+    assert outcome.out == (
+        "sweep: 2 of 2 runs of baseline finished; `lthrun runs --out out` lists them\n"
+        if not more
+        else "would be written in out; nothing was trained\n"
+    )

@@ -62,6 +62,13 @@ def test_levels_of_one_chain_are_shared_by_a_longer_one():
     assert keys(**{"pruning.sparsity": 20, "pruning.steps": 2}) == keys(**{"pruning.sparsity": 30})[:3]
 
 
+def test_a_context_has_one_key_whether_it_is_given_or_follows_from_the_criterion():
+    assert keys() == keys(**{"pruning.context": "local"})
+    snip = {"pruning.criterion": "snip"}
+    assert keys(**snip) == keys(**snip, **{"pruning.context": "global"})
+    assert not set(keys(**snip)[1:]) & set(keys(**snip, **{"pruning.context": "local"}))
+
+
 SETTINGS = {
     "seed": 1,
     "training.batch_size": 32,

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from lthrun.config.pruning import LayerSelection
 from lthrun.errors import UserError
 from lthrun.experiments import load_config
 from lthrun.models import MODELS, build_model
-from tests.conftest import tiny
+from lthrun.sparsity.layer_selection import select_prunable
+from tests.conftest import SMALL_SETS, tiny
 
 SOURCE = """
 from torch import nn
@@ -26,6 +28,19 @@ def other(classes):
 
 def text(classes, channels, image_size):
     return "no model"
+
+def both(classes, channels, image_size):
+    class Both(nn.Linear):
+        def forward(self, x):
+            logits = super().forward(x.mean((2, 3)))
+            return logits, logits
+    return Both(channels, classes)
+
+def more(classes, channels, image_size):
+    return net(classes + 1, channels, image_size)
+
+def color(classes, channels, image_size):
+    return net(classes, channels + 2, image_size)
 
 number = 3
 
@@ -108,3 +123,29 @@ def test_an_experiment_with_a_model_of_ones_own(lthrun: Callable, images: Path):
     )  # fmt: skip
     assert done.status == 0, done.err
     assert list(json.loads(done.out)["levels"][1]["layers"]) == ["0.weight"]
+
+
+def test_a_weight_of_two_layers_cannot_be_pruned():
+    model = nn.ModuleDict({"one": nn.Conv2d(3, 3, 3), "two": nn.Conv2d(3, 3, 3), "three": nn.Conv2d(3, 3, 3)})
+    model["two"].weight = model["one"].weight
+    with pytest.raises(UserError, match="model.name: one and two share one weight, which cannot be pruned: leave them"):
+        select_prunable(model, LayerSelection())
+    assert select_prunable(model, LayerSelection(exclude=("one", "two"))) == ["three.weight"]
+    twice = nn.ModuleDict({"one": model["three"], "two": model["three"]})
+    assert select_prunable(twice, LayerSelection()) == ["one.weight"], "a layer that is used twice is one layer"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("both", "it must return logits [2, 2] for two images, not tuple"),
+        ("more", "it must return logits [2, 2] for two images, not [2, 3]"),
+        ("color", "it fails on images [2, 3, 16, 16]: RuntimeError: Given groups=1, weight of size [4, 5, 3, 3]"),
+    ],
+)
+def test_a_model_without_logits_for_the_images_is_refused_before_training(
+    name: str, words: str, lthrun: Callable, images: Path
+):
+    outcome = lthrun("baseline", "--model", f"own_models.nets:{name}", "--data-dir", images, *SMALL_SETS)
+    assert outcome.status == 2 and outcome.err.count("\n") == 1
+    assert f"model.name: found own_models.nets:{name}; {words}" in outcome.err

@@ -45,7 +45,7 @@ def test_every_criterion_but_random_has_a_formula_here():
 def test_criteria_equal_their_formulas_and_do_not_change_the_weights(name, values):
     now, start, last = (torch.tensor(column) for column in zip(*values, strict=True))
     before = [t.clone() for t in (now, start, last)]
-    scores = CRITERIA[name](Weights(now, start, last, torch.Generator()))
+    scores = CRITERIA[name](Weights(now, torch.Generator(), lambda: start, lambda: last))
     assert np.allclose(scores, FORMULAS[name](*(t.numpy() for t in before)), rtol=1e-5)
     assert all(torch.equal(a, b) for a, b in zip((now, start, last), before, strict=True))
 
@@ -53,7 +53,8 @@ def test_criteria_equal_their_formulas_and_do_not_change_the_weights(name, value
 def test_random_is_drawn_from_its_generator():
     ones = torch.ones(50)
     first, again, other = (
-        CRITERIA["random"](Weights(ones, ones, ones, torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
+        CRITERIA["random"](Weights(ones, torch.Generator().manual_seed(seed), lambda: ones, lambda: ones))
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
@@ -314,3 +315,29 @@ def test_measured_criteria_change_neither_state(name):
     assert {n: s.shape for n, s in scores.items()} == {n: before[0][n].shape for n in NAMES}
     for state, old in zip((context.trained, context.start), before, strict=True):
         assert all(torch.equal(state[n], old[n]) for n in old)
+
+
+class Partial(nn.Module):
+    """A network that does not train its first layer, and has a layer that takes no part in its output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.body, self.aside = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3), nn.Conv2d(4, 6, 3, groups=2)
+        self.first.weight.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.first(x).relu()).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", [name for name, entry in CRITERIA.items() if entry.measured])
+def test_a_layer_without_part_in_the_output_scores_lowest_and_an_untrained_one_is_scored(name: str):
+    state = Partial().state_dict()
+    context = ScoringContext(
+        ["first.weight", "body.weight", "aside.weight"], state, state, {}, 50.0,
+        lambda weights: Partial(), batches, lambda scores, percent, before: masks.make_masks(
+            scores, percent, "weight", "global", before, may_empty=True
+        ),
+    )  # fmt: skip
+    scores = CRITERIA[name](context)
+    assert (scores["aside.weight"] <= 0).all() and scores["first.weight"].any() and scores["body.weight"].any()
