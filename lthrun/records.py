@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 Interval = tuple[float, float]
 LayerCounts = dict[str, tuple[int, int]]  # per tensor: weights that are pruned, and all
 
 
-class Stored:
-    """A dataclass that is kept as JSON."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
-
-    @classmethod
-    def from_dict(cls, facts: dict[str, Any]) -> Self:
-        """Raises ValueError where the facts are not those of the class."""
-        return TypeAdapter(cls).validate_python(facts)
-
-
 @dataclass(frozen=True)
-class InterimEvaluation(Stored):
+class InterimEvaluation:
     """A validation within an epoch, after training step `step`. Accuracy is 0 to 1."""
 
     step: int
@@ -33,7 +21,7 @@ class InterimEvaluation(Stored):
 
 
 @dataclass(frozen=True)
-class EpochRecord(Stored):
+class EpochRecord:
     """What was measured after one epoch of a level.
 
     Losses are means over images, accuracies 0 to 1, sparsity is percent; `correct` counts the right answers per class;
@@ -54,9 +42,17 @@ class EpochRecord(Stored):
     correct: list[int]
     interim_evaluations: list[InterimEvaluation] = field(default_factory=list)
 
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> EpochRecord:
+        interim = [InterimEvaluation(**found) for found in facts.get("interim_evaluations", [])]
+        return cls(**{**facts, "interim_evaluations": interim})
+
 
 @dataclass(frozen=True)
-class FinalEvaluation(Stored):
+class FinalEvaluation:
     """An evaluation on the test images of the network after training step `step`.
 
     The loss is the mean over images, accuracies are 0 to 1; `correct` counts the right answers per class.
@@ -70,7 +66,7 @@ class FinalEvaluation(Stored):
 
 
 @dataclass(frozen=True)
-class LevelTest(Stored):
+class LevelTest:
     """The test of a level: evaluations that happen once, after its training, and that nothing else depends on.
 
     Attributes:
@@ -87,9 +83,14 @@ class LevelTest(Stored):
         found = {"test_accuracy": self.last.accuracy, "test_balanced_accuracy": self.last.balanced_accuracy}
         return found | ({"early_stop_test_accuracy": self.early_stop.accuracy} if self.early_stop else {})
 
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> LevelTest:
+        early_stop = facts["early_stop"]
+        return cls(FinalEvaluation(**facts["last"]), early_stop and FinalEvaluation(**early_stop))
+
 
 @dataclass(frozen=True)
-class LevelRecord(Stored):
+class LevelRecord:
     """level.json: what a finished level measured, and where. `sparsity` is percent at its end; `test` is None where
     there are no test images."""
 
@@ -99,6 +100,21 @@ class LevelRecord(Stored):
     epochs: list[EpochRecord]
     environment: dict[str, Any]
     test: LevelTest | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> LevelRecord:
+        """Raises KeyError, TypeError or ValueError where the facts are not those of a level."""
+        return cls(
+            facts["level"],
+            facts["sparsity"],
+            {name: (int(pruned), int(total)) for name, (pruned, total) in facts["layers"].items()},
+            [EpochRecord.from_dict(epoch) for epoch in facts["epochs"]],
+            facts["environment"],
+            LevelTest.from_dict(facts["test"]) if facts.get("test") else None,
+        )
 
 
 class Record(BaseModel):
