@@ -153,9 +153,9 @@ class LevelTrainer:
         self.writer.poll()
         if done < total:
             self._save(progress)
-        elif progress.step == level.end:
-            self._write_end()
         self.emit(Step(level.index, epoch, done, total, self.batches.batch_size))
+        if progress.step == level.end:
+            self._write_end()
 
     def count_pruned(self) -> LayerCounts:
         """Per tensor, the weights that are pruned, counted on the weights, and all."""

@@ -26,6 +26,8 @@ from lthrun.report.wording import clock
 if TYPE_CHECKING:
     from lthrun.experiments.dry_run import DryRun
 
+REFRESH = 0.1  # seconds: rich draws ten times a second, and a step of a small network takes less than a millisecond
+
 
 class Screen:
     """An `Emit` that shows events: with live progress on a terminal, as plain lines without one.
@@ -45,7 +47,7 @@ class Screen:
             disable=quiet or not self.console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._started = 0.0
+        self._started, self._drawn = 0.0, 0.0
         self._epochs, self._all_epochs = 0, 0
         self._levels, self._all_levels = 0, 0
         self._networks = 0
@@ -115,9 +117,13 @@ class Screen:
 
     @_show.register
     def _(self, event: events.Step) -> None:
+        now = time.monotonic()
         if event.done == 1:
-            self._started = time.monotonic()
-        elif self._all_levels:
+            self._started = now
+        if event.done == 1 or self._progress.disable or now - self._drawn < REFRESH:
+            return
+        self._drawn = now
+        if self._all_levels:
             level = f"level {self._levels + 1} of {self._all_levels}, epoch {event.level_epoch}"
             self._progress_to(level, event.done, event.total)
         else:
