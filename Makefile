@@ -21,7 +21,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## The experiments on the embedded data set, and a small comparison with its verdict and page
+demo: $(READY)  ## The tutorial's claims and the experiments on the embedded data set, and a small comparison
+	$(BIN)/lthrun reproduce fasterai-tutorial --config configs/smoke/tutorial.yaml --seeds 3 --out $(DEMO)
 	$(BIN)/lthrun baseline --config configs/smoke/baseline.yaml --out $(DEMO)
 	$(BIN)/lthrun ticket --config configs/smoke/ticket.yaml --out $(DEMO)
 	$(BIN)/lthrun ticket --config configs/smoke/rewind.yaml --out $(DEMO)

@@ -13,10 +13,12 @@ from pydantic import BaseModel
 from lthrun import events
 from lthrun.experiments import EXPERIMENTS
 from lthrun.records import Record
+from lthrun.reproductions.records import ReproductionSummary
 
 FILES = {
     "config.yaml": "The resolved config. It runs again as it is.",
     "environment.json": "Format, versions, hardware, and the keys of the levels that the run needs.",
+    "split.json": "By `data.split_seed`, the names of the `validation` and `test` images.",
     "metrics.jsonl": "One object per epoch.",
     "events.jsonl": "What happened, and when. A resumed run appends to it.",
     "evaluations.jsonl": "Networks that were evaluated and not trained (`supermask`, `connectivity`): by class the "
@@ -41,6 +43,9 @@ METRICS = {
     "images_per_second": "Training images per second; null without training.",
     "time": "When the epoch ended, in seconds since 1970.",
     "interim_evaluations": "With `training.evaluate_every`: `step`, `loss` and `accuracy` of each.",
+    "test_accuracy": "In the last line of a level, where there are test images: share of them answered correctly.",
+    "test_balanced_accuracy": "Mean of that share over the classes.",
+    "early_stop_test_accuracy": "That share at the interim evaluation of lowest validation loss.",
 }
 STUDY_METRICS = {
     "arm": "The arm that the training belongs to.",
@@ -108,6 +113,22 @@ def list_summary_keys() -> Iterator[str]:
         also = f"; the keys of [{base.__name__}](#{base.__name__.lower()}), and these" if base else ""
         yield from [f"### {model.__name__}", "", f"Of {', '.join(names)}{also}.", ""]
         yield from list_fields(model, parts, base)
+    yield from list_parts(parts)
+
+
+def list_reproduction_keys() -> Iterator[str]:
+    """The keys of reproduction.json."""
+    parts: list[Any] = []
+    yield from ["## reproduction.json", ""]
+    yield from [
+        "`OUT/reproduce-NAME/` has it and `report.html`; the runs and studies have directories of their own.",
+        "",
+    ]
+    yield from list_fields(ReproductionSummary, parts)
+    yield from list_parts(parts)
+
+
+def list_parts(parts: list[Any]) -> Iterator[str]:
     for part in parts:  # grows while it is read
         yield from [f"### {part.__name__}", "", *([inspect.cleandoc(part.__doc__), ""] if part.__doc__ else [])]
         yield from list_fields(part, parts)

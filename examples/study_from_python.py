@@ -34,5 +34,5 @@ for comparison in summary.comparisons:
 
 # %% Every epoch of every training, for figures of your own.
 last = [line["accuracy"] for line in study.metrics if line["arm"] == "ticket"]
-print(f"accuracies of the ticket: {', '.join(f'{accuracy:.3f}' for accuracy in last)}")
+print(f"validation accuracies of the ticket: {', '.join(f'{accuracy:.3f}' for accuracy in last)}")
 print(f"the page: {study.run_dir}/report.html")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from lthrun.records import EpochRecord
+from lthrun.records import EpochRecord, LevelTest
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,7 @@ class EpochFinished(LevelEvent):
     is_recorded: ClassVar[bool] = False  # metrics.jsonl has it
     level: int
     record: EpochRecord
+    test: LevelTest | None = None  # of the level, with its last epoch
 
 
 @dataclass(frozen=True)

@@ -52,14 +52,54 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class FinalEvaluation:
+    """An evaluation on the test images of the network after training step `step`.
+
+    The loss is the mean over images, accuracies are 0 to 1; `correct` counts the right answers per class.
+    """
+
+    step: int
+    loss: float
+    accuracy: float
+    balanced_accuracy: float
+    correct: list[int]
+
+
+@dataclass(frozen=True)
+class LevelTest:
+    """The test of a level: evaluations that happen once, after its training, and that nothing else depends on.
+
+    Attributes:
+        last: of the network at its end.
+        early_stop: of the network at the interim evaluation of lowest validation loss; None without such evaluations.
+    """
+
+    last: FinalEvaluation
+    early_stop: FinalEvaluation | None = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What a line of metrics.jsonl has of it."""
+        found = {"test_accuracy": self.last.accuracy, "test_balanced_accuracy": self.last.balanced_accuracy}
+        return found | ({"early_stop_test_accuracy": self.early_stop.accuracy} if self.early_stop else {})
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> LevelTest:
+        early_stop = facts["early_stop"]
+        return cls(FinalEvaluation(**facts["last"]), early_stop and FinalEvaluation(**early_stop))
+
+
+@dataclass(frozen=True)
 class LevelRecord:
-    """level.json: what a finished level measured, and where. `sparsity` is percent at its end."""
+    """level.json: what a finished level measured, and where. `sparsity` is percent at its end; `test` is None where
+    there are no test images."""
 
     level: int
     sparsity: float
     layers: LayerCounts
     epochs: list[EpochRecord]
     environment: dict[str, Any]
+    test: LevelTest | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,13 +113,14 @@ class LevelRecord:
             {name: (int(pruned), int(total)) for name, (pruned, total) in facts["layers"].items()},
             [EpochRecord.from_dict(epoch) for epoch in facts["epochs"]],
             facts["environment"],
+            LevelTest.from_dict(facts["test"]) if facts.get("test") else None,
         )
 
 
 class Record(BaseModel):
     """A part of summary.json."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 class Measured(Record):

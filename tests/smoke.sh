@@ -34,6 +34,7 @@ run compare --config configs/smoke/compare.yaml "${small[@]}" --dry-run
 run compare --config configs/smoke/compare.yaml "${small[@]}" --arms dense,ticket --seeds 1
 run sweep ticket --config configs/smoke/ticket.yaml "${small[@]}" --grid pruning.steps=1,2 --dry-run
 run sweep ticket --config configs/smoke/ticket.yaml "${small[@]}" --grid pruning.steps=1 --grid pruning.criterion=large_final,random --jobs 2
+run reproduce fasterai-tutorial --config configs/smoke/tutorial.yaml --quick --seeds 1 --out "$out/runs" --quiet
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --rounds 1 --steps 1
 run bench --config configs/smoke/baseline.yaml --set data.image_size=16 --steps 1 --profile > /dev/null
 run resume "$out"/runs/baseline-* --quiet

@@ -110,6 +110,7 @@ def write_study(
     summary = StudySummary(
         **conditions(folder, hostile),
         experiment="compare",
+        valid_majority_rate=0.6779431664411367,
         seeds=list(seeds),
         arms=list(arms),
         about={arm: ABOUT.get(arm, "another arm") for arm in arms},

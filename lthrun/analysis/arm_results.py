@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lthrun.analysis.sequential import Look
-from lthrun.records import EpochRecord, InterimEvaluation
+from lthrun.records import EpochRecord, InterimEvaluation, LevelTest
 
 MAJORITY = "majority rate"
 """Stands for an arm that always answers the most common class."""
@@ -22,6 +22,7 @@ class ArmResult:
         steps: of that training; 0 where nothing is trained.
         search_steps: of that training and of everything before it.
         measured_sparsity: percent of the weights that are zero, counted.
+        test: on the test images; None where there are none.
     """
 
     arm: str
@@ -31,10 +32,25 @@ class ArmResult:
     steps: int
     search_steps: int
     measured_sparsity: float
+    test: LevelTest | None = None
 
     @property
     def last(self) -> EpochRecord:
         return self.epochs[-1]
+
+    @property
+    def final_accuracy(self) -> float:
+        """After the last epoch, on the test images; without any, on the validation images. 0 to 1."""
+        return self.test.last.accuracy if self.test else self.last.accuracy
+
+    @property
+    def final_balanced_accuracy(self) -> float:
+        return self.test.last.balanced_accuracy if self.test else self.last.balanced_accuracy
+
+    @property
+    def early_stop_accuracy(self) -> float | None:
+        """On the test images, of the network at `lowest`; None without test images or interim evaluations. 0 to 1."""
+        return self.test.early_stop.accuracy if self.test and self.test.early_stop else None
 
     @cached_property
     def evaluations(self) -> list[InterimEvaluation]:
@@ -61,10 +77,11 @@ class Design:
         margin: up to how many points of accuracy two arms match.
         epoch_steps: training steps per epoch.
         evaluation_epochs: epochs between two evaluations.
-        majority_rate: accuracy of always answering the most common class, 0 to 1.
-        n_valid: number of validation images.
+        majority_rates: by seed, the accuracy of always answering the most common class, 0 to 1.
+        n_valid, n_test: number of validation and test images.
         most_seeds: the most seeds that were declared when the study began; None: those it has, so one look.
         earlier_looks: numbers of seeds at which it was answered before.
+        has_split_per_seed: whether each seed has a split of its own.
     """
 
     seeds: Sequence[int]
@@ -73,10 +90,22 @@ class Design:
     margin: float
     epoch_steps: int
     evaluation_epochs: float
-    majority_rate: float
+    majority_rates: Mapping[int, float]
     n_valid: int
+    n_test: int = 0
     most_seeds: int | None = None
     earlier_looks: Sequence[int] = ()
+    has_split_per_seed: bool = False
+
+    @property
+    def n_final(self) -> int:
+        """How many images final accuracies are of."""
+        return self.n_test or self.n_valid
+
+    @property
+    def final_images(self) -> str:
+        """`n = 1,478 test images`"""
+        return f"n = {self.n_final:,} {'test' if self.n_test else 'validation'} images"
 
     @property
     def look(self) -> Look:

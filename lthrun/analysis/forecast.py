@@ -13,8 +13,6 @@ from bisect import bisect_left
 from collections.abc import Callable
 from functools import cache
 
-import numpy as np
-
 from lthrun.analysis.seed_means import FEWEST_SEEDS, Estimate
 from lthrun.analysis.sequential import ERROR, Look
 from lthrun.analysis.study_records import Forecast
@@ -60,6 +58,7 @@ def chance_of_verdict(observed: Estimate, kept: int, more: int, confidence: floa
 
     The random draws are fixed: the same input gives the same chance.
     """
+    import numpy as np
     from scipy.special import stdtrit
 
     rng = np.random.default_rng(0)

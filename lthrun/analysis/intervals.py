@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from lthrun.records import Interval, Measured
 
 CONFIDENCE = 0.95
@@ -89,15 +87,12 @@ def barrier_interval(wrong: Sequence[Sequence[bool]]) -> Interval:
     would miss a barrier of zero. An image contributes one of five values to n times the barrier, so one resample is one
     multinomial draw. A barrier is never negative, and neither is its interval. The random draws are fixed.
     """
+    import numpy as np
+
     answers = np.asarray(wrong, float)
     contributions = answers[answers.mean(1).argmax()] - (answers[0] + answers[-1]) / 2
     values, counts = np.unique(contributions, return_counts=True)
     n = len(contributions)
     drawn = np.random.default_rng(0).multinomial(n, counts / n, RESAMPLES)
-    low, high = percentile_interval(drawn @ values / n)
-    return max(0.0, low), max(0.0, high)
-
-
-def percentile_interval(resampled: np.ndarray) -> Interval:
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    low, high = np.quantile(drawn @ values / n, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return max(0.0, float(low)), max(0.0, float(high))

@@ -94,12 +94,14 @@ def build_question(
     if against == MAJORITY:
         results = table.select(arm, sparsity)
         seeds = tuple(result.seed for result in results)
-        differences = tuple(100 * (read_share(result, measure) - design.majority_rate) for result in results)
+        differences = tuple(
+            100 * (read_share(result, measure) - design.majority_rates[result.seed]) for result in results
+        )
     else:
         pairs = table.pair(arm, against, sparsity)
         seeds = tuple(one.seed for one, _ in pairs)
         differences = tuple(100 * (read_share(one, measure) - read_share(other, measure)) for one, other in pairs)
-    return Question(arm, against, measure, sparsity, seeds, differences, design.margin, 100 / design.n_valid)
+    return Question(arm, against, measure, sparsity, seeds, differences, design.margin, 100 / design.n_final)
 
 
 def ask_sooner(table: ResultTable, design: Design, arm: str, against: str, sparsity: float) -> Question:
@@ -120,4 +122,4 @@ def ask_sooner(table: ResultTable, design: Design, arm: str, against: str, spars
 
 def read_share(result: ArmResult, measure: str) -> float:
     """Accuracy or balanced accuracy after the last epoch, 0 to 1."""
-    return result.last.balanced_accuracy if measure == "balanced_accuracy" else result.last.accuracy
+    return result.final_balanced_accuracy if measure == "balanced_accuracy" else result.final_accuracy

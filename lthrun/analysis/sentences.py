@@ -75,9 +75,10 @@ def write_reason(primary: Comparison | None, design: Design) -> str:
     place = {"wins": "above 0", "matches": f"within {margin}", "loses": "below 0"}.get(
         primary.word or "", f"neither on one side of 0 nor within {margin}"
     )
+    splits = "each with a split of its own" if design.has_split_per_seed else "all with one split"
     return (
-        f"The mean difference in accuracy is {format_signed(primary.mean)} points over {count_seeds(primary.n)}; its "
-        f"{format_interval(primary)}, lies {place}."
+        f"The mean difference in accuracy on {design.final_images} is {format_signed(primary.mean)} points over "
+        f"{count_seeds(primary.n)}, {splits}; its {format_interval(primary)}, lies {place}."
     )
 
 
@@ -168,8 +169,9 @@ def describe_time(comparisons: Sequence[Comparison], reach: Sequence[Reach], des
     if ticket and dense and dense.median_epochs is not None:
         when = "not before its end" if ticket.median_epochs is None else f"after {ticket.median_epochs:.2f} epochs"
         yield (
-            f"It reached the dense network's final accuracy in {ticket.reached} of {count_seeds(ticket.total)}, in the "
-            f"median {when}; the dense network itself first had it after {dense.median_epochs:.2f}."
+            f"It reached the dense network's final validation accuracy in {ticket.reached} of "
+            f"{count_seeds(ticket.total)}, in the median {when}; the dense network itself first had it after "
+            f"{dense.median_epochs:.2f}."
         )
 
 

@@ -20,11 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from lthrun.analysis.intervals import CONFIDENCE
 from lthrun.analysis.seed_means import FEWEST_SEEDS
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ERROR = 1 - CONFIDENCE
 Spending = Callable[[float, float], float]
@@ -79,6 +81,7 @@ def nominal_levels(
     which no look has rejected. The bound of a look is the one that B exceeds, in size, with the probability that may
     be spent since the look before.
     """
+    import numpy as np
     from scipy.special import ndtr, ndtri
 
     levels = [spend(error, fractions[0])]  # exactly, so that one look is an ordinary interval
@@ -95,6 +98,7 @@ def nominal_levels(
 
 def propagate(places: np.ndarray, masses: np.ndarray, deviation: float, bound: float) -> tuple[np.ndarray, np.ndarray]:
     """Masses at the nodes of a Gauss-Legendre rule within ± bound, after a normal step of the masses at `places`."""
+    import numpy as np
     from scipy.special import roots_legendre
 
     nodes, weights = roots_legendre(40 + math.ceil(4 * bound / deviation))  # several nodes per deviation

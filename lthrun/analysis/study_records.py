@@ -98,12 +98,27 @@ class Cell(Record):
     n: int
     seeds: list[int]
     accuracy: SeedMean
+    """After the last epoch, on the validation images."""
     balanced_accuracy: SeedMean
+    test_accuracy: SeedMean | None = None
+    """After the last epoch, on the test images; null where there are none."""
+    test_balanced_accuracy: SeedMean | None = None
+    early_stop_test_accuracy: SeedMean | None = None
+    """On the test images, at the interim evaluation of lowest validation loss."""
     epochs: float
     """Of the last training."""
     search_epochs: float
     """And of everything trained before it."""
     measured_sparsity: float
+
+    @property
+    def final_accuracy(self) -> SeedMean:
+        """What the verdict is about: on the test images, or without any on the validation images."""
+        return self.test_accuracy or self.accuracy
+
+    @property
+    def final_balanced_accuracy(self) -> SeedMean:
+        return self.test_balanced_accuracy or self.balanced_accuracy
 
 
 class Reach(Record):

@@ -51,10 +51,11 @@ def measure_overhead(config: ExperimentConfig, rounds: int, emit: Emit) -> dict[
     """The median, lowest and highest seconds of each part, and how many times it was measured."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for number in range(rounds):
-        emit(Busy(f"round {number + 1} of {rounds}"))
+        about = f"round {number + 1} of {rounds}"
+        emit(Busy(f"{about}: import torch"))
         seconds["import"].append(time_import())
         with tempfile.TemporaryDirectory() as folder:
-            for part, value in time_runs(config, Path(folder)):
+            for part, value in time_runs(config, Path(folder), about, emit):
                 seconds[part].append(value)
     rows = [
         {
@@ -76,10 +77,11 @@ def time_import() -> float:
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
-def time_runs(config: ExperimentConfig, out: Path) -> Iterator[tuple[str, float]]:
+def time_runs(config: ExperimentConfig, out: Path, about: str, emit: Emit) -> Iterator[tuple[str, float]]:
     """The parts of a ticket, the same again, and a supermask that reuses its levels, with their seconds."""
     shared = {key: value for key, value in flatten(config.model_dump(mode="json")).items() if key != "experiment"}
     for name in ("ticket", "ticket again", "supermask"):
+        emit(Busy(f"{about}: {name}"))
         timeline, began = Timeline(), time.perf_counter()
         run_experiment(load_config(None, name.split()[0], options=shared), RunOptions(out), timeline)
         ended = time.perf_counter()

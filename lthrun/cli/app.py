@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lthrun.cli import bench, configs, data, experiments, results, sweep
+from lthrun.cli import bench, configs, data, experiments, reproduce, results, sweep
 from lthrun.cli.interrupts import Terminated, exit_early, terminate
 from lthrun.cli.options import explain_option
 from lthrun.errors import UserError, escape_unprintable
@@ -38,7 +38,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
         raise typer.Exit
 
 
-for group in (experiments, sweep, results, data, configs, bench):
+for group in (experiments, sweep, reproduce, results, data, configs, bench):
     app.add_typer(group.app)
 
 

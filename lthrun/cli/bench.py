@@ -41,6 +41,7 @@ def bench(
 ) -> None:
     from lthrun import bench as benchmark
     from lthrun.bench.overhead import measure_overhead
+    from lthrun.events import Busy, Event
     from lthrun.experiments import load_config
     from lthrun.report.bench_tables import bench_tables, overhead_tables, profile_tables
     from lthrun.report.screen import Screen
@@ -48,16 +49,23 @@ def bench(
 
     settings = load_config(config, None, set, opt.by_key(KEYS, typed))
 
+    def emit(event: Event) -> None:
+        """Without a terminal, which shows progress, what is being timed is a line: a benchmark takes minutes."""
+        if isinstance(event, Busy) and not screen.console.is_terminal:
+            screen.say(event.doing)
+        else:
+            screen(event)
+
     measure: Callable[[], dict[str, Any]]
     tables: Callable[[dict[str, Any]], Iterable[Table]]
     if profile:
-        measure, tables = lambda: benchmark.profile(settings, steps, screen), profile_tables
+        measure, tables = lambda: benchmark.profile(settings, steps, emit), profile_tables
     elif overhead:
-        measure, tables = lambda: measure_overhead(settings, rounds, screen), overhead_tables
+        measure, tables = lambda: measure_overhead(settings, rounds, emit), overhead_tables
     else:
-        measure, tables = lambda: benchmark.bench(settings, rounds, steps, peers, screen), bench_tables
+        measure, tables = lambda: benchmark.bench(settings, rounds, steps, peers, emit), bench_tables
 
-    with Screen(make_console(stderr=json)) as screen:
+    with Screen(make_console(stderr=True)) as screen:
         measured = offer_download(measure, settings.data.dataset, screen)
     if json:
         print_json(measured)

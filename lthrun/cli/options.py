@@ -190,8 +190,8 @@ Executor = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Levels trained at once.", show_default="1 on a CPU, 8 on a GPU; all places of a Ray cluster",
-        metavar="N", rich_help_panel=WHERE,
+        min=1, help="Levels trained at once.", metavar="N", rich_help_panel=WHERE,
+        show_default="8 on a GPU; on a CPU 1, for small networks its cores; all places of a Ray cluster",
     ),
 ]  # fmt: skip
 Json = Annotated[

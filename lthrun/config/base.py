@@ -60,6 +60,11 @@ class ExperimentConfig(Section):
         return None
 
     @property
+    def split_seeds(self) -> tuple[int, ...]:
+        """The values of `data.split_seed` that its levels have."""
+        return (self.data.split_seed,)
+
+    @property
     def rewind_points(self) -> tuple[str, ...]:
         """The rewind points of its levels, like 1ep."""
         return ()

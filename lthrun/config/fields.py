@@ -25,7 +25,7 @@ class Section(BaseModel):
     """A section of a config: unknown keys are refused, and the docstring under a field is its help."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
     )
 
 
@@ -125,5 +125,6 @@ def parse_interval(text: str) -> tuple[int, str]:
 
 Percent = Annotated[float, AfterValidator(percent)]
 Percents = Annotated[tuple[Percent, ...], Field(strict=False)]
+Rate = Annotated[float, Field(ge=0, le=1)]
 Point = Annotated[str, Field(pattern=POINT), BeforeValidator(point_text)]
 Patterns = Annotated[tuple[str, ...], Field(strict=False)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +16,7 @@ from lthrun.config.fields import (
     Percent,
     Percents,
     Point,
+    Rate,
     Section,
     count_steps,
     named_in,
@@ -50,6 +53,11 @@ def sparsity_targets(schedule: str, params: ScheduleParams) -> list[float]:
     return [0.0, *(float(compute(k / n, params)) for k in range(1, n + 1))]
 
 
+def find_match(by_pattern: Mapping[str, float], layer: str) -> float | None:
+    """The value of the first pattern that matches the name of a layer."""
+    return next((value for pattern, value in by_pattern.items() if fnmatchcase(layer, pattern)), None)
+
+
 class LayerSelection(Section):
     """Which layers are pruned. Patterns are shell-style and match layer names: `layer4.*`."""
 
@@ -80,6 +88,9 @@ class MaskSettings(LayerSelection):
     context: Literal["auto", "local", "global"] = "auto"
     """local: each tensor reaches the sparsity by itself; global: all tensors are ranked together; auto: global for
     snip, grasp and synflow, as their sources define them, and local for the others."""
+    rates: dict[str, Rate] = Field({})
+    """For layers that match a pattern, the share of the rate at which the others are pruned, from 0 to 1; the first
+    match counts."""
     round_to: int = Field(1, ge=1, le=MOST)
     """Each tensor keeps a multiple of this many groups."""
 
@@ -102,6 +113,8 @@ class MaskSettings(LayerSelection):
     def _can_be_ranked(self) -> MaskSettings:
         if self.granularity == "layer" and self.context == "local":
             raise refuse("granularity", "layer", "a layer by itself is all or nothing: use context: global")
+        if self.rates and self.context == "global":
+            raise refuse("rates", dict(self.rates), "context: global ranks all layers together: use local")
         return self
 
 
@@ -139,11 +152,19 @@ class SparsitySettings(MaskSettings):
         return sparsity_targets(self.schedule, self.params)
 
     def layer_target(self, layer: str, sparsity: float) -> float:
-        """The percent that `layer` is pruned to when layers without a target of their own are at `sparsity`."""
-        for pattern, peak in self.targets.items():
-            if fnmatchcase(layer, pattern):
-                return peak * sparsity / self.peak
-        return sparsity
+        """The percent that `layer` is pruned to when layers without a target or a rate of their own are at `sparsity`.
+
+        A pruning step that removes the share r of what the others keep removes rate · r of what `layer` keeps.
+        """
+        if (target := find_match(self.targets, layer)) is not None:
+            return target * sparsity / self.peak
+        rate = find_match(self.rates, layer)
+        if rate is None or rate == 1:
+            return sparsity
+        kept = 1.0
+        for before, after in pairwise([*(target for target in self.level_targets() if target < sparsity), sparsity]):
+            kept *= 1 - rate * (after - before) / (100 - before)
+        return 100 * (1 - kept)
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> SparsitySettings:
@@ -157,6 +178,10 @@ class SparsitySettings(MaskSettings):
             raise refuse("targets", dict(self.targets), "context: global ranks all layers together: use local")
         if self.targets and not self.peak:
             raise refuse("targets", dict(self.targets), "they follow the schedule of sparsity, which is 0")
+        if self.rates and self.targets:
+            raise refuse("rates", dict(self.rates), "targets say where layers end, rates how fast: use one of them")
+        if self.rates and any(after < before - 1e-9 for before, after in pairwise(self.level_targets())):
+            raise refuse("rates", dict(self.rates), "they say how fast layers are pruned, and this sparsity falls")
         self._check_n_of_m()
         return self
 
@@ -167,10 +192,9 @@ class SparsitySettings(MaskSettings):
         n, m = pattern
         if not 0 < n < m:
             raise refuse("granularity", self.granularity, "n of every m weights are kept, so n must be from 1 to m - 1")
-        if self.context == "global" or self.round_to > 1 or self.targets:
-            raise refuse(
-                "granularity", self.granularity, "it fixes every block: use context: local, no round_to and no targets"
-            )
+        if self.context == "global" or self.round_to > 1 or self.targets or self.rates:
+            expected = "it fixes every block: use context: local, and no round_to, targets and rates"
+            raise refuse("granularity", self.granularity, expected)
         if round(self.final_sparsity / 100 * m) != m - n or abs(self.final_sparsity - 100 * (m - n) / m) > 0.01:
             raise refuse(
                 "sparsity",

@@ -67,7 +67,7 @@ class Batches:
         chosen = slice(within * self.batch_size, (within + 1) * self.batch_size)
         images = images[chosen]
         if self._squares is not None and not self._augmentations:
-            return self._scale(self._squares[images]), self._labels[images]
+            return self._scale(self._squares.index_select(0, images)), self._labels.index_select(0, images)
         view = self._square(images, places[chosen], self.size)
         for name in self._augmentations:
             view = AUGMENTATIONS[name](view, numbers[name][chosen], self.settings)
@@ -157,7 +157,7 @@ class Batches:
             view = self._square(images, torch.full((len(images),), 0.5, device=self.device), self._stored)
             pixels = self._gather(images, view)
         else:
-            pixels = self._squares[images]
+            pixels = self._squares.index_select(0, images)
         if self._stored == self.size:
             return pixels
         large = pixels.permute(0, 3, 1, 2).float()

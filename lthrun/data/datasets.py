@@ -6,19 +6,13 @@ splitting and batching are the same for all.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 
 from lthrun.errors import UserError, shorten
 from lthrun.registry import Entry, Table
-
-DOWNLOAD_ERRORS = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError)
-"""What a download and its unpacking raise: no network, a wrong checksum, an archive that is damaged or would write
-outside its folder."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +75,15 @@ def safe_download(title: str) -> Iterator[None]:
     Before Python 3.14 `tarfile` unpacks wherever a member's name points unless it has a filter, and torchvision sets
     none.
     """
+    import tarfile
+    from http.client import HTTPException
+
     before = tarfile.TarFile.extraction_filter
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:
         yield
-    except DOWNLOAD_ERRORS as error:
+    # No network, a wrong checksum, an archive that is damaged or would write outside its folder.
+    except (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError) as error:
         raise UserError(
             f"data: the download of {title} failed ({error}); try again, or fetch it yourself and use --data-dir"
         ) from None

@@ -23,10 +23,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from lthrun.data.listing import FORMATS
+
 MAX_ASPECT = 4
 MAX_PIXELS = 80_000_000  # of an image: 8,944 × 8,944; a file of a few kilobytes can declare gigabytes
 MAX_BYTES = 500_000_000  # of an image file
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")  # Pillow reads more, and runs Ghostscript for one
 DEEP_COLOR = "16-bit color"
 
 

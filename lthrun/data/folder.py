@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lthrun.data.datasets import DATASETS, Images, expand_dir
-from lthrun.data.decoding import FORMATS
-from lthrun.data.listing import list_folders, list_images
+from lthrun.data.listing import FORMATS, list_folders, list_images
 from lthrun.errors import UserError
 
 if TYPE_CHECKING:

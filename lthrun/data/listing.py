@@ -11,10 +11,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from PIL import Image
-
-from lthrun.data.decoding import FORMATS
-
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")  # Pillow reads more, and runs Ghostscript for one
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif",
 }  # fmt: skip
@@ -92,6 +89,8 @@ def litter_reason(name: str, nested: bool = False) -> str | None:
 
 def is_image(path: Path) -> bool:
     """Whether a regular file's header is that of a format that is read."""
+    from PIL import Image
+
     try:
         if not path.is_file():
             return False

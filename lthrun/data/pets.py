@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lthrun.data.datasets import DATASETS, Download, Images, expand_dir, is_folder, safe_download
-from lthrun.data.decoding import FORMATS
-from lthrun.data.listing import list_images
+from lthrun.data.listing import FORMATS, list_images
 from lthrun.errors import MissingData, UserError
 from lthrun.storage.files import cache_dir
 from lthrun.storage.locks import lock

@@ -11,7 +11,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,11 +77,16 @@ class Store:
         return Split(drawn.train, drawn.valid or sides["valid"], drawn.test or sides["test"])
 
     def key_facts(self, split: Split, settings: Data) -> dict[str, Any]:
-        """What a level's numbers depend on: the images, which of them are trained on and validated, and how varied."""
-        facts = {"images": self.identity, "split": hash_text(repr([[self.names[i] for i in s] for s in split[:2]]))}
+        """What a level's numbers depend on: the images, which of them are on which side, and how they are varied."""
+
+        def hash_sides(sides: Sequence[list[int]]) -> str:
+            return hash_text(repr([[self.names[i] for i in side] for side in sides]))
+
+        facts = {"images": self.identity, "split": hash_sides(split[:2])}
         chosen = {name for name in settings.augmentation if name != "none"}
         return {
             **facts,
+            **({"test": hash_sides(split[2:])} if split.test else {}),
             **({"image_size": settings.image_size} if settings.image_size != self.size else {}),
             **(
                 {"augmentation": [AUGMENTATIONS.key_facts(name, settings) for name in sorted(chosen)]} if chosen else {}

@@ -10,9 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 from lthrun.data.datasets import DATASETS, Download, Images, expand_dir, is_folder, safe_download
 from lthrun.data.folder import label_by_folder
 from lthrun.errors import MissingData, UserError
@@ -86,6 +83,9 @@ class TorchvisionSet:
 
         The PNGs are stored rather than compressed, so that their bytes do not depend on the compressor's version.
         """
+        import numpy as np
+        from PIL import Image
+
         for part in ("train", "test"):
             try:
                 images = self.read(root, train=part == "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,17 @@ class LevelResult:
 
 
 class LevelWorker:
-    """Trains the levels of tasks. `context` may be one that is prepared already."""
+    """Trains the levels of tasks. `context` may be one that is prepared already; `stop` ends a training after its step,
+    which is saved."""
 
-    def __init__(self, options: RunOptions, emit: Emit = ignore, context: RunContext | None = None):
-        self.options, self.emit = options, emit
+    def __init__(
+        self,
+        options: RunOptions,
+        emit: Emit = ignore,
+        context: RunContext | None = None,
+        stop: threading.Event | None = None,
+    ):
+        self.options, self.emit, self.stop = options, emit, stop
         self.levels = LevelStore(options.out)
         self.context = context
         self._builder: LevelBuilder | None = None
@@ -44,10 +52,12 @@ class LevelWorker:
         """
         from lthrun.levels.cache import get_or_train
         from lthrun.training.backend_flags import backend_flags
+        from lthrun.training.cpu_threads import choose_threads
         from lthrun.training.memory_errors import explain_out_of_memory
 
         config = task.config
-        flags = backend_flags(find_device(config.device), config.deterministic, task.level.steps)
+        device, threads = find_device(config.device), choose_threads(config)
+        flags = backend_flags(device, config.deterministic, task.level.steps, threads)
         with explain_out_of_memory(config.device), flags:
             builder = self.builder(config)
             if builder.context.conditions != task.conditions:
@@ -69,5 +79,6 @@ class LevelWorker:
             self.context, self._builder = prepare(config, self.emit), None
         context = replace(self.context, config=config)
         options = self.options
-        self._builder = LevelBuilder(context, self.levels, self.emit, options.fresh, options.checkpoint_every)
+        how = (options.fresh, options.checkpoint_every, self.stop)
+        self._builder = LevelBuilder(context, self.levels, self.emit, *how)
         return self._builder

@@ -7,12 +7,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any, NoReturn
+
+PATIENCE = 60.0  # seconds in which a process has to finish its training step and to save it
 
 
 class WorkerProcess(SpawnProcess):
@@ -45,11 +49,24 @@ def worker_processes(
     try:
         yield pool
     except BaseException:  # Ctrl-C and SIGTERM too: no process outlives the command
-        for process in (pool._processes or {}).values():
-            process.terminate()
+        end_processes(list((pool._processes or {}).values()))
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def end_processes(processes: Collection[BaseProcess]) -> None:
+    """End processes: one that trains a level saves its step first (lthrun.levels.interrupts). A second Ctrl-C does not
+    wait."""
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + PATIENCE
+    try:
+        for process in processes:
+            process.join(max(0.0, until - time.monotonic()))
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def set_up(threads: int, start: Callable[..., None] | None, *arguments: Any) -> None:

@@ -57,7 +57,7 @@ def plan_arms(study: CompareConfig, conditions: Conditions) -> list[PlannedArmRe
         PlannedArmResult(describe_result(arm, seed, sparsity), config, level, arm, seed, sparsity)
         for seed in study.seeds
         for arm in study.compare.arms
-        for sparsity, config, level in ARMS[arm](study, seed, conditions)
+        for sparsity, config, level in ARMS[arm](study, seed, conditions.at_split(study.split_seed(seed)))
     ]
 
 

@@ -16,6 +16,7 @@ from lthrun.experiments.experiment import EXPERIMENTS
 from lthrun.experiments.reading import read_summary
 from lthrun.experiments.run import Run
 from lthrun.experiments.study_config import CompareConfig
+from lthrun.experiments.study_splits import count_final, describe_splits, majority_rate, measure_majority
 from lthrun.experiments.summaries import LevelCounts, MissingResult, StudySummary
 from lthrun.experiments.trained_run import TrainedRun
 from lthrun.levels.plan import Level
@@ -34,14 +35,14 @@ def evaluate(run: Study) -> StudySummary:
     records = {result.level.key: run.record(result.level) for result in planned if result.level.key not in run.failures}
     trained = [(result, record) for result in planned if (record := records.get(result.level.key)) is not None]
     lines = [
-        {"arm": result.arm, "seed": result.seed, "sparsity": result.sparsity, **describe_epoch(epoch)}
+        {"arm": result.arm, "seed": result.seed, "sparsity": result.sparsity, **describe_epoch(epoch, record)}
         for result, record in trained
         for epoch in record.epochs
     ]
     run.run_dir.write_metrics(lines)
     reused = sum(result.is_reused for result in run.results.values())
     return StudySummary(
-        **run.shared_facts(),
+        **run.shared_facts() | measure_majority(run.run.context),
         about={arm: ARMS[arm].about for arm in run.config.compare.arms},
         **dict(answer_questions(run, trained)),
         notes=list_notes(run),
@@ -64,22 +65,26 @@ def evaluate(run: Study) -> StudySummary:
     )
 
 
-def describe_epoch(epoch: EpochRecord) -> dict[str, Any]:
-    """An epoch in a study's metrics.jsonl; the sparsity beside it is the study's."""
+def describe_epoch(epoch: EpochRecord, record: LevelRecord) -> dict[str, Any]:
+    """An epoch in a study's metrics.jsonl, the last with its level's test; the sparsity beside it is the study's."""
     keys = ("level_epoch", "step", "train_loss", "valid_loss", "accuracy", "balanced_accuracy", "seconds")
     facts = epoch.to_dict()
     own = {key: facts[key] for key in (*keys, "interim_evaluations")}
-    return {"measured_sparsity": epoch.sparsity, **own}
+    test = record.test.metrics if record.test and epoch is record.epochs[-1] else {}
+    return {"measured_sparsity": epoch.sparsity, **own, **test}
 
 
 def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> StudyFindings:
     config, context = run.config, run.run.context
-    epoch_steps, counts = context.conditions.epoch_steps, context.valid_counts
+    epoch_steps, counts = context.conditions.epoch_steps, count_final(context)
     arms = config.compare.arms
     results = [
-        ArmResult(p.arm, p.seed, p.sparsity, record.epochs, p.level.steps, count_search_steps(p.level), record.sparsity)
+        ArmResult(
+            p.arm, p.seed, p.sparsity, record.epochs, p.level.steps, count_search_steps(p.level), record.sparsity,
+            record.test,
+        )
         for p, record in trained
-    ]
+    ]  # fmt: skip
     earlier = read_summary(run.run_dir)
     if not isinstance(earlier, StudySummary):
         earlier = None
@@ -90,10 +95,12 @@ def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, Level
         config.compare.margin,
         epoch_steps,
         (config.training.evaluate_every or epoch_steps) / epoch_steps,
-        max(counts) / sum(counts),
-        sum(counts),
+        {seed: majority_rate([counts[config.split_seed(seed)]]) for seed in config.seeds},
+        len(context.split.valid),
+        len(context.split.test),
         earlier.most_seeds if earlier else config.compare.most_seeds,
         earlier.looks if earlier else (),
+        len(context.splits) > 1,
     )
     return analyze_study(results, design)
 
@@ -123,17 +130,21 @@ def count_search_steps(level: Level) -> int:
 
 def list_notes(run: Study) -> list[str]:
     """What the numbers do not say."""
-    config, n = run.config, len(run.run.context.split.valid)
-    training = config.training
+    config, split = run.config, run.run.context.split
+    training, n = config.training, len(split.valid)
+    where = f"n = {len(split.test):,} test images, evaluated once" if split.test else f"n = {n:,} validation images"
     lengths = [f"; {ARMS[arm].note}" for arm in config.compare.arms if ARMS[arm].note]
     notes = [
-        "All seeds share one split of the images: intervals cover initialization and data order, not other images.",
-        f"Accuracy is that after the last epoch, on n = {n:,} validation images; the majority rate is the accuracy of "
-        "always answering the most common class.",
+        describe_splits(run.run.context),
+        f"Accuracy is that after the last epoch, on {where}; the majority rate is the accuracy of always answering the "
+        "most common class.",
         f"Every arm ends in a training of {training.epochs} epoch{'s' * (training.epochs > 1)}{''.join(lengths)}.",
     ]
-    if unseen := len(run.run.context.split.test):
-        notes.append(f"{unseen:,} test images are held out; a study does not evaluate them.")
+    if split.test:
+        notes.append(
+            f"Losses, early stopping and training time are measured on n = {n:,} validation images; nothing but the "
+            "accuracy depends on the test images."
+        )
     if training.evaluate_every and training.evaluate_images and training.evaluate_images < n:
         notes.append(
             f"Training time is measured on {training.evaluate_images:,} of the validation images, always the same, "

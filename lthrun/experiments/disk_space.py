@@ -13,8 +13,9 @@ from lthrun.levels.plan import Level
 from lthrun.storage.files import make_dir
 from lthrun.storage.level_store import KEPT_EPOCHS, LevelStore
 
-# Checkpoints of a level in training: two that are kept and the one that is being written.
-CHECKPOINTS, STATES_PER_CHECKPOINT = 3, 3
+# Checkpoints of a level in training: two that are kept and the one that is being written. Each has the model, two
+# moments, and the model at the lowest validation loss.
+CHECKPOINTS, STATES_PER_CHECKPOINT = 3, 4
 
 
 def level_bytes(level: Level, size: ModelSize, epoch_steps: int) -> int:

@@ -50,7 +50,9 @@ class Run:
     def tasks(self) -> list[LevelTask]:
         """Its levels and those that they need."""
         conditions = self.context.conditions
-        return complete_graph(LevelTask(p.config, p.level, p.about, conditions) for p in self.planned)
+        return complete_graph(
+            LevelTask(p.config, p.level, p.about, conditions.at_split(p.config.data.split_seed)) for p in self.planned
+        )
 
     @cached_property
     def model_size(self) -> ModelSize:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from lthrun.config.base import ExperimentConfig
 from lthrun.config.fields import (
@@ -20,7 +20,7 @@ from lthrun.config.fields import (
     unique,
 )
 from lthrun.config.pruning import GradualPruning, MaskSettings, Pruning, Rewind, SparsitySettings
-from lthrun.config.sections import Training
+from lthrun.config.sections import Data, Training
 from lthrun.experiments.baseline import BaselineConfig
 from lthrun.experiments.prune import PruneConfig
 from lthrun.experiments.ticket import TicketConfig
@@ -29,6 +29,10 @@ MOST_LEVELS = 1000
 ANNEALED: dict[str, Any] = {"schedule": "cosine", "evaluate_every": 23, "evaluate_images": 500}
 """The defaults of a study's training, where they differ. At a constant rate accuracies swing by several points from
 epoch to epoch, and no number of seeds decides anything. Interim evaluations show how soon an accuracy is reached."""
+
+HELD_OUT: dict[str, Any] = {"test": 20.0}
+"""The defaults of a study's data, where they differ. The verdict is about images that no choice has seen. As many are
+held out for it as for validation, so that both accuracies are equally sure; validation images stay those of a run."""
 
 
 class Comparison(Section):
@@ -52,6 +56,9 @@ class Comparison(Section):
     """Percent of the remaining weights that one level prunes, at most."""
     rewind: Point = "1ep"
     """The rewind point of ticket-rewind."""
+    splits: Literal["shared", "per-seed"] = "shared"
+    """shared: all seeds have the split of data.split_seed. per-seed: each seed has the next one, so that intervals
+    cover the draw of the images; a data set's own validation and test images stay the same."""
     margin: float = Field(1.0, ge=0, le=100)
     """Points of accuracy, either way, within which two arms match."""
 
@@ -110,16 +117,18 @@ class CompareConfig(ExperimentConfig):
     """
 
     experiment: Literal["compare"] = "compare"
+    data: Data = Data(**HELD_OUT)
     training: Training = Training(**ANNEALED)
     pruning: ComparedMaskSettings = ComparedMaskSettings()
     compare: Comparison = Comparison()
 
     rewind_key: ClassVar[str] = "compare.rewind"
 
-    @field_validator("training", mode="before")
+    @field_validator("data", "training", mode="before")
     @classmethod
-    def _with_annealed_defaults(cls, tree: Any) -> Any:
-        return {**ANNEALED, **tree} if isinstance(tree, dict) else tree
+    def _with_own_defaults(cls, tree: Any, info: ValidationInfo) -> Any:
+        own = HELD_OUT if info.field_name == "data" else ANNEALED
+        return {**own, **tree} if isinstance(tree, dict) else tree
 
     @model_validator(mode="after")
     def _arms_are_possible(self) -> CompareConfig:
@@ -137,8 +146,10 @@ class CompareConfig(ExperimentConfig):
                 f"{self.training.epochs} epochs: lower it, or leave out ticket-rewind",
             )
         seeds = max(self.compare.seeds, self.compare.most_seeds or 0)
-        if self.seed + seeds - 1 > LARGEST_SEED:
-            raise refuse("seed", self.seed, f"with {seeds} seeds the last would be above {LARGEST_SEED}")
+        last, splits = self.seed + seeds - 1, self.data.split_seed
+        for key, first, end in (("seed", self.seed, last), ("data.split_seed", splits, self.split_seed(last))):
+            if end > LARGEST_SEED:
+                raise refuse(key, first, f"with {seeds} seeds the last would be above {LARGEST_SEED}")
         return self
 
     @property
@@ -153,10 +164,19 @@ class CompareConfig(ExperimentConfig):
     def seeds(self) -> range:
         return range(self.seed, self.seed + self.compare.seeds)
 
+    def split_seed(self, seed: int) -> int:
+        """The `data.split_seed` of the levels of a seed."""
+        return self.data.split_seed + (seed - self.seed if self.compare.splits == "per-seed" else 0)
+
+    @property
+    def split_seeds(self) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(map(self.split_seed, self.seeds)))
+
     @property
     def identity_extras(self) -> dict[str, Any]:
         compare = self.compare.model_dump(exclude={"seeds", "most_seeds", "until_decided"})
-        return {"compare": compare, "pruning": self.pruning.model_dump()}
+        pruning = self.pruning.model_dump(exclude=set() if self.pruning.rates else {"rates"})
+        return {"compare": compare, "pruning": pruning}
 
     def largest(self) -> CompareConfig:
         compare = self.compare
@@ -180,5 +200,6 @@ class CompareConfig(ExperimentConfig):
         return PruneConfig(**self._shared(seed), pruning=pruning)
 
     def _shared(self, seed: int) -> dict[str, Any]:
-        keys = ("device", "precision", "deterministic", "data", "model", "training")
-        return {"seed": seed, **{key: getattr(self, key) for key in keys}}
+        keys = ("device", "precision", "deterministic", "model", "training")
+        data = self.data.model_copy(update={"split_seed": self.split_seed(seed)})
+        return {"seed": seed, "data": data, **{key: getattr(self, key) for key in keys}}

@@ -8,7 +8,16 @@ from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, StudyFindi
 from lthrun.records import Interval, LayerCounts, Measured, Record
 
 
-class LevelSummary(Measured):
+class Tested(Measured):
+    """A network on the validation images, and on the test images, which nothing else has seen."""
+
+    test: Measured | None = None
+    """After the last epoch; null where there are no test images."""
+    early_stop_test: Measured | None = None
+    """At the interim evaluation of lowest validation loss; null without one."""
+
+
+class LevelSummary(Tested):
     """One level of a run, as measured after its last epoch."""
 
     level: int
@@ -52,7 +61,7 @@ class Summary(Record):
         raise NotImplementedError
 
 
-class RunSummary(Summary, Measured):
+class RunSummary(Summary, Tested):
     """A run. Accuracies are those after the last epoch of the last level."""
 
     experiment: str
@@ -63,8 +72,6 @@ class RunSummary(Summary, Measured):
     epochs: int
     """Of all levels together."""
     levels: list[LevelSummary]
-    test: Measured | None
-    """The last level's network on the test images, which nothing else has seen; null where there are none."""
 
     @property
     def metrics_lines(self) -> int:
@@ -90,6 +97,8 @@ class StudySummary(Summary, StudyFindings):
     """A study: the answer to its question, and what it rests on."""
 
     experiment: Literal["compare"]
+    valid_majority_rate: float
+    """Of the validation images; `majority_rate` is that of the images that the verdict is about."""
     about: dict[str, str]
     """One line on each arm."""
     layers: list[LayerSparsity]
@@ -102,6 +111,11 @@ class StudySummary(Summary, StudyFindings):
     levels: LevelCounts
     lines: int
     """Of metrics.jsonl."""
+
+    @property
+    def n_final(self) -> int:
+        """The number of images that the verdict is about."""
+        return self.n_test or self.n_valid
 
     @property
     def metrics_lines(self) -> int:

@@ -12,9 +12,9 @@ from lthrun.config.base import ExperimentConfig
 from lthrun.events import Emit
 from lthrun.executors.worker import LevelResult, LevelWorker
 from lthrun.experiments.run import Run
-from lthrun.experiments.summaries import LevelSummary
+from lthrun.experiments.summaries import LevelSummary, Tested
 from lthrun.levels.plan import Level
-from lthrun.records import LevelRecord, Measured
+from lthrun.records import FinalEvaluation, LevelRecord, Measured
 from lthrun.storage.files import FORMAT
 from lthrun.storage.run_dir import RunDir
 from lthrun.storage.tensor_files import tensor_file_sizes
@@ -121,7 +121,7 @@ class TrainedRun(Generic[C]):
     def summarize(self) -> dict[str, Any]:
         """The facts of a `RunSummary`; its files are to be written before."""
         levels = [self._summarize_level(*pair) for pair in zip(self.run.levels, self.records, strict=True)]
-        last = levels[-1].model_dump(include={*Measured.model_fields, "sparsity"})
+        last = levels[-1].model_dump(include={*Tested.model_fields, "sparsity"})
         return {
             **self.shared_facts(),
             **last,
@@ -130,18 +130,12 @@ class TrainedRun(Generic[C]):
             "protocol": self.config.protocol,
             "epochs": sum(level.epochs for level in levels),
             "levels": levels,
-            "test": self._measure_test(),
             "seconds": sum(level.seconds for level in levels),
         }
 
-    def _measure_test(self) -> Measured | None:
-        """Accuracies of the last level's network on the test images; None where there are none."""
-        if not self.run.context.split.test:
-            return None
-        builder, batches = self.builder, self.builder.batches
-        weights, masks = builder.states.end(self.run.levels[-1])
-        evaluation = builder.make_engine(masks, weights, {}).evaluate(batches.test_batches(), builder.classes)
-        return measure_accuracy(evaluation.correct, batches.test_counts)
+    def _measure_test(self, evaluation: FinalEvaluation | None) -> Measured | None:
+        """Accuracies on the test images; None where the level has no such evaluation."""
+        return measure_accuracy(evaluation.correct, self.run.context.test_counts) if evaluation else None
 
     def _summarize_level(self, level: Level, record: LevelRecord) -> LevelSummary:
         first, last = record.epochs[0], record.epochs[-1]
@@ -152,6 +146,8 @@ class TrainedRun(Generic[C]):
             sparsity=record.sparsity,
             epochs=len(record.epochs),
             **self.measure(last.correct).model_dump(),
+            test=self._measure_test(record.test.last if record.test else None),
+            early_stop_test=self._measure_test(record.test.early_stop if record.test else None),
             first_epoch_accuracy=first.accuracy,
             first_train_loss=first.train_loss,
             best_accuracy=max(epoch.accuracy for epoch in record.epochs),

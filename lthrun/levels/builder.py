@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.config.fields import CHECKPOINT_EVERY, parse_interval
 from lthrun.config.pruning import SparsitySettings
 from lthrun.data.batches import Batches
@@ -14,7 +16,7 @@ from lthrun.levels.context import RunContext
 from lthrun.levels.mask_maker import MaskMaker
 from lthrun.levels.plan import Level
 from lthrun.levels.states import NetworkStates
-from lthrun.records import EpochRecord
+from lthrun.records import EpochRecord, FinalEvaluation, LevelTest
 from lthrun.rng import make_generator
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
@@ -36,9 +38,11 @@ class LevelBuilder:
         emit: Emit,
         fresh: bool = False,
         checkpoint_every: str = CHECKPOINT_EVERY,
+        stop: threading.Event | None = None,
     ):
         self.context, self.config, self.levels, self.emit = context, context.config, levels, emit
         self.fresh, self.checkpoint_every = fresh, parse_interval(checkpoint_every)
+        self.stop = stop or threading.Event()
         self.device, self.precision = context.device, context.conditions.precision
         self.classes = len(context.store.classes)
         self.epoch_steps = context.conditions.epoch_steps
@@ -60,7 +64,12 @@ class LevelBuilder:
         return MaskMaker(settings, self.states, self.batches, self.device)
 
     def evaluate(self, masks: Tensors, weights: Tensors, batch_norm: str = "recalibrate") -> Evaluation:
-        """Evaluate weights that were not trained as they are, under masks.
+        """Validate weights that were not trained as they are, under masks."""
+        engine = self.load_untrained(masks, weights, batch_norm)
+        return engine.evaluate(self.batches.validation_batches(), self.classes)
+
+    def load_untrained(self, masks: Tensors, weights: Tensors, batch_norm: str = "recalibrate") -> Engine:
+        """An engine, the same each time, with weights that were not trained as they are, under masks.
 
         Batch norm's statistics belong to the weights they are used with, so `recalibrate` estimates them by one pass of
         center crops over the training set.
@@ -72,7 +81,13 @@ class LevelBuilder:
         engine = self._evaluator
         if batch_norm == "recalibrate":
             recalibrate_batch_norm(engine, self.batches.center_crops("train", self.batches.batch_size))
-        return engine.evaluate(self.batches.validation_batches(), self.classes)
+        return engine
+
+    def evaluate_test(self, engine: Engine, step: int) -> FinalEvaluation:
+        """Evaluate on the test images the network after training step `step`, which the engine holds."""
+        result, counts = engine.evaluate(self.batches.test_batches(), self.classes), self.batches.test_counts
+        shares = accuracy(result.correct, counts), balanced_accuracy(result.correct, counts)
+        return FinalEvaluation(step, result.loss, *shares, result.correct)
 
     def make_engine(self, masks: Tensors, weights: Tensors, moments: Tensors, level: Level | None = None) -> Engine:
         """An engine in a given state, its pruned weights held; it trains scores where a mask is learned."""
@@ -87,10 +102,11 @@ class LevelBuilder:
         state.load_optimizer_state(engine, moments)
         return engine
 
-    def emit_epochs(self, level: Level, records: list[EpochRecord], emit: Emit) -> None:
-        """Emit epochs, and that the state was saved where one ends at the run's rewind point."""
+    def emit_epochs(self, level: Level, records: list[EpochRecord], emit: Emit, test: LevelTest | None = None) -> None:
+        """Emit epochs, the last with the level's test if that is known, and that the state was saved where one ends at
+        the run's rewind point."""
         for record in records:
-            emit(EpochFinished(level.index, record))
+            emit(EpochFinished(level.index, record, test if record is records[-1] else None))
             self.emit_saved(level, record.step, emit)
 
     def emit_saved(self, level: Level, step: int, emit: Emit) -> None:

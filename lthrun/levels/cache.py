@@ -27,7 +27,7 @@ def get_or_train(builder: LevelBuilder, level: Level, is_replay: bool = False) -
         if record is not None:
             differences = list_environment_differences(record.environment, describe_environment(builder.device))
             builder.emit(LevelReused(level.index, level.key, is_replay, tuple(differences)))
-            builder.emit_epochs(level, record.epochs, emit)
+            builder.emit_epochs(level, record.epochs, emit, record.test)
             return with_layers(builder, level, record), True
         if is_replay:
             builder.emit(Replaying(level.end))

@@ -6,7 +6,8 @@ store of the images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,14 @@ from lthrun.config.base import ExperimentConfig
 from lthrun.config.fields import count_steps
 from lthrun.data import DATASETS
 from lthrun.data.split import Split
-from lthrun.data.store import Store, open_store
 from lthrun.errors import UserError, shorten
 from lthrun.events import Busy, Emit, ImagesFound
 from lthrun.levels.keys import Conditions
 
 if TYPE_CHECKING:
     import torch
+
+    from lthrun.data.store import Store
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,18 @@ class RunContext:
 
     Attributes:
         config: with nothing left to choose: it means the same on every machine of a cluster, and loads as it is.
-        split: indices of the images of `store`.
+        splits: indices of the images of `store`, by `data.split_seed`: a study may have a split per seed.
     """
 
     config: ExperimentConfig
     store: Store
-    split: Split
+    splits: Mapping[int, Split]
     device: torch.device
     conditions: Conditions
+
+    @property
+    def split(self) -> Split:
+        return self.splits[self.config.data.split_seed]
 
     @property
     def rewind_steps(self) -> dict[int, str]:
@@ -48,6 +54,20 @@ class RunContext:
     def valid_counts(self) -> list[int]:
         """Validation images of each class."""
         return self.store.count_classes(self.split.valid)
+
+    @cached_property
+    def test_counts(self) -> list[int]:
+        """Test images of each class."""
+        return self.store.count_classes(self.split.test)
+
+    @property
+    def held_out(self) -> dict[int, dict[str, list[str]]]:
+        """By split seed, the names of the validation and test images."""
+        names = self.store.names
+        return {
+            seed: {"validation": [names[i] for i in split.valid], "test": [names[i] for i in split.test]}
+            for seed, split in self.splits.items()
+        }
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -66,9 +86,10 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
     Raises:
         UserError: they do not; the message says what would.
     """
-    device = (
-        find_device(config.device) if config.device.startswith(("cuda", "mps")) else None
-    )  # a missing GPU is known early
+    from lthrun.data.store import open_store
+
+    is_given = config.device.startswith(("cuda", "mps"))
+    device = find_device(config.device) if is_given else None  # a missing GPU is known early
     emit(Busy(f"finding the images ({config.data.dataset})"))
     images = DATASETS[config.data.dataset](config.data)
     emit(ImagesFound(len(images.paths), str(images.folder)))
@@ -76,22 +97,32 @@ def prepare(config: ExperimentConfig, emit: Emit) -> RunContext:
     device = device or find_device(config.device)
     check_mps(config, device)
     store = open_store(images, config.data.stored_size, config.data.skip_unreadable, emit)
-    split = store.split(config.data)
-    check_split(config, store, split)
+    splits = {seed: store.split(config.data.model_copy(update={"split_seed": seed})) for seed in config.split_seeds}
+    for split in splits.values():
+        check_split(config, store, split)
+    if len(splits) > 1 and len(set(map(str, splits.values()))) == 1:
+        raise UserError(
+            "compare.splits: found per-seed; nothing is drawn, as the data set has its own validation and test images: "
+            "use shared"
+        )
     check_own_model(config, store)
     check_masks(config, store)
-    conditions = Conditions(
-        store.key_facts(split, config.data),
-        len(split.train) // config.training.batch_size,
-        device.type,
-        find_precision(config.precision, device),
-        config.deterministic and device.type == "cuda",
-    )
+    found = {
+        seed: Conditions(
+            store.key_facts(split, config.data),
+            len(split.train) // config.training.batch_size,
+            device.type,
+            find_precision(config.precision, device),
+            config.deterministic and device.type == "cuda",
+        )
+        for seed, split in splits.items()
+    }
+    conditions = replace(found[config.data.split_seed], others=found)
     check_rewinding(config, conditions.epoch_steps)
     folder = config.data.dir and str(Path(config.data.dir).expanduser().resolve())
     data = config.data.model_copy(update={"dir": folder})
     resolved = {"device": str(device), "precision": conditions.precision, "data": data}
-    return RunContext(config.model_copy(update=resolved), store, split, device, conditions)
+    return RunContext(config.model_copy(update=resolved), store, splits, device, conditions)
 
 
 def share_images(one: ExperimentConfig, other: ExperimentConfig) -> bool:
@@ -220,7 +251,9 @@ def check_masks(config: ExperimentConfig, store: Store) -> None:
         for name, shape in shapes.items():
             masks.check_target(name, shape, learned.sparsity if learned else 0.0, "weight", 1)
         return
-    check_patterns("pruning.targets", settings.targets, [name.removesuffix(".weight") for name in names])
+    layers = [name.removesuffix(".weight") for name in names]
+    check_patterns("pruning.targets", settings.targets, layers)
+    check_patterns("pruning.rates", settings.rates, layers)
     if settings.criterion == "grasp" and not twice_differentiable(
         build_model(config.model.name, classes, config.seed, channels=channels, image_size=size), channels, size
     ):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lthrun.config.base import ExperimentConfig
@@ -33,6 +34,7 @@ class Conditions:
         device: its type: `cpu`, `cuda` or `mps`.
         precision: resolved, `float32` or `bfloat16`.
         deterministic: whether only deterministic kernels are used, where that makes a difference.
+        others: of levels whose config has another `data.split_seed`, by that seed.
     """
 
     data: dict[str, Any]
@@ -40,6 +42,11 @@ class Conditions:
     device: str
     precision: str
     deterministic: bool = False
+    others: Mapping[int, Conditions] = field(default_factory=dict, compare=False)
+
+    def at_split(self, split_seed: int) -> Conditions:
+        """The conditions of the levels of one split."""
+        return self.others.get(split_seed, self)
 
 
 def make_key(config: ExperimentConfig, conditions: Conditions, span: int, **facts: Any) -> str:
@@ -81,8 +88,11 @@ def mask_facts(settings: SparsitySettings) -> dict[str, Any]:
     }
     if settings.round_to > 1:
         facts["round_to"] = settings.round_to
+    # Patterns in order: the first match counts.
     if settings.targets:
-        facts |= {"targets": list(settings.targets.items()), "peak": settings.peak}  # in order: the first match counts
+        facts |= {"targets": list(settings.targets.items()), "peak": settings.peak}
+    if settings.rates:
+        facts["rates"] = list(settings.rates.items())
     return facts
 
 

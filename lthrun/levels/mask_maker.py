@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +34,8 @@ class MaskMaker:
         if level.parent is None:
             return {}
         trained, previous = self.states.end(level.parent)
-        start = self.states.rewound(level)
-        last = self.states.end(level.parent.parent)[0] if level.parent.parent else start
+        start, before = cache(lambda: self.states.rewound(level)), level.parent.parent
+        last = cache(lambda: self.states.end(before)[0]) if before else start
         masks = self.make_masks(level.index, level.sparsity, trained, start, last, previous)
         if level.control != "random-mask":
             return masks
@@ -46,8 +47,8 @@ class MaskMaker:
         position: int,
         sparsity: float,
         trained: Tensors,
-        start: Tensors,
-        last: Tensors,
+        start: Callable[[], Tensors],
+        last: Callable[[], Tensors],
         previous: Tensors,
         alive: Tensors | None = None,
     ) -> Tensors:
@@ -55,8 +56,9 @@ class MaskMaker:
 
         Args:
             position: which pruning step this is, for the criteria that draw random numbers.
-            trained, start: all parameters and buffers, now and at the rewind point.
-            last: at least the prunable tensors, at the previous pruning step.
+            trained: all parameters and buffers, now.
+            start: gives those at the rewind point.
+            last: gives at least the prunable tensors, at the previous pruning step.
             previous: the masks so far; empty before the first pruning step.
             alive: the prunable tensors as they were before they were pruned, which ranks the pruned ones where
                 sparsity may fall.
@@ -64,12 +66,13 @@ class MaskMaker:
         alive, criterion = alive or trained, CRITERIA[self.settings.criterion]
         rng = make_generator(self.seed, "mask", position)
         if not criterion.measured:
-            scores = {n: criterion(Weights(alive[n], start[n], last[n], rng)) for n in self.names}
+            reads = {n: (partial(read, start, n), partial(read, last, n)) for n in self.names}
+            scores = {n: criterion(Weights(alive[n], rng, *reads[n])) for n in self.names}
         else:
             if self.states.config.resets.pruned == "zero":
-                masking.apply_masks(start, previous)
+                masking.apply_masks(start(), previous)
             context = ScoringContext(
-                self.names, trained, start, previous, sparsity, self._load, self._measuring_batches, self._rank
+                self.names, trained, start(), previous, sparsity, self._load, self._measuring_batches, self._rank
             )
             scores = criterion(context)
             # A pruned weight cannot be measured; the pruned ones are ranked by magnitude.
@@ -90,8 +93,8 @@ class MaskMaker:
             name: torch.where(engine.masks[name], trained[name], last[name]) if engine.masks else trained[name]
             for name in self.names
         }
-        start, previous = self.states.initial(), engine.masks
-        masks = self.make_masks(position, sparsity, trained, start, last, previous, before)
+        start, previous = cache(self.states.initial), engine.masks
+        masks = self.make_masks(position, sparsity, trained, start, lambda: last, previous, before)
         engine.prune(masks)
         if self.settings.is_structured and previous:
             # A channel that came back as zero would output zero and get no gradient, forever: it comes back with the
@@ -99,7 +102,7 @@ class MaskMaker:
             for name, mask in masks.items():
                 regrown = (mask & ~previous[name]).to(self.device)
                 with torch.no_grad():
-                    values = before.get(name, start[name]).to(self.device)
+                    values = (before[name] if name in before else start()[name]).to(self.device)
                     engine.model.get_parameter(name)[regrown] = values[regrown]
         return before
 
@@ -119,3 +122,7 @@ class MaskMaker:
     def _measuring_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The first training batches of the run."""
         return (self.batches.training_batch(step) for step in range(self.settings.batches))
+
+
+def read(tensors: Callable[[], Tensors], name: str) -> Tensor:
+    return tensors()[name]

@@ -123,6 +123,8 @@ def plan_gradual(config: ExperimentConfig, pruning: GradualPruning, conditions: 
     at = [min(round(moment / 100 * steps), steps - 1) for moment in moments]
     prunings = tuple(dict(zip(at, targets, strict=True)).items())  # where several fall on one step, the last
     mask = {"prunings": prunings, **mask_facts(pruning)}
+    if pruning.rates:  # which also follow targets that share a step
+        mask["sparsities"] = targets
     key = make_key(config, conditions, steps, start="initialization", mask=mask, first=0, steps=steps)
     return Level(0, targets[-1], 0, steps, steps, key, prunings=prunings)
 

@@ -29,25 +29,19 @@ def _initialize(
     return build_model(name, classes, seed, *draws, channels=channels, image_size=image_size)
 
 
-def initial_model(config: ExperimentConfig, classes: int, channels: int, draw: int = 0) -> nn.Module:
-    """The model as initialized from the config's seed, on the CPU; another `draw` has other weights."""
-    name, image_size = config.model.name, config.data.image_size
-    return copy.deepcopy(_initialize(MODELS[name], name, classes, channels, image_size, config.seed, draw))
-
-
 class NetworkStates:
     """The states that levels start from and end in; those of finished levels are read from `levels`."""
 
     def __init__(self, config: ExperimentConfig, classes: int, channels: int, epoch_steps: int, levels: LevelStore):
         self.config, self.classes, self.channels = config, classes, channels
         self.epoch_steps, self.levels = epoch_steps, levels
-        model = initial_model(config, classes, channels)
+        model = self._initialized()
         self.names = select_prunable(model, config.layer_selection)
         self.sizes = {name: model.get_parameter(name).numel() for name in self.names}
 
     def model(self) -> nn.Module:
         """The model as initialized, on the CPU; with a learned mask, with its fixed weights."""
-        model, learned = initial_model(self.config, self.classes, self.channels), self.config.learned_mask
+        model, learned = copy.deepcopy(self._initialized()), self.config.learned_mask
         if learned:
             share = 1 - learned.sparsity / 100
             rng = make_generator(self.config.seed, "init", 1)
@@ -55,7 +49,13 @@ class NetworkStates:
         return model
 
     def initial(self) -> Tensors:
-        return state.copy_model_state(self.model())
+        return state.copy_model_state(self.model() if self.config.learned_mask else self._initialized())
+
+    def _initialized(self, draw: int = 0) -> nn.Module:
+        """The model as initialized from the config's seed, on the CPU: to be copied, not changed. Another `draw` has
+        other weights."""
+        name, image_size, seed = self.config.model.name, self.config.data.image_size, self.config.seed
+        return _initialize(MODELS[name], name, self.classes, self.channels, image_size, seed, draw)
 
     def end(self, level: Level) -> tuple[Tensors, Tensors]:
         """Parameters and buffers, and masks, at the end of a finished level."""
@@ -92,7 +92,7 @@ class NetworkStates:
         """`initial` with the kept weights reset by a rule of `rewind.kept` (Zhou et al. 2019)."""
         if rule == "rewind":
             return initial
-        redrawn = state.copy_model_state(initial_model(self.config, self.classes, self.channels, draw=1))
+        redrawn = state.copy_model_state(self._initialized(draw=1))
         weights = dict(redrawn if rule == "redraw" else initial)
         rng = make_generator(self.config.seed, "init", 2)
         for name in self.names:

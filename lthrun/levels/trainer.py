@@ -10,10 +10,11 @@ from pathlib import Path
 from lthrun.analysis.intervals import accuracy, balanced_accuracy
 from lthrun.events import Emit, EpochFinished, Pruned, Reordered, Resumed, Rewound, Step
 from lthrun.levels.builder import LevelBuilder
+from lthrun.levels.early_stopping import EarlyStop
 from lthrun.levels.environment import describe_environment
 from lthrun.levels.interrupts import PendingInterrupt, defer_interrupts
 from lthrun.levels.plan import Level
-from lthrun.records import EpochRecord, InterimEvaluation, LayerCounts, LevelRecord
+from lthrun.records import EpochRecord, InterimEvaluation, LayerCounts, LevelRecord, LevelTest
 from lthrun.sparsity import masks as masking
 from lthrun.sparsity import supermasks
 from lthrun.sparsity.masks import Tensors
@@ -35,6 +36,7 @@ class LevelTrainer:
         self.prunings = dict(level.prunings)
         self.records: list[EpochRecord] = []
         self.before_pruning: Tensors = {}
+        self.early_stop = EarlyStop()
         self.engine: Engine
         self.span: TrainingSpan
         self.writer: BackgroundWriter
@@ -46,7 +48,7 @@ class LevelTrainer:
 
         Ctrl-C and SIGTERM end the training after the current step, which is saved.
         """
-        with defer_interrupts() as self.interrupt, BackgroundWriter() as self.writer:
+        with defer_interrupts(self.builder.stop) as self.interrupt, BackgroundWriter() as self.writer:
             return self._train()
 
     def _train(self) -> LevelRecord:
@@ -61,15 +63,16 @@ class LevelTrainer:
                 self.emit(EpochFinished(level.index, record))
                 self._save(EpochProgress(record.step))
         self.writer.wait()
-        finished = self._finish()
-        builder.emit_epochs(level, self.records[-1:], self.emit)
+        finished = self._finish_record(self.count_pruned(), self._test(self.engine))
+        builder.emit_epochs(level, self.records[-1:], self.emit, finished.test)
         return finished
 
     def evaluate(self) -> LevelRecord:
         """The record of a level that is never trained: batch norm is recalibrated, and the network is evaluated."""
         builder, level, began = self.builder, self.level, time.perf_counter()
         masks = builder.mask_maker.make_level_masks(level)
-        result = builder.evaluate(masks, builder.states.start(level, masks))
+        engine = builder.load_untrained(masks, builder.states.start(level, masks))
+        result = engine.evaluate(self.batches.validation_batches(), builder.classes)
         layers = masking.count_masked({name: masks[name] for name in builder.names})
         counts = self.batches.valid_counts
         record = EpochRecord(
@@ -87,7 +90,7 @@ class LevelTrainer:
         )
         self.records.append(record)
         self.levels.write(level.key, "end", state.join_parts(mask=masks))
-        return self._finish_record(layers)
+        return self._finish_record(layers, self._test(engine))
 
     def _start(self) -> EpochProgress:
         """Make the mask and the start state."""
@@ -119,6 +122,7 @@ class LevelTrainer:
         self.emit(Resumed(level.index, len(self.records), within))
         self.builder.emit_epochs(level, self.records, self.emit)
         self.engine = self.builder.make_engine(masks, weights, moments, level)
+        self.early_stop = EarlyStop.from_checkpoint(tensors, metadata)
         if not within:
             return EpochProgress(step)
         self.engine.loss.copy_(tensors["loss"])
@@ -145,10 +149,15 @@ class LevelTrainer:
         level = self.level
         epoch, first, end = self.span.find_epoch(progress.step - 1, self.batches.epoch_steps)
         done, total = progress.step - first, end - first
+        latest = progress.interim_evaluations[-1:]
+        if self.batches.n_test and latest and latest[0].step == progress.step:
+            self.early_stop.observe(latest[0], self.engine.model)
         self.writer.poll()
         if done < total:
             self._save(progress)
         self.emit(Step(level.index, epoch, done, total, self.batches.batch_size))
+        if progress.step == level.end:
+            self._write_end()
 
     def count_pruned(self) -> LayerCounts:
         """Per tensor, the weights that are pruned, counted on the weights, and all."""
@@ -164,7 +173,7 @@ class LevelTrainer:
 
     def _save(self, progress: EpochProgress) -> None:
         """Write what is due after a step: a rewind point, a checkpoint; handle an interrupt."""
-        level, is_interrupted = self.level, self.interrupt.signal is not None
+        level, is_interrupted = self.level, self.interrupt.is_pending
         epoch, within = divmod(progress.step - level.first, self.batches.epoch_steps)
         is_kept = level.is_dense and not within and epoch <= KEPT_EPOCHS
         # A state with NaN or inf is not saved: the checkpoints before it are worth more.
@@ -193,28 +202,39 @@ class LevelTrainer:
         """Everything needed to resume: tensors and metadata."""
         moments = state.copy_optimizer_state(self.engine)
         tensors = state.join_parts(mask=self.engine.masks, optimizer=moments, before_pruning=self.before_pruning)
+        early_stop, chosen = self.early_stop.to_checkpoint()
         metadata = {
             "step": str(progress.step),
             "epochs": json.dumps([record.to_dict() for record in self.records]),
             "seconds": repr(progress.seconds),
             "interim_evaluations": json.dumps([vars(found) for found in progress.interim_evaluations]),
         }
-        return model | tensors | {"loss": self.engine.loss.cpu().clone()}, metadata
+        return model | tensors | early_stop | {"loss": self.engine.loss.cpu().clone()}, metadata | chosen
 
-    def _finish(self) -> LevelRecord:
-        """Write the files that a finished level keeps, and its record."""
+    def _write_end(self) -> None:
+        """Write the files that a finished level keeps, while its last epoch is validated."""
         level, engine = self.level, self.engine
         weights, masks, scores = state.copy_model_state(engine.model), engine.masks, Tensors()
         if level.learned:
             weights, masks = supermasks.plain(weights), supermasks.masks(engine.model)
             scores = supermasks.scores(engine.model)
-        self.levels.write(level.key, "end", state.join_parts(model=weights, mask=masks, score=scores))
+        files = {"end": state.join_parts(model=weights, mask=masks, score=scores)}
         if level.keeps_optimizer:
-            self.levels.write(level.key, "optimizer", state.copy_optimizer_state(engine))
-        return self._finish_record(self.count_pruned())
+            files["optimizer"] = state.copy_optimizer_state(engine)
+        self.writer.submit(partial(self.levels.write_files, level.key, files))
 
-    def _finish_record(self, layers: LayerCounts) -> LevelRecord:
-        environment = describe_environment(self.builder.device)
-        record = LevelRecord(self.level.index, masking.counted_sparsity(layers), layers, self.records, environment)
+    def _test(self, engine: Engine) -> LevelTest | None:
+        """Evaluate the test images, once all else is written: the engine may hold another state afterwards."""
+        if not self.batches.n_test:
+            return None
+        last = self.builder.evaluate_test(engine, self.level.end)
+        if self.early_stop.evaluation is None:
+            return LevelTest(last)
+        self.early_stop.restore(engine.model)
+        return LevelTest(last, self.builder.evaluate_test(engine, self.early_stop.evaluation.step))
+
+    def _finish_record(self, layers: LayerCounts, test: LevelTest | None) -> LevelRecord:
+        level, environment = self.level, describe_environment(self.builder.device)
+        record = LevelRecord(level.index, masking.counted_sparsity(layers), layers, self.records, environment, test)
         self.levels.finish(self.level.key, record.to_dict())
         return record

@@ -80,9 +80,10 @@ def run_report(summary: RunSummary) -> Report:
 
 def run_facts(summary: RunSummary) -> Iterable[Fact]:
     yield Fact("Majority rate", majority_rate(summary))
-    if summary.test:
-        accuracy, balanced = both_accuracies(summary.test)
-        yield Fact("Test accuracy", f"{accuracy} %, balanced {balanced} %, n = {summary.n_test:,}")
+    for name, test in (("", summary.test), (", at the lowest validation loss", summary.early_stop_test)):
+        if test:
+            accuracy, balanced = both_accuracies(test)
+            yield Fact(f"Test accuracy{name}", f"{accuracy} %, balanced {balanced} %, n = {summary.n_test:,}")
     total = sum(counts[1] for counts in summary.levels[-1].layers.values())
     frozen = ", held at their initial values" if summary.differs.get("rewind.pruned") == "frozen" else ""
     yield Fact("Sparsity", f"{summary.sparsity:.2f} % of {total:,} prunable weights{frozen}")

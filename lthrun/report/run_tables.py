@@ -19,14 +19,16 @@ def level_table(summary: RunSummary) -> Table:
     rows = [
         [
             str(level.level), f"{level.sparsity:.2f}", *both_accuracies(level), f"{100 * level.best_accuracy:.1f}",
+            *([with_interval(level.test.accuracy, level.test.accuracy_interval)] if level.test else []),
             str(level.epochs), clock(level.seconds), "yes" if level.reused else "no",
         ]
         for level in summary.levels
     ]  # fmt: skip
     epochs = Column("epochs", is_text=False, only="page")
+    tests = [Column("test %", is_text=False, only="page")] if any(level.test for level in summary.levels) else []
     return Table(
         "Levels",
-        ["level", "sparse %", "accuracy %", "balanced %", "best %", epochs, "time", "reused"],
+        ["level", "sparse %", "accuracy %", "balanced %", "best %", *tests, epochs, "time", "reused"],
         rows,
         f"After the last epoch, with 95 % intervals, n = {summary.n_valid:,}. Best: of the best epoch (selected on the "
         "validation set, so optimistic).",

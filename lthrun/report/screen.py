@@ -20,11 +20,14 @@ from lthrun.report.epoch_table import EPOCH_COLUMNS, LEVEL_COLUMNS, EpochRow, Le
 from lthrun.report.lists import dry_run_table
 from lthrun.report.messages import message
 from lthrun.report.study_report import build_report
+from lthrun.report.tables import Report
 from lthrun.report.terminal import make_console, one_line, show_report, show_tables, to_text
 from lthrun.report.wording import clock
 
 if TYPE_CHECKING:
     from lthrun.experiments.dry_run import DryRun
+
+REFRESH = 0.1  # seconds: rich draws ten times a second, and a step of a small network takes less than a millisecond
 
 
 class Screen:
@@ -45,7 +48,7 @@ class Screen:
             disable=quiet or not self.console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._started = 0.0
+        self._started, self._drawn = 0.0, 0.0
         self._epochs, self._all_epochs = 0, 0
         self._levels, self._all_levels = 0, 0
         self._networks = 0
@@ -121,9 +124,13 @@ class Screen:
 
     @_show.register
     def _(self, event: events.Step) -> None:
+        now = time.monotonic()
         if event.done == 1:
-            self._started = time.monotonic()
-        elif self._all_levels:
+            self._started = now
+        if event.done == 1 or self._progress.disable or now - self._drawn < REFRESH:
+            return
+        self._drawn = now
+        if self._all_levels:
             level = f"level {self._levels + 1} of {self._all_levels}, epoch {event.level_epoch}"
             self._progress_to(level, event.done, event.total)
         else:
@@ -192,10 +199,13 @@ class Screen:
         self.say(f"interrupted; saved: {kept}", "yellow")
 
     def show_result(self, summary: AnySummary) -> None:
-        """The report of a finished run or study; in quiet mode its answer on one line."""
-        report = build_report(summary)
+        """The report of a finished run or study."""
+        self.show_report(build_report(summary), summary.experiment, summary.run_dir)
+
+    def show_report(self, report: Report, name: str, run_dir: str) -> None:
+        """A report; in quiet mode its answer on one line."""
         if self.quiet:
-            self.say(one_line(summary.experiment, report, summary.run_dir))
+            self.say(one_line(name, report, run_dir))
         else:
             self.clear()
-            show_report(self.console, report, summary.run_dir)
+            show_report(self.console, report, run_dir)

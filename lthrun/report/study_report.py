@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lthrun.analysis.sentences import format_signed
+from lthrun.analysis.study_records import Cell as ArmCell
 from lthrun.analysis.study_records import Comparison
 from lthrun.experiments.reading import AnySummary
 from lthrun.experiments.summaries import StudySummary
@@ -40,7 +41,9 @@ def study_facts(summary: StudySummary) -> Iterable[Fact]:
     for row in summary.comparisons:
         if row.is_primary:
             arms = f"{row.arm} minus {row.against}{words.at_sparsity(row.sparsity)}"
-            interval = f"with {words.confidences([row])} interval, n = {row.n}"
+            interval = (
+                f"with {words.confidences([row])} interval, n = {plural(row.n, 'seed')}, {words.final_images(summary)}"
+            )
             yield Fact(
                 f"Primary: {words.MEASURES[row.measure]}, {arms}", f"{words.difference(row)} {row.unit}, {interval}"
             )
@@ -77,30 +80,48 @@ def arm_table(summary: StudySummary) -> Table:
     return Table("Arms", ["arm", Column("description")], rows)
 
 
+def other_accuracies(summary: StudySummary, cell: ArmCell) -> list[str]:
+    """Beside the test accuracy: that at the lowest validation loss, and the accuracy on validation images."""
+    if not summary.n_test:
+        return []
+    early = cell.early_stop_test_accuracy
+    return [words.seed_mean(early) if early else "–", words.seed_mean(cell.accuracy)]
+
+
 def accuracy_table(summary: StudySummary) -> Table:
     """Each arm at each sparsity, its interval drawn beside the majority rate."""
     cells, rate = summary.cells, summary.majority_rate
-    ends = [rate, *(end for cell in cells for end in cell.accuracy.interval or [cell.accuracy.mean])]
+    ends = [rate, *(end for cell in cells for end in cell.final_accuracy.interval or [cell.final_accuracy.mean])]
     low, high = min(ends), max(ends)
     rows = [
         [
-            cell.arm, sparsity_label(cell.sparsity), words.seed_mean(cell.accuracy), str(cell.n),
-            interval_chart(cell.accuracy.mean, cell.accuracy.interval, low, high, rate),
-            words.seed_mean(cell.balanced_accuracy), f"{cell.epochs:g}", f"{cell.search_epochs:g}",
-            f"{cell.measured_sparsity:.2f}",
+            cell.arm, sparsity_label(cell.sparsity), words.seed_mean(cell.final_accuracy), str(cell.n),
+            interval_chart(cell.final_accuracy.mean, cell.final_accuracy.interval, low, high, rate),
+            words.seed_mean(cell.final_balanced_accuracy), *other_accuracies(summary, cell),
+            f"{cell.epochs:g}", f"{cell.search_epochs:g}", f"{cell.measured_sparsity:.2f}",
         ]
         for cell in cells
     ]  # fmt: skip
     chart = Column(scale(f"{100 * low:.0f}", f"{100 * high:.0f}"), only="terminal")
-    more = (
-        Column(heading, False, "page") for heading in ("balanced %", "epochs", "with search", "measured sparsity %")
+    tests = ["at lowest loss %", "validation %"] if summary.n_test else []
+    headings = ["balanced %", *tests, "epochs", "with search", "measured sparsity %"]
+    note = (
+        f"After the last epoch, on n = {words.final_images(summary)}, with 95 % intervals of the mean over seeds."
+        + " At lowest loss: the test accuracy at the interim evaluation of lowest validation loss." * bool(tests)
     )
     return Table(
-        "Accuracy, mean of the seeds",
-        ["arm", "sparsity", "accuracy %", "n", chart, *more],
+        "Test accuracy, mean of the seeds" if tests else "Accuracy, mean of the seeds",
+        ["arm", "sparsity", "accuracy %", "n", chart, *(Column(heading, False, "page") for heading in headings)],
         rows,
-        "After the last epoch, with 95 % intervals of the mean over seeds.",
-        ["majority rate", "", f"{100 * rate:.1f}", "", interval_chart(None, None, low, high, rate), "", "", "", ""],
+        note,
+        [
+            "majority rate",
+            "",
+            f"{100 * rate:.1f}",
+            "",
+            interval_chart(None, None, low, high, rate),
+            *("" for _ in headings),
+        ],
     )
 
 
@@ -148,7 +169,7 @@ def reach_table(summary: StudySummary) -> Table:
         for row in summary.reach
     ]  # fmt: skip
     return Table(
-        "Epochs until the dense network's final accuracy is reached",
+        "Epochs until the dense network's final validation accuracy is reached",
         ["arm", "sparsity", "seeds that reach it", "median epochs"],
         rows,
         "The first evaluation at which a training is as accurate as the dense network of the same seed is at its end.",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lthrun.analysis.sentences import format_signed
 from lthrun.analysis.study_records import Comparison, Extremes, SeedMean
-from lthrun.experiments.summaries import MissingResult, Summary
+from lthrun.experiments.summaries import MissingResult, StudySummary, Summary
 from lthrun.records import Interval
 
 MEASURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "early_stopping": "early stopping"}
@@ -86,7 +86,13 @@ def image_counts(summary: Summary) -> str:
     """The images per side of the split, and their classes if there are few enough to name."""
     classes = summary.classes
     named = f"classes: {', '.join(classes)}" if len(classes) <= 10 else f"{len(classes)} classes"
-    return f"{summary.n_train:,} for training, {summary.n_valid:,} for validation; {named}"
+    test = f", {summary.n_test:,} for the test" if summary.n_test else ""
+    return f"{summary.n_train:,} for training, {summary.n_valid:,} for validation{test}; {named}"
+
+
+def final_images(summary: StudySummary) -> str:
+    """The images that a study's accuracies are of: `1,478 test images`."""
+    return f"{summary.n_final:,} {'test' if summary.n_test else 'validation'} images"
 
 
 def training_time(summary: Summary) -> str:

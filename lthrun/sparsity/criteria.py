@@ -7,6 +7,7 @@ rewind point before the first).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -40,15 +41,24 @@ class Weights:
 
     Attributes:
         trained: the current values.
-        start: the values at the rewind point.
-        last: the values at the last pruning step; before the first, at the rewind point.
         rng: for criteria that draw random numbers.
+        read_start, read_last: give `start` and `last`, which few criteria need: a copy of the network, and a file.
     """
 
     trained: Tensor
-    start: Tensor
-    last: Tensor
     rng: Generator
+    read_start: Callable[[], Tensor]
+    read_last: Callable[[], Tensor]
+
+    @property
+    def start(self) -> Tensor:
+        """The values at the rewind point."""
+        return self.read_start()
+
+    @property
+    def last(self) -> Tensor:
+        """The values at the last pruning step; before the first, at the rewind point."""
+        return self.read_last()
 
 
 @CRITERIA.register("|w|: keeps large trained weights (Frankle & Carbin 2019, section 2).")

@@ -83,6 +83,10 @@ class LevelStore:
             self._last_end = key, tensors
         write_tensors(self.root / f"{key}.part" / f"{name}.safetensors", tensors, metadata)
 
+    def write_files(self, key: str, files: Mapping[str, Mapping[str, Tensor]]) -> None:
+        for name, tensors in files.items():
+            self.write(key, name, tensors)
+
     def write_checkpoint(self, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """A checkpoint; the previous one stays until the next."""
         coming, latest, previous = (self.root / f"{key}.part" / f"{name}.safetensors" for name in CHECKPOINTS)

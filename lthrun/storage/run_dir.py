@@ -1,6 +1,6 @@
 """Run directories: what one run, or one study, leaves.
 
-    OUT/ticket-s0-1a2b3c4d/    config, environment, metrics, events, summary, tensors
+    OUT/ticket-s0-1a2b3c4d/    config, environment, split, metrics, events, summary, tensors
 
 Created when the run starts, locked while it runs. Epochs and events are appended as they happen; summary.json is
 written last, so a directory that has it is finished.
@@ -64,6 +64,10 @@ class RunDir:
             (self.path / name).unlink(missing_ok=True)
         write_text(self.path / "config.yaml", config)
         write_json(self.path / "environment.json", {"format": FORMAT, **environment})
+
+    def write_splits(self, held_out: Mapping[int, Mapping[str, Sequence[str]]]) -> None:
+        """split.json: the names of the validation and test images, by `data.split_seed`."""
+        write_json(self.path / "split.json", {"splits": {str(seed): sides for seed, sides in held_out.items()}})
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         append_json_line(self.path / METRICS, record)

@@ -15,30 +15,47 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """A safetensors file of contiguous CPU tensors, with a digest of it all; equal contents give equal bytes."""
-    from safetensors.torch import save
+DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "complex64": "C64", "int64": "I64",
+    "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+"""What the format calls a dtype of torch."""
 
-    data = save(dict(tensors), dict(metadata))
-    length = 8 + int.from_bytes(data[:8], "little")
-    header, content = json.loads(data[8:length]), memoryview(data)[length:]
-    hasher = header_hasher(header, DIGEST)
-    hasher.update(content)
-    header.setdefault("__metadata__", {})[DIGEST] = hasher.hexdigest()
-    # The library writes metadata in random order: sort the header (8 bytes of length, JSON padded to 8).
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A safetensors file of tensors, with a digest of it all; equal contents give equal bytes.
+
+    The library would write metadata in random order, and copy the tensors into one block of memory first. The format: 8
+    bytes of length, a header of JSON, the tensors (https://github.com/huggingface/safetensors#format); those of larger
+    items first, so that all are aligned.
+    """
+    import torch
+
+    header: dict[str, Any] = {}
+    contents: list[Any] = []  # one-dimensional arrays, of the memory of the tensors
+    place = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
+        dtype, offsets = DTYPES[str(tensor.dtype).removeprefix("torch.")], [place, place + tensor.nbytes]
+        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": offsets}
+        contents.append(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        place += tensor.nbytes
+    hasher = header_hasher(header, DIGEST, metadata)
+    for content in contents:
+        hasher.update(content)
+    header["__metadata__"] = {**metadata, DIGEST: hasher.hexdigest()}
     text = json.dumps(header, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
     with atomic_file(path) as file:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
-        file.write(content)
+        file.write(len(text).to_bytes(8, "little") + text)
+        for content in contents:
+            file.write(content)
 
 
-def header_hasher(header: dict[str, Any], algorithm: str) -> Hasher:
+def header_hasher(header: Mapping[str, Any], algorithm: str, metadata: Mapping[str, str]) -> Hasher:
     """A hasher that has seen a safetensors file up to its tensors; the digest itself is left out."""
-    metadata = {key: value for key, value in header.get("__metadata__", {}).items() if key not in HASHERS}
+    kept = {key: value for key, value in metadata.items() if key not in HASHERS}
     hasher = HASHERS[algorithm]()
-    hasher.update(json.dumps({**header, "__metadata__": metadata}, sort_keys=True).encode())
+    hasher.update(json.dumps({**header, "__metadata__": kept}, sort_keys=True).encode())
     return hasher
 
 
@@ -53,10 +70,11 @@ def is_intact(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        algorithm, digest = find_digest(header.get("__metadata__", {}))
+        metadata = header.get("__metadata__", {})
+        algorithm, digest = find_digest(metadata)
         if algorithm is None:
             return True
-        hasher = header_hasher(header, algorithm)
+        hasher = header_hasher(header, algorithm, metadata)
         while part := file.read(1 << 20):
             hasher.update(part)
     return bool(hasher.hexdigest() == digest)

@@ -53,7 +53,8 @@ def load_optimizer_state(engine: HasOptimizer, state: Mapping[str, Tensor]) -> N
 
 
 def copy_to_cpu(tensors: Mapping[str, Tensor]) -> Tensors:
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    layout = torch.contiguous_format
+    return {name: t.detach().to("cpu", memory_format=layout, copy=True) for name, t in tensors.items()}
 
 
 def join_parts(**parts: Mapping[str, Tensor]) -> Tensors:

@@ -59,6 +59,6 @@ def make_design(seeds: int = 3, **facts: Any) -> Design:
     return Design(
         **{
             "seeds": range(seeds), "sparsities": [50.0], "pairings": PAIRINGS, "margin": 1.0, "epoch_steps": 10,
-            "evaluation_epochs": 0.5, "majority_rate": 0.66, "n_valid": 1000,
+            "evaluation_epochs": 0.5, "majority_rates": dict.fromkeys(range(seeds), 0.66), "n_valid": 1000,
         } | facts
     )  # fmt: skip

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
+from lthrun.analysis.arm_results import ArmResult
 from lthrun.analysis.findings import analyze_study
 from lthrun.analysis.study_records import Reach, StudyFindings
+from lthrun.records import FinalEvaluation, LevelTest
 from tests.analysis.studies import PAIRINGS, make_design, make_result, make_study
 
 
@@ -41,7 +46,8 @@ def test_question_answer_and_reason_are_plain_sentences():
         "Yes, it wins: after the same training the ticket at 50 % is more accurate than the dense network."
     )
     assert findings.verdict.reason == (
-        "The mean difference in accuracy is +4.95 points over 3 seeds; its 95 % interval, +4.70 to +5.20, lies above 0."
+        "The mean difference in accuracy on n = 1,000 validation images is +4.95 points over 3 seeds, all with one "
+        "split; its 95 % interval, +4.70 to +5.20, lies above 0."
     )
     claim, worst, *_ = findings.verdict.details
     assert claim.startswith("It is a winning ticket")
@@ -120,8 +126,8 @@ def test_the_other_half_is_training_time():
     assert early_sentence.startswith("Its validation loss is lowest 0.50 epochs sooner than the dense network's")
     assert early_sentence.endswith("sooner and no worse.") and "20.0 % lower" in early_sentence
     assert reach_sentence == (
-        "It reached the dense network's final accuracy in 3 of 3 seeds, in the median after 0.50 epochs; the dense "
-        "network itself first had it after 1.00."
+        "It reached the dense network's final validation accuracy in 3 of 3 seeds, in the median after 0.50 epochs; the "
+        "dense network itself first had it after 1.00."
     )
 
 
@@ -160,6 +166,44 @@ def test_without_a_common_seed_there_is_no_verdict():
     results = [result for result in make_study(0.75, 0.6) if result.arm != ("dense", "ticket")[result.seed % 2]]
     verdict = analyze_study(results, make_design()).verdict
     assert verdict.word is None and verdict.answer == "No verdict: no seed has both results."
+
+
+def test_where_there_are_test_images_accuracies_are_of_these_and_times_of_the_others():
+    """The ticket is better by 5 points on the validation images and worse by 2 on the test images."""
+
+    def add_test(result: ArmResult) -> ArmResult:
+        share = {"dense": 0.72, "ticket": 0.70, "supermask": 0.68}.get(result.arm, 0.5)
+        early = FinalEvaluation(result.lowest.step, 0.5, share - 0.01, 0.4, [1, 1])
+        return replace(result, test=LevelTest(FinalEvaluation(10, 0.5, share, share - 0.2, [1, 1]), early))
+
+    plain, design = make_study(0.75, 0.60), make_design(n_test=400, has_split_per_seed=True)
+    results = [add_test(result) for result in plain]
+    findings, others = analyze_study(results, design), analyze_study(plain, make_design())
+    rows = {(row.against, row.measure): row for row in findings.comparisons}
+    assert rows["dense", "accuracy"].differences == pytest.approx([-2.0] * 3) and findings.verdict.word == "loses"
+    assert rows["dense", "balanced_accuracy"].differences == pytest.approx([-2.0] * 3)
+    assert rows["random-mask", "accuracy"].differences == pytest.approx([20.0] * 3)
+    half = 4.302653 * 100 / 400 / math.sqrt(12) / math.sqrt(3)  # no spread but that of rounding to a test image
+    assert rows["dense", "accuracy"].interval == pytest.approx((-2 - half, -2 + half))
+    (supermask,) = [row for row in findings.comparisons if row.arm == "supermask"]
+    assert supermask.differences == pytest.approx([100 * (0.68 - rate) for rate in design.majority_rates.values()])
+    assert (
+        "on n = 400 test images is −2.00 points over 3 seeds, each with a split of its own" in findings.verdict.reason
+    )
+    early = [[row.differences for row in f.comparisons if row.measure == "early_stopping"] for f in (findings, others)]
+    assert early[0] == early[1] and findings.reach == others.reach
+    cell = next(cell for cell in findings.cells if cell.arm == "ticket")
+    assert cell.final_accuracy == cell.test_accuracy and cell.test_accuracy.mean == pytest.approx(0.70)
+    assert cell.early_stop_test_accuracy.mean == pytest.approx(0.69) and cell.accuracy.mean == pytest.approx(0.751)
+    assert (results[0].final_accuracy, results[0].early_stop_accuracy) == (0.72, 0.71)
+    assert (plain[0].final_accuracy, plain[0].early_stop_accuracy) == (0.70, None)
+
+
+def test_each_seed_is_compared_with_the_majority_rate_of_its_own_split():
+    rates = {0: 0.66, 1: 0.65, 2: 0.64}
+    findings = analyze_study(make_study(0.75, 0.6), make_design(majority_rates=rates))
+    (row,) = [row for row in findings.comparisons if row.against == "majority rate"]
+    assert row.differences == pytest.approx([-1.0, 0.0, 1.0])
 
 
 def test_cells_are_means_over_the_seeds():

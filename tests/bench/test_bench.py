@@ -322,5 +322,5 @@ def test_bad_options_are_one_line(arguments: list[str], lthrun: Callable):
 
 
 def test_the_small_network_benchmark_runs():
-    plain, lthrun = small_network.measure(rounds=1, steps=3)
+    plain, lthrun = small_network.measure(rounds=1, epochs=1)
     assert plain > 0 and lthrun > 0

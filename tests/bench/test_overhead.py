@@ -40,3 +40,5 @@ def test_every_part_of_a_small_run_is_measured(small: Callable, lthrun: Callable
     shown = lthrun("bench", "--overhead", "--data-dir", images, "--set", "data.image_size=16", "--rounds", 1,
                    "--set", "training.batch_size=24", "--set", "training.epochs=2")  # fmt: skip
     assert shown.status == 0 and "an evaluated mask of a supermask" in shown.out
+    names = ["import torch", "ticket", "ticket again", "supermask"]
+    assert [line for line in shown.err.splitlines() if "round" in line] == [f"round 1 of 1: {name}" for name in names]

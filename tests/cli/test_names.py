@@ -46,7 +46,8 @@ def test_every_name_has_a_case_here_or_in_tests_of_its_own():
         "datasets",
         "executors",
         "augmentations",
-    }  # tests/models, tests/data, tests/executors
+        "reproductions",
+    }  # tests/models, tests/data, tests/executors, tests/reproductions
 
 
 @pytest.mark.usefixtures("tiny_model")

@@ -52,11 +52,11 @@ def test_the_shipped_pets_configs_spell_out_the_defaults(name):
 def test_each_shipped_config_names_its_schema_and_its_command_first(file: Path):
     first = file.read_text().splitlines()[0]
     name = file.relative_to(shipped_configs()).as_posix()
-    experiment = load_config(file).experiment
+    named = yaml.safe_load(file.read_text()).get("experiment")
+    command = named or {"smoke": "reproduce fasterai-tutorial"}.get(file.parent.name, "baseline")
+    assert load_config(file, named or "baseline")
     up = "../" * name.count("/")
-    assert first == (
-        f"# yaml-language-server: $schema={up}schema.json  run: lthrun {experiment} --config configs/{name}"
-    )
+    assert first == f"# yaml-language-server: $schema={up}schema.json  run: lthrun {command} --config configs/{name}"
     assert locate_config(f"configs/{name}") and locate_config(name.removesuffix(".yaml"))
 
 
@@ -66,6 +66,8 @@ def test_every_experiment_has_a_pets_and_a_smoke_config_and_four_have_one_of_the
     assert {f.relative_to(shipped_configs()).with_suffix("").as_posix() for f in FILES} == {
         *(f"{prefix}{name}" for prefix in ("", "smoke/") for name in [*four, *others]),
         *(f"tutorial/{name}" for name in four),
+        "smoke/tutorial",
+        *(f"recipes/{name}" for name in ("lenet-mnist", "pets-90", "resnet20-cifar10")),
     }
 
 

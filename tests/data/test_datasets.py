@@ -209,7 +209,8 @@ def test_levels_depend_on_which_images_are_trained_on_and_validated(cifar_copy: 
         }
         return prepare(load_config(None, "baseline", options=given | options), lambda *_, **__: None).conditions.data
 
-    assert set(conditions()) == {"images", "split"} and conditions() == conditions(**{"data.test": 10.0})
+    assert set(conditions()) == {"images", "split", "test"}, "its own test images"
+    assert conditions() == conditions(**{"data.test": 10.0})
     others = [conditions(**{key: value}) for key, value in (("data.validation", 50.0), ("data.split_seed", 1))]
     assert len({facts["split"] for facts in (conditions(), *others)}) == 3
 

@@ -12,19 +12,7 @@ import pytest
 from lthrun.config.sections import Data
 from lthrun.data import Images, folder
 from lthrun.errors import UserError
-from tests.data.samples import open_folder, save_noise
-
-CLASSES = ("cat", "dog", "fox")
-
-
-def write_sides(root: Path, **counts: int) -> Path:
-    """So many images of each class in each of the folders named."""
-    for s, (side, count) in enumerate(counts.items()):
-        for c, name in enumerate(CLASSES):
-            (root / side / name).mkdir(parents=True)
-            for i in range(count):
-                save_noise(root / side / name / f"{i:03}.png", 18, 18, [s, c, i])
-    return root
+from tests.data.samples import CLASSES, open_folder, save_noise, write_sides
 
 
 def listed(root: Path) -> Images:

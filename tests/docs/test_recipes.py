@@ -59,7 +59,7 @@ def in_copy(copy: Path, tmp_path: Path, *arguments: object) -> subprocess.Comple
 def test_there_is_a_recipe_for_each_extension():
     assert re.findall(r"^### (?:An?|The) (.*)$", RECIPES, re.MULTILINE) == [
         "criterion", "schedule of sparsity", "granularity", "data set", "optimizer", "learning-rate schedule", "model",
-        "arm", "experiment", "column of the epoch table", "figure", "executor", "setting, and an option for it",
+        "arm", "experiment", "reproduction", "column of the epoch table", "figure", "executor", "setting, and an option for it",
     ]  # fmt: skip
 
 

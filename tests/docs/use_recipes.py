@@ -60,7 +60,18 @@ def dense_key(**settings: Any) -> str:
 def use_all() -> None:
     draw_images()
     listed = call("list")
-    for name in ("relative_movement", "quadratic", "neuron", "flat", "radam", "linear", "conv3", "fine-tune", "strict"):
+    for name in (
+        "relative_movement",
+        "quadratic",
+        "neuron",
+        "flat",
+        "radam",
+        "linear",
+        "conv3",
+        "fine-tune",
+        "smoke",
+        "strict",
+    ):
         assert any(line.split()[:1] == [name] for line in listed.splitlines()), name
     assert "reinit" in call("--help")
 
@@ -100,6 +111,9 @@ def use_all() -> None:
     assert ticket_level.sparsity == control.sparsity == 50 and ticket_level.key != control.key
     assert reinit.run_dir.name in call("sweep", "reinit", *SETS, "--set", "pruning.steps=1", "--grid", "seed=0")
     assert "ReinitConfig" in call("config", "schema")
+
+    foreseen = parse_json(call("reproduce", "smoke", "--seeds", "2", "--dry-run", "--json", "--quiet"))
+    assert {row["name"] for row in foreseen["rows"]} >= {"dense", "ticket", "random-mask"}
 
     assert "images/s" in call("baseline", *SETS, "--seed", "7")
     call("report", str(reinit.run_dir))

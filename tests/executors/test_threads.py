@@ -24,9 +24,12 @@ from lthrun.executors import local
 from lthrun.executors.task_queue import TaskQueue
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelWorker
+from lthrun.storage.tensor_files import read_tensors
+from lthrun.training import cuda_graphs as graphs
 from lthrun.training.engine import Engine
 from tests.conftest import select
 from tests.executors.tasks import failing, task, trained
+from tests.tape import Tape
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,12 +80,16 @@ def test_a_failing_task_stops_no_other_but_those_that_need_it(
     assert {event.key for event in select(events, LevelFinished)} == {t.key for t in others}
 
 
-def test_an_interrupt_ends_all_threads_and_the_levels_resume_to_the_same_bits(
-    make_tasks: Callable[..., list[LevelTask]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_recorded", [False, True], ids=["eager", "recorded steps"])
+def test_an_interrupt_ends_all_threads_after_a_step_that_is_saved_and_the_levels_resume_to_the_same_bits(
+    make_tasks: Callable[..., list[LevelTask]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_recorded: bool
 ):
+    """Recorded as on a GPU, by the stand-in for CUDA graphs."""
+    if is_recorded:
+        monkeypatch.setattr(graphs, "make_recorder", lambda device: Tape())
     tasks = make_tasks(*({"seed": seed, "training.epochs": 5} for seed in (0, 1, 2)))
     dense = [t for t in tasks if not t.level.is_masked]
-    out, options = tmp_path / "out", RunOptions(tmp_path / "out", checkpoint_every="1it")
+    out, options = tmp_path / "out", RunOptions(tmp_path / "out", checkpoint_every="9s")
     step, calls, pressed = Engine.step, itertools.count(1), threading.Event()
 
     def press_ctrl_c(self: Engine, *arguments: Any) -> None:
@@ -97,7 +104,8 @@ def test_an_interrupt_ends_all_threads_and_the_levels_resume_to_the_same_bits(
         patch.setattr(Engine, "step", press_ctrl_c)
         run_in_threads(dense, options, 2)
     assert pressed.is_set() and not level_threads()
-    assert trained(out) == {} and len(list(out.glob("levels/*.part/checkpoint.safetensors"))) == 2
+    steps = [int(read_tensors(path)[1]["step"]) for path in out.glob("levels/*.part/checkpoint.safetensors")]
+    assert trained(out) == {} and len(steps) == 2 and sum(steps) == next(calls) - 1
     events: list[Event] = []
     assert run_in_order(dense, options, events.append) == {} and len(select(events, Resumed)) == 2
     assert run_in_order(dense, RunOptions(tmp_path / "alone")) == {}

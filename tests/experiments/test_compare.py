@@ -18,11 +18,13 @@ from lthrun.events import ignore
 from lthrun.executors.tasks import LevelTask, complete_graph
 from lthrun.experiments import load_config
 from lthrun.experiments.arms import ARMS, PlannedArmResult, plan_arms
+from lthrun.experiments.run import prepare_run
 from lthrun.experiments.study_config import CompareConfig, plan_sparsities
 from lthrun.experiments.summaries import LevelCounts
 from lthrun.levels.keys import Conditions
 from lthrun.levels.trainer import LevelTrainer
 from lthrun.records import LevelRecord
+from lthrun.storage.level_store import LevelStore
 from tests.conftest import SMALL_SETS, read_events, run
 
 CONDITIONS = Conditions({"images": "x"}, 92, "cpu", "float32")
@@ -112,6 +114,7 @@ def test_levels_are_trained_once_and_their_numbers_are_those_of_the_separate_com
     shared = {
         **{key: TINY[key] for key in ("training.evaluate_every", "training.evaluate_images")},
         "training.schedule": "cosine",
+        "data.test": 20.0,
         "pruning.schedule": "custom",
         "pruning.sparsities": sparsities,
     }
@@ -130,10 +133,29 @@ def test_levels_are_trained_once_and_their_numbers_are_those_of_the_separate_com
             own = by[arm, 1, sparsity, line["level_epoch"]]
             for key in ("train_loss", "valid_loss", "accuracy", "balanced_accuracy", "interim_evaluations"):
                 assert own[key] == line[key], (arm, key)
+            for key in ("test_accuracy", "test_balanced_accuracy", "early_stop_test_accuracy"):
+                assert own.get(key) == line.get(key) and (key in own) == (line is last[-1]), (arm, key)
     mask = run(small("supermask", **shared, seed=1), tmp_path / "ticket").summary.supermask
     assert by["supermask", 1, 60.0, 0]["accuracy"] == mask.accuracy
     again = run(config, tmp_path / "together")
     assert again.summary == result.summary and again.metrics == result.metrics
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_rates_hold_in_every_arm_that_prunes(small: Callable, tmp_path: Path):
+    arms = ["dense", "ticket", "supermask", "random-mask", "random-init", "one-shot", "prune"]
+    settings = {"compare.arms": arms, "compare.seeds": 1, "compare.sparsities": [75.0], "compare.prune_rate": 50.0}
+    rates = {"compare.rewind": "0ep", "pruning.classifier": True, "pruning.rates": {"8": 0.5}}
+    result = run(small("compare", **settings, **rates, **{"training.epochs": 1}), tmp_path)
+    planned, levels = prepare_run(load_config(result.run_dir / "config.yaml"), ignore).planned, LevelStore(tmp_path)
+    pruned = {
+        p.arm: LevelRecord.from_dict(levels.record(p.level.key)).layers["8.weight"][0] for p in planned if p.sparsity
+    }
+    # Two levels of 50 % leave 0.75 · 0.75 of the 16; one level of 75 % leaves 0.625.
+    assert {arm: count for arm, count in pruned.items() if arm != "prune"} == {
+        **dict.fromkeys(arms[1:5], 7), "one-shot": 6,
+    }  # fmt: skip
+    assert 0 < pruned["prune"] < 12
 
 
 @pytest.mark.usefixtures("tiny_model")

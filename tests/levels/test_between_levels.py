@@ -211,6 +211,15 @@ def test_layers_can_be_left_out_and_have_targets(small: Callable, tmp_path: Path
     assert result.summary.levels[1].layers == {"3.weight": (48, 288), "8.weight": (1, 16)}
 
 
+def test_a_layer_is_pruned_at_its_rate_from_level_to_level(small: Callable, tmp_path: Path):
+    settings = {"pruning.schedule": "custom", "pruning.sparsities": [20, 36, 48.8]}
+    result = run(small("ticket", **settings, **{"pruning.classifier": True, "pruning.rates": {"8": 0.5}}), tmp_path)
+    assert [level.layers for level in result.summary.levels[1:]] == [
+        {"0.weight": (round(s * 1.08), 108), "3.weight": (round(s * 2.88), 288), "8.weight": (round(own * 0.16), 16)}
+        for s, own in ((20, 10), (36, 19), (48.8, 27.1))
+    ]
+
+
 def test_a_reused_dense_level_shows_the_layers_of_this_run(small: Callable, tmp_path: Path):
     run(small("baseline"), tmp_path)
     result = run(small("ticket", **{"pruning.first": False, "pruning.steps": 1}), tmp_path)
@@ -224,6 +233,7 @@ def test_a_reused_dense_level_shows_the_layers_of_this_run(small: Callable, tmp_
         ({"pruning.include": ["9*"]}, "pruning.include: found 9*; no layer has such a name, they are 0, 3, 8"),
         ({"pruning.exclude": ["0", "3"]}, "no layer is left to prune"),
         ({"pruning.targets": {"8": 20}}, "pruning.targets: found 8; no layer has such a name, they are 0, 3"),
+        ({"pruning.rates": {"8": 0.5}}, "pruning.rates: found 8; no layer has such a name, they are 0, 3"),
         (
             {"pruning.granularity": "2:4", "pruning.steps": 1},
             "0.weight has 3 input channels, which is no multiple of 4",

@@ -45,7 +45,7 @@ def test_the_verdict_comes_first_then_figures_tables_and_settings(ten: Path):
     assert places == sorted(places) and places[1] < 500
     for words in (
         "Primary: accuracy, ticket minus dense at 50 %",
-        "95 % interval, n = 5",
+        "95 % interval, n = 5 seeds, 1,478 validation images",
         "exploratory, Holm-corrected",
     ):
         assert words in text

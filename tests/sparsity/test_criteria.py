@@ -45,7 +45,7 @@ def test_every_criterion_but_random_has_a_formula_here():
 def test_criteria_equal_their_formulas_and_do_not_change_the_weights(name, values):
     now, start, last = (torch.tensor(column) for column in zip(*values, strict=True))
     before = [t.clone() for t in (now, start, last)]
-    scores = CRITERIA[name](Weights(now, start, last, torch.Generator()))
+    scores = CRITERIA[name](Weights(now, torch.Generator(), lambda: start, lambda: last))
     assert np.allclose(scores, FORMULAS[name](*(t.numpy() for t in before)), rtol=1e-5)
     assert all(torch.equal(a, b) for a, b in zip((now, start, last), before, strict=True))
 
@@ -53,7 +53,8 @@ def test_criteria_equal_their_formulas_and_do_not_change_the_weights(name, value
 def test_random_is_drawn_from_its_generator():
     ones = torch.ones(50)
     first, again, other = (
-        CRITERIA["random"](Weights(ones, ones, ones, torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
+        CRITERIA["random"](Weights(ones, torch.Generator().manual_seed(seed), lambda: ones, lambda: ones))
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
 

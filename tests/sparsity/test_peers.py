@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,8 @@ def scored(criterion: str, now: Tensors, start: Tensors, last: Tensors | None = 
     last = start if last is None else last
     ours, brute = {}, {}
     for name in now:
-        ours[name] = CRITERIA[criterion](Weights(now[name], start[name], last[name], torch.Generator()))
+        reads = partial(start.get, name), partial(last.get, name)
+        ours[name] = CRITERIA[criterion](Weights(now[name], torch.Generator(), *reads))
         values = zip(*(weights[name].flatten().tolist() for weights in (now, start, last)), strict=True)
         scores = [FORMULAS[criterion](*each) for each in values]
         brute[name] = torch.tensor(scores, dtype=torch.float64).view(now[name].shape)
@@ -436,7 +438,7 @@ def test_global_random_is_not_random(seed: int) -> None:
     assert percent(theirs)[0] > 80
     assert removed(theirs) != 50_049
     generator = torch.Generator().manual_seed(seed)
-    scores = {name: CRITERIA["random"](Weights(w, w, w, generator)) for name, w in start.items()}
+    scores = {name: CRITERIA["random"](Weights(w, generator, w.clone, w.clone)) for name, w in start.items()}
     result = masks.make_masks(scores, 50.0, context="global")
     assert abs(percent(result)[0] - 50) < 20  # four standard deviations
     assert removed(result) == 50_050

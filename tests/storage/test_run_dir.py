@@ -25,7 +25,7 @@ OLD = Path(__file__).parents[1] / "data" / "ticket-s0-c9bae299"  # of format 1
 def test_a_run_directory_holds_what_it_promises(finished: tuple[Path, Result]):
     run_dir, metrics = finished[1].run_dir, finished[1].metrics
     assert {path.name for path in run_dir.iterdir()} - {".lock"} == {
-        "config.yaml", "environment.json", "metrics.jsonl", "events.jsonl", "summary.json",
+        "config.yaml", "environment.json", "split.json", "metrics.jsonl", "events.jsonl", "summary.json",
         "model.safetensors", "ticket.safetensors",
     }  # fmt: skip
     assert run_dir.name.startswith("ticket-s0-") and len(run_dir.name) == len("ticket-s0-") + 8

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from lthrun.errors import UserError
 from lthrun.storage.tensor_files import is_intact, read_tensors, tensor_file_sizes, write_tensors
@@ -15,7 +15,17 @@ from tests.storage.damage import flip_bit
 
 
 def test_tensors_and_metadata_are_read_back_and_equal_contents_are_equal_bytes(tmp_path: Path):
-    tensors = {"a": torch.rand(3, 2), "mask": torch.tensor([True, False])}
+    tensors = {
+        "mask": torch.tensor([True, False]),
+        "a": torch.rand(3, 2),
+        "count": torch.tensor(7),
+        "none": torch.empty(0, 2),
+    }
+    tensors |= {
+        "half": torch.rand(3).bfloat16(),
+        "transposed": torch.rand(2, 3).T,
+        "byte": torch.arange(5, dtype=torch.uint8),
+    }
     metadata = {f"key {k}": str(k) for k in range(9)}
     for name in ("one", "other"):
         write_tensors(tmp_path / f"{name}.safetensors", tensors, metadata)
@@ -23,6 +33,11 @@ def test_tensors_and_metadata_are_read_back_and_equal_contents_are_equal_bytes(t
     assert read == metadata and found.keys() == tensors.keys()
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
     content = (tmp_path / "one.safetensors").read_bytes()
+    size, library = (
+        sum(tensor.nbytes for tensor in tensors.values()),
+        save({n: t.contiguous() for n, t in tensors.items()}),
+    )
+    assert content[-size:] == library[-size:], "the tensors lie as the library would write them"
     assert content == (tmp_path / "other.safetensors").read_bytes()
     assert tensor_file_sizes(tmp_path) == dict.fromkeys(("one.safetensors", "other.safetensors"), len(content))
 

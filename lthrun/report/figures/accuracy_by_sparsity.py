@@ -13,7 +13,7 @@ from lthrun.experiments.summaries import StudySummary
 from lthrun.report.figures.layout import Margins, bounds, draw_interval, draw_majority, label_right, make_panels
 from lthrun.report.figures.plot import FIGURES, Plot
 from lthrun.report.figures.style import arm_style
-from lthrun.report.wording import percent, seed_counts
+from lthrun.report.wording import final_images, percent, seed_counts
 
 Row = dict[str, Any]
 
@@ -26,16 +26,17 @@ def accuracy_by_sparsity(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
             "arm": cell.arm,
             "sparsity": cell.sparsity,
             "n": cell.n,
-            **bounds(cell.accuracy.mean, cell.accuracy.interval),
-            "values": " ".join(map(str, cell.accuracy.values)),
+            "images": final_images(summary),
+            **bounds(cell.final_accuracy.mean, cell.final_accuracy.interval),
+            "values": " ".join(map(str, cell.final_accuracy.values)),
         }
         for cell in summary.cells
     ]
     return Plot(
-        f"Mean accuracy of the seeds ({seed_counts([cell.n for cell in summary.cells])}) after the last epoch; bars, "
-        "and the band of the dense network, are 95 % intervals of the mean over seeds (none with fewer than three "
-        "seeds). The axis is logarithmic in the remaining weights: fewer are left further right. Dotted: the majority "
-        "rate, the accuracy of always answering the most common class.",
+        f"Mean accuracy of the seeds ({seed_counts([cell.n for cell in summary.cells])}) after the last epoch, on "
+        f"{final_images(summary)}; bars, and the band of the dense network, are 95 % intervals of the mean over seeds "
+        "(none with fewer than three seeds). The axis is logarithmic in the remaining weights: fewer are left further "
+        "right. Dotted: the majority rate, the accuracy of always answering the most common class.",
         rows,
         lambda narrow: draw(rows, summary.majority_rate, narrow),
     )

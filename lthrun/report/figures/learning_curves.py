@@ -30,7 +30,7 @@ def learning_curves(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
         "The clock is that of the training: a training that was rewound to an epoch starts there."
         + (f" {', '.join(cut)} trained beyond the frame; the CSV has all of it." if cut else ""),
         rows,
-        lambda narrow: draw(rows, untrained, summary.majority_rate, longest, narrow),
+        lambda narrow: draw(rows, untrained, summary.valid_majority_rate, longest, narrow),
     )
 
 
