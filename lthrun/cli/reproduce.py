@@ -9,7 +9,7 @@ import typer
 
 from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
-from lthrun.cli.interrupts import INTERRUPTS
+from lthrun.cli.interrupts import INTERRUPTS, exit_interrupted
 from lthrun.cli.printing import print_json
 from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError
@@ -63,9 +63,9 @@ def reproduce(
             return
         try:
             summary = reproducing.reproduce(plan, runs, RunOptions(out, False, checkpoint_every, jobs=jobs), screen)
-        except INTERRUPTS:
+        except INTERRUPTS as interrupt:
             screen.show_interrupted()
-            raise
+            exit_interrupted(interrupt)
         publish_reproduction(summary)
         screen.show_report(reproduction_report(summary), name, summary.run_dir)
     if json:
