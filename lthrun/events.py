@@ -221,12 +221,13 @@ class Replaying(LevelEvent):
 
 @dataclass(frozen=True)
 class Pruned(LevelEvent):
-    """Sparsity changed, to `sparsity` percent as measured."""
+    """Sparsity changed, to `sparsity` percent as measured; `context` is local or global."""
 
     level: int
     sparsity: float
     target: float
     is_regrown: bool
+    context: str
 
 
 @dataclass(frozen=True)

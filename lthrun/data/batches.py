@@ -75,14 +75,16 @@ class Batches:
         return self._scale(sample(images, view, "crop" in self._augmentations)), self._labels[images]
 
     def center_crops(self, side: str, batch_size: int, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of `train`, `valid` or `test` once, center-cropped, in batches of nearly equal size.
+        """The images of `train`, `valid` or `test` once, center-cropped, in batches of nearly equal size: of two or
+        more images, as batch norm needs where its input is one pixel wide.
 
         All of them, or `most` at even intervals: images are stored by class, so that each class keeps its share.
         """
         images = self._images[side]
         if most is not None and most < len(images):
             images = images[torch.arange(most, device=self.device) * len(images) // most]
-        for part in images.tensor_split(-(-len(images) // batch_size)):
+        parts = max(1, min(-(-len(images) // batch_size), len(images) // 2))
+        for part in images.tensor_split(parts):
             yield self._scale(self._center(part)), self._labels[part]
 
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
