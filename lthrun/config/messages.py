@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from lthrun.config.fields import EXAMPLES
+from lthrun.config.fields import EXAMPLES, fields_by_key
 from lthrun.errors import shorten
 
 SHOWN = 10
@@ -65,10 +65,10 @@ def suggest_key(key: str, config: type[BaseModel], configs: Configs) -> str:
     """What was probably meant by an unknown key."""
     if key in RENAMED:
         return f"it is called {RENAMED[key]} since format 2"
-    owners = [name for name, other in configs.items() if key in key_paths(other)]
+    owners = [name for name, other in configs.items() if key in fields_by_key(other)]
     if owners:
         return f"it belongs to {' and '.join(owners)}"
-    paths = key_paths(config)
+    paths = fields_by_key(config)
     section, _, name = key.rpartition(".")
     siblings = list_keys(config, section)
     same_name = [path for path in paths if path.rpartition(".")[2] == name]
@@ -86,15 +86,3 @@ def list_keys(config: type[BaseModel], section: str) -> list[str]:
         inner = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else model
         model = get_args(inner)[0] if part.isdigit() and get_args(inner) else inner
     return list(getattr(model, "model_fields", {}))
-
-
-def key_paths(config: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every key of a model, dotted."""
-    paths = []
-    for name, field in config.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            paths += [prefix + name, *key_paths(inner, f"{prefix}{name}.")]
-        else:
-            paths.append(prefix + name)
-    return paths

@@ -24,9 +24,14 @@ from lthrun.levels.context import find_device
 
 # Levels that share a GPU: steps of resnet18 took 1.78 ms alone, 0.94 with four and 0.83 with eight (an H200).
 PER_GPU = 8
+# Training steps of small networks that pay for the start of worker processes, each of which imports PyTorch.
+STEPS_WORTH_PROCESSES = 20_000
 
 
-@EXECUTORS.register("On this machine, --jobs levels at once: by default 1 on a CPU, which it fills, and 8 on a GPU.")
+@EXECUTORS.register(
+    "On this machine, --jobs levels at once: by default 8 on a GPU, and on a CPU 1, which fills it, but of small "
+    "networks as many as there are cores."
+)
 def local(tasks: Sequence[LevelTask], worker: LevelWorker, emit: Emit) -> dict[str, str]:
     queue, jobs = TaskQueue(tasks, emit), count_jobs(tasks, worker.options.jobs)
     if jobs <= 1:
@@ -55,7 +60,22 @@ def draw_in_training(tasks: Sequence[LevelTask]) -> bool:
 
 def count_jobs(tasks: Sequence[LevelTask], jobs: int | None) -> int:
     """How many tasks run at once on one machine."""
-    return min(jobs or (PER_GPU if needs_gpu(tasks) else 1), len(tasks))
+    return min(jobs or choose_jobs(tasks), len(tasks))
+
+
+def choose_jobs(tasks: Sequence[LevelTask]) -> int:
+    """Without --jobs: on a CPU one training fills the cores, unless it is small and gets one thread."""
+    from lthrun.training.cpu_threads import choose_threads
+
+    if needs_gpu(tasks):
+        return PER_GPU
+    is_long = sum(task.level.steps for task in tasks) >= STEPS_WORTH_PROCESSES
+    return count_cores() if is_long and all(choose_threads(task.config) == 1 for task in tasks) else 1
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_in_order(queue: TaskQueue, worker: LevelWorker) -> None:
@@ -91,7 +111,7 @@ def run_in_threads(queue: TaskQueue, worker: LevelWorker, jobs: int) -> None:
 
 def run_in_processes(queue: TaskQueue, options: RunOptions, jobs: int) -> None:
     """Processes that share the device; masks, weights and random draws are each process's own."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, count_cores() // jobs)
     while queue.is_active:
         with worker_processes(jobs, threads, start_worker, options) as pool:
             for task in run_until_broken(queue, pool, run_task_in_process, jobs):

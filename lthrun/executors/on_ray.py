@@ -23,7 +23,7 @@ from typing import Any
 
 from lthrun.errors import UserError
 from lthrun.events import Busy, Emit
-from lthrun.executors.local import PER_GPU, count_jobs, needs_gpu
+from lthrun.executors.local import PER_GPU, count_cores, count_jobs, needs_gpu
 from lthrun.executors.table import EXECUTORS
 from lthrun.executors.task_queue import RETRIES, TaskQueue, describe_error
 from lthrun.executors.tasks import LevelTask, RunOptions
@@ -59,7 +59,7 @@ def on_ray(tasks: Sequence[LevelTask], worker: LevelWorker, emit: Emit) -> dict[
     with connect(ray, count_jobs(tasks, jobs)), shared_marker(options.out) as marker:
         places, share = count_places(ray.nodes(), min(jobs or len(tasks), len(tasks)), needs_gpu(tasks))
         at_once = min(jobs or sum(places), len(tasks))
-        threads = max(1, (os.cpu_count() or 1) // min(at_once, max(places)))
+        threads = max(1, count_cores() // min(at_once, max(places)))
         actor = ray.remote(num_cpus=1, num_gpus=share)(RayWorker)
         run_on_workers(queue, at_once, lambda: actor.remote(options, marker, threads, describe_versions()))
     return queue.failures

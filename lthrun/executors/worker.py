@@ -52,10 +52,12 @@ class LevelWorker:
         """
         from lthrun.levels.cache import get_or_train
         from lthrun.training.backend_flags import backend_flags
+        from lthrun.training.cpu_threads import choose_threads
         from lthrun.training.memory_errors import explain_out_of_memory
 
         config = task.config
-        flags = backend_flags(find_device(config.device), config.deterministic, task.level.steps)
+        device, threads = find_device(config.device), choose_threads(config)
+        flags = backend_flags(device, config.deterministic, task.level.steps, threads)
         with explain_out_of_memory(config.device), flags:
             builder = self.builder(config)
             if builder.context.conditions != task.conditions:

@@ -67,6 +67,7 @@ def execute_rounds(run: Run, options: RunOptions, emit: Emit) -> Result:
 def execute(run: Run, options: RunOptions, emit: Emit) -> Result:
     """Train, evaluate and write down a run, unless it is finished."""
     from lthrun.training.backend_flags import backend_flags
+    from lthrun.training.cpu_threads import choose_threads
     from lthrun.training.memory_errors import explain_out_of_memory
 
     run_dir = RunDir(options.out / run.name)
@@ -77,7 +78,8 @@ def execute(run: Run, options: RunOptions, emit: Emit) -> Result:
             emit(AlreadyFinished(str(run_dir.path)))
             return Result(*finished, run_dir.path)
         device, steps = run.context.device, sum(task.level.steps for task in run.tasks)
-        with explain_out_of_memory(str(device)), backend_flags(device, run.config.deterministic, steps):
+        flags = backend_flags(device, run.config.deterministic, steps, choose_threads(run.config))
+        with explain_out_of_memory(str(device)), flags:
             summary = train_and_evaluate(run, run_dir, options, emit)
     return Result(summary, run_dir.read_metrics() or [], run_dir.path)
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import singledispatchmethod
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -27,6 +26,8 @@ from lthrun.report.wording import clock
 if TYPE_CHECKING:
     from lthrun.experiments.dry_run import DryRun
 
+REFRESH = 0.1  # seconds: rich draws ten times a second, and a step of a small network takes less than a millisecond
+
 
 class Screen:
     """An `Emit` that shows events: with live progress on a terminal, as plain lines without one.
@@ -46,40 +47,37 @@ class Screen:
             disable=quiet or not self.console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._started = 0.0
+        self._started, self._drawn = 0.0, 0.0
         self._epochs, self._all_epochs = 0, 0
         self._levels, self._all_levels = 0, 0
         self._networks = 0
         self._last_epoch: events.EpochFinished | None = None
-        self._fallbacks: set[events.CudaGraphFallback] = set()
+        self._fallbacks: list[Event] = []  # each is shown once
 
     def __enter__(self) -> Screen:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
+        if event not in self._fallbacks:
+            self._say(*message(event))
         self._show(event)
 
     @singledispatchmethod
     def _show(self, event: Event) -> None:
-        """Of most events, a message is all there is to show."""
-        self._say(*message(event))
+        """What follows the message about an event: of most events nothing."""
 
     @_show.register
     def _(self, event: events.RunStarted) -> None:
         self._all_epochs = event.epochs
-        self._say(*message(event))
         self._say(live_line(EPOCH_COLUMNS), "bold")
 
     @_show.register
     def _(self, event: events.StudyStarted | events.SweepStarted) -> None:
         self._levels, self._all_levels = 0, event.levels
-        self._say(*message(event))
         if event.levels:
             self._say(live_line(LEVEL_COLUMNS), "bold")
 
@@ -97,13 +95,10 @@ class Screen:
     @_show.register
     def _(self, event: events.LevelFailed) -> None:
         self._levels += 1
-        self._say(*message(event))
 
     @_show.register
     def _(self, event: events.CudaGraphFallback) -> None:
-        if event not in self._fallbacks:
-            self._fallbacks.add(event)
-            self._say(*message(event))
+        self._fallbacks.append(event)
 
     @_show.register
     def _(self, event: events.Busy) -> None:
@@ -122,9 +117,13 @@ class Screen:
 
     @_show.register
     def _(self, event: events.Step) -> None:
+        now = time.monotonic()
         if event.done == 1:
-            self._started = time.monotonic()
-        elif self._all_levels:
+            self._started = now
+        if event.done == 1 or self._progress.disable or now - self._drawn < REFRESH:
+            return
+        self._drawn = now
+        if self._all_levels:
             level = f"level {self._levels + 1} of {self._all_levels}, epoch {event.level_epoch}"
             self._progress_to(level, event.done, event.total)
         else:
@@ -136,7 +135,6 @@ class Screen:
     @_show.register
     def _(self, event: events.Evaluating) -> None:
         self._networks = event.networks
-        self._say(*message(event))
 
     @_show.register
     def _(self, event: events.Evaluated) -> None:

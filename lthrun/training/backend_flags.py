@@ -8,6 +8,7 @@ none of it.
   matrix products and in convolutions (on CUDA, TF32 is PyTorch's default there).
 - With `deterministic`, an operation on CUDA whose kernels all depend on the order of threads is refused. On the CPU
   runs are equal to the bit without it.
+- A small network is trained by one thread on the CPU (lthrun.training.cpu_threads).
 - cuDNN times its algorithms and uses the fastest only in a run that is long enough to gain from that.
 
 Grad mode, autocast and the like belong to the thread. The rest belongs to the process: the first of several runs at
@@ -37,8 +38,10 @@ AUTOTUNE_STEPS = 62_000
 
 
 @contextmanager
-def backend_flags(device: torch.device, deterministic: bool, steps: int = 0) -> Iterator[None]:
-    """PyTorch's global state for a run on `device` of so many training steps.
+def backend_flags(
+    device: torch.device, deterministic: bool, steps: int = 0, threads: int | None = None
+) -> Iterator[None]:
+    """PyTorch's global state for a run on `device` of so many training steps, with so many threads on the CPU.
 
     Raises:
         UserError: CUDA was initialized without what `deterministic` needs, an operation is not deterministic, or
@@ -48,7 +51,7 @@ def backend_flags(device: torch.device, deterministic: bool, steps: int = 0) -> 
     if is_deterministic:
         set_cublas_workspace()
     try:
-        with process_flags(is_deterministic, steps >= AUTOTUNE_STEPS), thread_modes():
+        with process_flags(is_deterministic, steps >= AUTOTUNE_STEPS, threads), thread_modes():
             yield
     except RuntimeError as error:
         if not is_deterministic or "does not have a deterministic implementation" not in str(error):
@@ -91,7 +94,7 @@ _restore: ExitStack
 
 
 @contextmanager
-def process_flags(is_deterministic: bool, is_autotuned: bool) -> Iterator[None]:
+def process_flags(is_deterministic: bool, is_autotuned: bool, threads: int | None) -> Iterator[None]:
     """The state that all threads share, for as long as any run needs it."""
     global _restore
     with _lock:
@@ -101,7 +104,7 @@ def process_flags(is_deterministic: bool, is_autotuned: bool) -> Iterator[None]:
                 f"{str(_runs[0]).lower()}: run them one after the other, or in processes of their own"
             )
         if not _runs:
-            _restore = set_process_flags(is_deterministic, is_autotuned)
+            _restore = set_process_flags(is_deterministic, is_autotuned, threads)
         _runs.append(is_deterministic)
     try:
         yield
@@ -112,7 +115,7 @@ def process_flags(is_deterministic: bool, is_autotuned: bool) -> Iterator[None]:
                 _restore.close()
 
 
-def set_process_flags(is_deterministic: bool, is_autotuned: bool) -> ExitStack:
+def set_process_flags(is_deterministic: bool, is_autotuned: bool, threads: int | None) -> ExitStack:
     """Set the flags; closing the result restores them."""
     backends: Any = torch.backends
     restore = ExitStack()
@@ -121,6 +124,9 @@ def set_process_flags(is_deterministic: bool, is_autotuned: bool) -> ExitStack:
         restore.callback(setattr, module, name, getattr(module, name))
         setattr(module, name, value)
 
+    if threads:
+        restore.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(threads)
     restore.callback(torch.set_default_dtype, torch.get_default_dtype())
     torch.set_default_dtype(torch.float32)
     for module in (

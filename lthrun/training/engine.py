@@ -8,8 +8,10 @@ step (forward, backward, optimizer, mask) is one graph, and so is the validation
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,9 +115,10 @@ class Engine:
         self._mask_hook = self._make_mask_hook()
         self._training.reset()
 
-    def autocast(self) -> torch.autocast:
-        is_bfloat16 = self.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_bfloat16, cache_enabled=False)
+    def autocast(self) -> AbstractContextManager[Any]:
+        if self.precision != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def _forward(self, images: Tensor) -> Tensor:
         with self.autocast():
@@ -139,7 +142,7 @@ class Engine:
         finally:  # also where recording fails, so that its gradients are not added to those of the next step
             self.optimizer.zero_grad(set_to_none=True)
         self.loss += loss.detach()
-        self.finite += self.loss.isfinite()
+        self.finite += self.loss < torch.inf  # not so of NaN, and a cross entropy is never negative
 
     def take_loss(self) -> float:
         """The sum of the losses of the steps since the last call."""

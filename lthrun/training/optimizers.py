@@ -17,8 +17,11 @@ OPTIMIZERS = Table("optimizers", "training.optimizer", Entry)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The trained parameters in two groups: weight decay acts on weights, not on biases and batch norm."""
+    """The trained parameters in two groups: weight decay acts on weights, not on biases and batch norm. Without weight
+    decay in one, as each group takes a kernel of its own."""
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if not weight_decay:
+        return [{"params": parameters, "weight_decay": 0.0}]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

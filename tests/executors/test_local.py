@@ -10,20 +10,24 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from lthrun.events import Event, LevelFailed, LevelFinished, Resumed, ignore
-from lthrun.executors import EXECUTORS, worker_processes
+from lthrun.executors import EXECUTORS, local, worker_processes
 from lthrun.executors.local import run_in_order
 from lthrun.executors.task_queue import TaskQueue
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelWorker
+from lthrun.experiments import load_config
+from lthrun.storage.level_store import LevelStore
 from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import select
 from tests.executors.processes import descendants, is_alive, kill_one, small_command, start, training_processes
-from tests.executors.tasks import failing, trained
+from tests.executors.tasks import failing, task, trained
 
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks processes up in /proc")
 
@@ -37,7 +41,7 @@ def run_locally(tasks: list[LevelTask], options: RunOptions, emit: Callable[[Eve
 def test_processes_give_the_same_bits_and_a_failing_task_stops_no_other(
     three: list[LevelTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(local, "count_cores", lambda: 2)
     events: list[tuple[type[Event], str, bool | None]] = []
 
     def emit(event: Event) -> None:
@@ -53,6 +57,39 @@ def test_processes_give_the_same_bits_and_a_failing_task_stops_no_other(
     assert Counter(events) == Counter(
         [(LevelFinished, dense.key, False), (LevelFinished, second.key, False), (LevelFailed, first.key, None)]
     )
+
+
+def test_levels_of_small_networks_do_not_depend_on_jobs(make_tasks: Callable[..., list[LevelTask]], tmp_path: Path):
+    tasks, threads = make_tasks({"model.name": "lenet300"}), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for jobs in (1, 2):
+            assert run_locally(tasks, RunOptions(tmp_path / str(jobs), jobs=jobs)) == {}
+    finally:
+        torch.set_num_threads(threads)
+    assert trained(tmp_path / "1") == trained(tmp_path / "2")
+    records = [LevelStore(tmp_path / out).record(t.key) for out in "12" for t in tasks]
+    assert [record["environment"]["threads"] for record in records if record] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("model", "steps", "given", "jobs"),
+    [
+        ("lenet300", 40_000, None, 3),
+        ("lenet300", 40_000, 2, 2),
+        ("lenet300", 100, None, 1),  # less than the start of the processes
+        ("resnet18", 40_000, None, 1),
+    ],
+)
+def test_levels_of_small_networks_are_trained_on_all_cores(
+    model: str, steps: int, given: int | None, jobs: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(local, "count_cores", lambda: 3)
+    one = task("a")
+    options = {"model.name": model, "data.image_size": 28, "device": "cpu"}
+    config = load_config(None, "baseline", options=options)
+    tasks = [replace(one, config=config, level=replace(one.level, steps=steps // 4)) for _ in range(4)]
+    assert local.count_jobs(tasks, given) == jobs
 
 
 def test_a_task_does_not_retrain_what_it_needs(tmp_path: Path, make_tasks: Callable[..., list[LevelTask]]):
@@ -72,20 +109,20 @@ def test_ctrl_c_saves_the_step_of_every_process_and_the_levels_resume_to_the_sam
 ):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     tasks = make_tasks(*({"seed": seed, "training.epochs": 30} for seed in (0, 1)))
-    dense = [task for task in tasks if not task.level.is_masked]
+    dense = [one for one in tasks if not one.level.is_masked]
     out = tmp_path / "out"
 
     def press_ctrl_c() -> None:
         """Once both train: a rewind point is kept after the first epoch."""
-        while not all((out / "levels" / f"{task.key}.part" / "epoch-1.safetensors").exists() for task in dense):
+        while not all((out / "levels" / f"{one.key}.part" / "epoch-1.safetensors").exists() for one in dense):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press_ctrl_c, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         run_locally(dense, RunOptions(out, "9999s", jobs=2))
-    for task in dense:
-        _, metadata = read_tensors(out / "levels" / f"{task.key}.part" / "checkpoint.safetensors")
+    for one in dense:
+        _, metadata = read_tensors(out / "levels" / f"{one.key}.part" / "checkpoint.safetensors")
         assert int(metadata["step"]) >= 6, "the processes have saved"
     events: list[Event] = []
     for place in (out, tmp_path / "alone"):

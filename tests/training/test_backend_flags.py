@@ -236,7 +236,7 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     calls: list[tuple[str, bool]] = []
 
     @contextmanager
-    def watched(device: torch.device, deterministic: bool, steps: int = 0) -> Iterator[None]:
+    def watched(device: torch.device, deterministic: bool, *_: Any, **__: Any) -> Iterator[None]:
         calls.append((device.type, deterministic))
         yield
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -18,7 +17,7 @@ from lthrun.report.figures.layout import (
     make_panels,
     move_apart,
 )
-from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import BLUE, DOTTED, INK, MUTED, ArmStyle, arm_style
 from lthrun.report.wording import percent
 
@@ -35,7 +34,7 @@ LONGEST = 24  # characters of a layer's name
 
 
 @FIGURES.register("What a ticket's mask has in common with others", "mask-overlap", of="StudySummary")
-def mask_overlap(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+def mask_overlap(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
     rows = [row.model_dump() for row in summary.overlap]
     return Plot(
         "Weights that two masks both keep, in percent of those that either keeps: the mean over all pairs, with a line "
@@ -48,7 +47,7 @@ def mask_overlap(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Pl
     )
 
 
-def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
+def draw_overlap(rows: Sequence[Row], narrow: bool) -> Figure:
     figure, (axes,) = make_panels(narrow, 1, 2.2, Margins(left=0.42, right=1.6), wide=OVERLAP_WIDTH)
     axes.set_title("kept by both, %")
     axes.set_xlabel("sparsity")
@@ -72,7 +71,7 @@ def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
 
 
 @FIGURES.register("Sparsity of the tickets, layer by layer", "sparsity-per-layer", of="StudySummary")
-def ticket_layers(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+def ticket_layers(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
     rows = [layer.model_dump() for layer in summary.layers]
     return Plot(
         "Percent of each layer's weights that are zero, in the model's order: the mean over seeds, with a line from "
@@ -83,7 +82,7 @@ def ticket_layers(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> P
 
 
 @FIGURES.register("Sparsity, layer by layer", "pruned-per-layer")
-def run_layers(summary: RunSummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+def run_layers(summary: RunSummary, metrics: Sequence[Row]) -> Plot:
     layers = summary.levels[-1].layers if summary.sparsity > 0 else {}
     rows = [
         {"layer": name.removesuffix(".weight"), "zero": zero, "total": total, "pruned": 100 * zero / total}
@@ -98,7 +97,7 @@ def run_layers(summary: RunSummary, metrics: Sequence[dict[str, Any]]) -> Plot:
     )
 
 
-def draw_layers(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
+def draw_layers(rows: Sequence[Row], narrow: bool) -> Figure:
     names = list(dict.fromkeys(row["layer"] for row in rows))
     is_long = len(names) > 40
     height = max(1.2, (0.09 if is_long else 0.165) * len(names))
