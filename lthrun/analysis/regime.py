@@ -1,26 +1,23 @@
 """Is the study in a regime in which its question can be answered at all? Checked before the verdict.
 
-Three regimes make any word misleading: the networks overfit, they are trained too briefly, or the sparsity is so low
-that random masks do as well. Each check gives at most one sentence.
+Four regimes make any word misleading: the networks learn nothing, they overfit, they are trained too briefly, or the
+sparsity is so low that random masks do as well. Each check gives at most one sentence.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from lthrun.analysis.arm_results import ArmResult, Design, ResultTable
-from lthrun.analysis.intervals import CONFIDENCE
+from lthrun.analysis.intervals import CONFIDENCE, wilson_interval
 from lthrun.analysis.questions import build_question
 from lthrun.analysis.seed_means import FEWEST_SEEDS, estimate
 from lthrun.analysis.verdict import choose_word, summarize
 from lthrun.records import EpochRecord
 
-FITTED = 0.99
-"""Training accuracy above which the training set counts as fitted."""
-LOSS_RISE = 0.1
-"""Rise of the validation loss above its minimum, as a share of it, from which a fitted network counts as overfitted."""
+LOSS_SHARE = 0.2
+"""The share of the validation loss below which the training loss is that of a network that overfits."""
 LAST_PART, LONGEST_PART = 0.1, 0.2
 """The share of a training over which its accuracy should no longer rise, and up to which evaluations may lie apart."""
 
@@ -28,31 +25,39 @@ LAST_PART, LONGEST_PART = 0.1, 0.2
 def check_regime(table: ResultTable, design: Design) -> list[str]:
     """The sentences that apply, of the dense network and the random masks at the first sparsity."""
     dense = table.select("dense", design.sparsities[0])
-    return [*warn_overfitted(dense), *warn_undertrained(dense, design), *warn_no_failure(table, design)]
+    return [
+        *warn_majority(dense, design),
+        *warn_overfitted(dense),
+        *warn_undertrained(dense, design),
+        *warn_no_failure(table, design),
+    ]
+
+
+def warn_majority(dense: Sequence[ArmResult], design: Design) -> Iterator[str]:
+    """Where the interval of at least half of the dense networks reaches down to the majority rate."""
+    n = design.n_final
+    lows = [(wilson_interval(round(r.final_accuracy * n), n)[0], design.majority_rates[r.seed]) for r in dense]
+    count = sum(low <= rate for low, rate in lows)
+    if count and 2 * count >= len(dense):
+        yield (
+            f"At the majority rate: in {count} of {len(dense)} seeds the dense network is not shown to be more "
+            "accurate than always giving the most common answer. The comparison is a weak test."
+        )
 
 
 def warn_overfitted(dense: Sequence[ArmResult]) -> Iterator[str]:
     """Where at least half of the dense networks overfit."""
-    rises = [measure_loss_rise(result.epochs) for result in dense if is_overfitted(result.epochs)]
+    rises = [measure_loss_rise(result.epochs) for result in dense if is_overfitted(result.last)]
     if rises and 2 * len(rises) >= len(dense):
         yield (
-            f"Overfitted: in {len(rises)} of {len(dense)} seeds the dense network fits more than {100 * FITTED:g} % of "
-            f"the training images, and its validation loss ends {100 * fmean(rises):.0f} % above its minimum. "
-            "The final accuracies say how networks overfit."
+            f"Overfitted: in {len(rises)} of {len(dense)} seeds the dense network's training loss is below a fifth "
+            f"of its validation loss, which ends {100 * fmean(rises):.0f} % above its minimum. The final accuracies "
+            "say how networks overfit: the comparison is a weak test."
         )
 
 
-def is_overfitted(epochs: Sequence[EpochRecord]) -> bool:
-    loss = epochs[-1].train_loss
-    return loss is not None and bound_accuracy(loss) > FITTED and measure_loss_rise(epochs) > LOSS_RISE
-
-
-def bound_accuracy(loss: float) -> float:
-    """The lowest accuracy (0 to 1) that is possible at a mean cross entropy.
-
-    A misclassified image has a probability of at most 1/2 for its class, and so a loss of at least log 2.
-    """
-    return 1 - loss / math.log(2)
+def is_overfitted(last: EpochRecord) -> bool:
+    return last.train_loss is not None and last.train_loss < LOSS_SHARE * last.valid_loss
 
 
 def measure_loss_rise(epochs: Sequence[EpochRecord]) -> float:

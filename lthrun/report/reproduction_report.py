@@ -30,7 +30,7 @@ def reproduction_report(summary: ReproductionSummary) -> Report:
         answer=Answer(f"{agree} of {len(summary.claims)}", tone, [first]),
         facts=list(list_facts(summary)),
         tables=[claim_table(summary)],
-        notes=summary.notes,
+        notes=[*summary.changes, *summary.departures],
         missing=summary.missing,
     )
 
@@ -52,12 +52,12 @@ def claim_table(summary: ReproductionSummary) -> Table:
         for claim in summary.claims
     ]  # fmt: skip
     columns: Columns = ["claim", Column("published"), "here", "n", Column("agrees if"), Column("answer")]
-    title = "Claims" + (", quick: not the experiment of the source" if summary.is_quick else "")
+    title = " ".join(["Claims, and what is measured here.", *summary.changes])
     note = (
         "Here: mean over n seeds with its 95 % interval (none with fewer than three). A claim agrees if the whole "
         "interval is where the rule says, disagrees if none of it is, and is not decided otherwise."
     )
-    return Table(title, columns, rows, "\n".join([note, *summary.notes[:1]] if summary.is_quick else [note]))
+    return Table(title, columns, rows, note)
 
 
 def describe_figure(claim: ClaimResult) -> str:

@@ -33,8 +33,10 @@ class ReproductionSummary(Record):
     is_quick: bool
     seeds: int
     claims: list[ClaimResult]
-    notes: list[str]
-    """What is less with --quick, and what differs from the source."""
+    changes: list[str]
+    """What makes it another experiment than that of the source: --quick, --config, synthetic images."""
+    departures: list[str]
+    """What differs from the source in any case."""
     runs: list[str]
     """Directories of the runs and studies."""
     missing: list[str]

@@ -6,7 +6,7 @@ one that is stopped, the same command with fewer seeds reports what is trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +32,16 @@ RECORD = "reproduction.json"
 
 @dataclass(frozen=True)
 class PlannedReproduction:
-    """What a reproduction would run: by name of a part its config, for each of its runs."""
+    """What a reproduction would run: by name of a part its config, for each of its runs.
+
+    Attributes:
+        changed: the keys that a config of the user's own replaces.
+    """
 
     name: str
     scale: Scale
     configs: Sequence[tuple[str, ExperimentConfig]]
+    changed: Sequence[str]
 
     @property
     def entry(self) -> Reproduction:
@@ -80,10 +85,11 @@ def plan_reproduction(
         raise UserError(f"reproduce: found {shorten(name)}; must be one of {', '.join(REPRODUCTIONS)}")
     entry = REPRODUCTIONS[name]
     scale = Scale(seeds or (entry.quick_seeds if is_quick else entry.seeds), is_quick)
-    overrides = (read_settings(config) if config else {}) | ({"data.dir": data_dir} if data_dir else {})
+    own = read_settings(config) if config else {}
+    overrides = own | ({"data.dir": data_dir} if data_dir else {})
     parts: Sequence[Part] = entry(scale)
     configs = [(p.name, load_config(None, p.experiment, options={**p.settings, **overrides})) for p in parts]
-    return PlannedReproduction(name, scale, configs)
+    return PlannedReproduction(name, scale, configs, list(own))
 
 
 def foresee(plan: PlannedReproduction, runs: Sequence[SweepRun], out: Path) -> DryRun:
@@ -137,18 +143,25 @@ def summarize(plan: PlannedReproduction, findings: Findings, folder: Path, missi
         about=entry.about,
         source=entry.source,
         is_quick=plan.scale.is_quick,
+        changes=list(list_changes(plan)),
         seeds=plan.scale.seeds,
         claims=[answer_claim(claim, findings) for claim in entry.claims],
-        notes=[
-            *([f"Quick: {entry.quick}."] if plan.scale.is_quick else []),
-            *(["The images are synthetic: this tests the tool, and no claim."] if plan.dataset == "synthetic" else []),
-            *entry.departures,
-        ],
+        departures=list(entry.departures),
         runs=[finding.summary.run_dir for finding in findings.finished],
         missing=missing,
         seconds=sum(finding.summary.seconds for finding in findings.finished),
         run_dir=str(folder),
     )
+
+
+def list_changes(plan: PlannedReproduction) -> Iterator[str]:
+    """What makes it another experiment than that of the source."""
+    if plan.scale.is_quick:
+        yield f"Quick: {plan.entry.quick}."
+    if plan.changed:
+        yield f"Other settings than those of the source: {', '.join(plan.changed)}."
+    if plan.dataset == "synthetic":
+        yield "The images are synthetic: this tests the tool, and no claim."
 
 
 def answer_claim(claim: Claim, findings: Findings) -> ClaimResult:

@@ -110,20 +110,20 @@ def test_ctrl_c_saves_the_step_of_every_process_and_the_levels_resume_to_the_sam
 ):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     tasks = make_tasks(*({"seed": seed, "training.epochs": 30} for seed in (0, 1)))
-    dense = [task for task in tasks if not task.level.is_masked]
+    dense = [one for one in tasks if not one.level.is_masked]
     out = tmp_path / "out"
 
     def press_ctrl_c() -> None:
         """Once both train: a rewind point is kept after the first epoch."""
-        while not all((out / "levels" / f"{task.key}.part" / "epoch-1.safetensors").exists() for task in dense):
+        while not all((out / "levels" / f"{one.key}.part" / "epoch-1.safetensors").exists() for one in dense):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press_ctrl_c, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         run_locally(dense, RunOptions(out, "9999s", jobs=2))
-    for task in dense:
-        _, metadata = read_tensors(out / "levels" / f"{task.key}.part" / "checkpoint.safetensors")
+    for one in dense:
+        _, metadata = read_tensors(out / "levels" / f"{one.key}.part" / "checkpoint.safetensors")
         assert int(metadata["step"]) >= 6, "the processes have saved"
     events: list[Event] = []
     for place in (out, tmp_path / "alone"):

@@ -45,8 +45,8 @@ LINES: dict[Event, str] = {
     events.StateSaved(184, 92): "rewind point saved: epoch 2",
     events.StateSaved(100, 92): "rewind point saved: step 100",
     events.Replaying(184): "replaying level 0 up to step 184 to reach the rewind point",
-    events.Pruned(1, 16.667, 16.7, False): "pruned to 16.67 %",
-    events.Pruned(1, 10.0, 10.0, True): "regrown to 10.00 %",
+    events.Pruned(1, 16.667, 16.7, False, "local"): "pruned to 16.67 %",
+    events.Pruned(1, 10.0, 10.0, True, "global"): "regrown to 10.00 %, all layers ranked together",
     events.Rewound(1, 0, 92, "weights"): "weights rewound to initialization: level 1 starts",
     events.Rewound(1, 92, 92, "lr"): "weights kept, learning rate rewound to epoch 1: level 1 starts",
     events.Rewound(1, 0, 92, "finetune"): "weights kept, training continues at the final learning rate",
@@ -78,7 +78,7 @@ def test_an_event_has_its_line(event: Event):
 
 
 def test_every_event_has_a_line_or_a_place_on_the_screen():
-    silent = {events.LevelEvent, events.RunFinished}
+    silent = {events.RecordedEvent, events.LevelEvent, events.RunFinished}
     dispatch = vars(Screen)["_show"].dispatcher.dispatch
     for kind in set(all_events()) - silent:
         has_place = dispatch(kind) is not dispatch(Event)

@@ -35,7 +35,7 @@ def reproduce(lthrun: Callable, images: Path, tmp_path: Path, tiny_model: None) 
     return call
 
 
-@pytest.mark.parametrize("name", [name for name in REPRODUCTIONS if name != "zhou-2019-supermask"])
+@pytest.mark.parametrize("name", REPRODUCTIONS)
 def test_every_reproduction_ends_in_its_table_and_page(reproduce: Callable, name: str, tmp_path: Path):
     seeds = 12 if name == "null" else 3
     outcome = reproduce(name, "--quick", "--seeds", seeds)
