@@ -27,7 +27,8 @@ from lthrun.storage.level_store import LevelStore
 from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import select
 from tests.executors.processes import descendants, is_alive, kill_one, small_command, start, training_processes
-from tests.executors.tasks import failing, task, trained
+from tests.executors.tasks import failing, trained
+from tests.executors.tasks import task as make_task
 
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks processes up in /proc")
 
@@ -85,7 +86,7 @@ def test_levels_of_small_networks_are_trained_on_all_cores(
     model: str, steps: int, given: int | None, jobs: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(local, "count_cores", lambda: 3)
-    one = task("a")
+    one = make_task("a")
     options = {"model.name": model, "data.image_size": 28, "device": "cpu"}
     config = load_config(None, "baseline", options=options)
     tasks = [replace(one, config=config, level=replace(one.level, steps=steps // 4)) for _ in range(4)]
