@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from lthrun.errors import UserError, shorten
@@ -27,6 +29,17 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
     )
+
+
+@cache
+def fields_by_key(config: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """The fields of a config and of its sections, by dotted key."""
+    fields: dict[str, FieldInfo] = {}
+    for name, field in config.model_fields.items():
+        fields[prefix + name] = field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            fields |= fields_by_key(field.annotation, f"{prefix}{name}.")
+    return fields
 
 
 def named_in(table: str, *, or_n_of_m: bool = False) -> Any:

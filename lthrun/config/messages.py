@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lthrun.config.fields import EXAMPLES
+from lthrun.config.fields import EXAMPLES, fields_by_key
 from lthrun.errors import shorten
 
 SHOWN = 10
@@ -63,10 +63,10 @@ def suggest_key(key: str, config: type[BaseModel], configs: Configs) -> str:
     """What was probably meant by an unknown key."""
     if key in RENAMED:
         return f"it is called {RENAMED[key]} since format 2"
-    owners = [name for name, other in configs.items() if key in key_paths(other)]
+    owners = [name for name, other in configs.items() if key in fields_by_key(other)]
     if owners:
         return f"it belongs to {' and '.join(owners)}"
-    paths = key_paths(config)
+    paths = fields_by_key(config)
     section, _, name = key.rpartition(".")
     siblings = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == section]
     same_name = [path for path in paths if path.rpartition(".")[2] == name]
@@ -75,15 +75,3 @@ def suggest_key(key: str, config: type[BaseModel], configs: Configs) -> str:
         meant = near[0] if "." in near[0] or not section else f"{section}.{near[0]}"
         return f"did you mean {meant}?"
     return f"known keys: {', '.join(siblings)}" if siblings else "the section has no such key"
-
-
-def key_paths(config: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every key of a model, dotted."""
-    paths = []
-    for name, field in config.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            paths += [prefix + name, *key_paths(inner, f"{prefix}{name}.")]
-        else:
-            paths.append(prefix + name)
-    return paths

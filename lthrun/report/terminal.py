@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console, Group
@@ -21,6 +22,11 @@ def make_console(stderr: bool = False) -> Console:
     """A console as wide as the terminal; without one, wide enough for every table."""
     console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=120)
+
+
+def print_json(value: Any) -> None:
+    """What `--json` shows, on stdout."""
+    print(json.dumps(value, indent=1))
 
 
 def to_text(text: str, tone: Tone = "", style: str = "") -> Text:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthrun.config.messages import key_paths
+from lthrun.config.fields import fields_by_key
 from lthrun.errors import UserError
 from lthrun.experiments import EXPERIMENTS, load_config
 from lthrun.experiments.supermask import LEARNED
 
-KEYS = {name: key_paths(entry.make) for name, entry in EXPERIMENTS.items()}
+KEYS = {name: list(fields_by_key(entry.make)) for name, entry in EXPERIMENTS.items()}
 # By experiment and settings, which are separated by semicolons.
 WRONG = {
     "ticket training.epochs=0": "training.epochs: found 0; must be greater than or equal to 1",

@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from lthrun.experiments.summaries import StudySummary
 from lthrun.report.figures.layout import Margins, bounds, draw_interval, draw_majority, label_right, make_panels
-from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import arm_style
 from lthrun.report.wording import final_images, percent, seed_counts
-
-Row = dict[str, Any]
 
 
 @FIGURES.register("Accuracy against sparsity", "accuracy-by-sparsity", of="StudySummary")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from lthrun.experiments.summaries import StudySummary
 from lthrun.report.figures.layout import LineEnd, Margins, draw_majority, label_right, make_panels
-from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import arm_style
 from lthrun.report.wording import at_sparsity
-
-Row = dict[str, Any]
 
 
 @FIGURES.register("Learning curves", "learning-curves", of="StudySummary")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from lthrun.experiments.summaries import RunSummary, StudySummary
 from lthrun.report.figures.layout import Margins, draw_interval, label_right, make_panels, move_apart
-from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import BLUE, DOTTED, INK, MUTED, ArmStyle, arm_style
 from lthrun.report.wording import percent
 
@@ -19,7 +18,7 @@ LONGEST = 24  # characters of a layer's name
 
 
 @FIGURES.register("Do the seeds find the same ticket?", "mask-overlap", of="StudySummary")
-def mask_overlap(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+def mask_overlap(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
     rows = [row.model_dump() for row in summary.overlap]
     return Plot(
         "Weights that the tickets of two seeds both keep, in percent of those that either keeps: the mean over all "
@@ -30,7 +29,7 @@ def mask_overlap(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Pl
     )
 
 
-def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
+def draw_overlap(rows: Sequence[Row], narrow: bool) -> Figure:
     figure, (axes,) = make_panels(narrow, 1, 2.2, Margins(left=0.42, right=1.1, bottom=0.65), wide=OVERLAP_WIDTH)
     axes.set_title("kept by both, %")
     axes.set_xlabel("sparsity, and overlap as a multiple of chance")
@@ -49,7 +48,7 @@ def draw_overlap(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
 
 
 @FIGURES.register("Sparsity of the tickets, layer by layer", "sparsity-per-layer", of="StudySummary")
-def ticket_layers(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+def ticket_layers(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
     rows = [layer.model_dump() for layer in summary.layers]
     return Plot(
         "Percent of each layer's weights that are zero, in the model's order: the mean over seeds, with a line from "
@@ -60,7 +59,7 @@ def ticket_layers(summary: StudySummary, metrics: Sequence[dict[str, Any]]) -> P
 
 
 @FIGURES.register("Sparsity, layer by layer", "pruned-per-layer")
-def run_layers(summary: RunSummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+def run_layers(summary: RunSummary, metrics: Sequence[Row]) -> Plot:
     layers = summary.levels[-1].layers if summary.sparsity > 0 else {}
     rows = [
         {"layer": name.removesuffix(".weight"), "zero": zero, "total": total, "pruned": 100 * zero / total}
@@ -75,7 +74,7 @@ def run_layers(summary: RunSummary, metrics: Sequence[dict[str, Any]]) -> Plot:
     )
 
 
-def draw_layers(rows: Sequence[dict[str, Any]], narrow: bool) -> Figure:
+def draw_layers(rows: Sequence[Row], narrow: bool) -> Figure:
     names = list(dict.fromkeys(row["layer"] for row in rows))
     is_long = len(names) > 40
     height = max(1.2, (0.09 if is_long else 0.165) * len(names))
