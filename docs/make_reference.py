@@ -20,6 +20,7 @@ from lthrun.config.base import ExperimentConfig, flatten
 from lthrun.config.fields import EXAMPLES
 from lthrun.experiments import EXPERIMENTS, load_config
 from lthrun.experiments.listing import LISTED
+from lthrun.experiments.study_config import CompareConfig
 from lthrun.experiments.supermask import LEARNED
 from lthrun.registry import TABLES
 
@@ -118,6 +119,22 @@ def list_config_keys() -> Iterator[str]:
         )
 
 
+def list_arm_keys() -> Iterator[str]:
+    """What an arm that is spelled out can set."""
+    fields = CompareConfig.model_json_schema()["$defs"]["Arm"]["properties"]
+    rows = [
+        (f"`{key}`", describe_values(field), show(field.get("default", "required")), field.get("description", ""))
+        for key, field in fields.items()
+    ]
+    yield from [
+        "### An arm of compare.arms",
+        "",
+        "Of `compare`.",
+        "",
+        *table(["key", "values", "default", "meaning"], rows),
+    ]
+
+
 def describe_defaults(defaults: Mapping[str, str]) -> str:
     """The default of the first experiment, and the others that differ: `3 (prune: 10)`."""
     usual = next(iter(defaults.values()))
@@ -164,7 +181,8 @@ def describe_values(field: Mapping[str, Any]) -> str:
     named = next((name for name, entries in TABLES.items() if list(entries) in choices), None)
     if named:
         many = "list of " if field.get("type") == "array" else ""
-        return f"{many}[{named}](#{named})" + (f" or {TABLES[named].like or 'n:m'}" if "anyOf" in field else "")
+        other = "null" if {"type": "null"} in field.get("anyOf", []) else TABLES[named].like or "n:m"
+        return f"{many}[{named}](#{named})" + (f" or {other}" if "anyOf" in field else "")
     if "anyOf" in field:
         return " or ".join(describe_values(part) for part in field["anyOf"])
     if "enum" in field:
@@ -193,7 +211,15 @@ def list_names() -> Iterator[str]:
 
 
 def write_page() -> str:
-    lines = [HEAD, *list_commands(), *list_config_keys(), *list_names(), *list_run_files(), *list_summary_keys()]
+    lines = [
+        HEAD,
+        *list_commands(),
+        *list_config_keys(),
+        *list_arm_keys(),
+        *list_names(),
+        *list_run_files(),
+        *list_summary_keys(),
+    ]
     lines += list_reproduction_keys()
     return "\n".join(lines).rstrip() + "\n"
 

@@ -32,6 +32,12 @@ class Event:
         return {"event": self.kind, **asdict(self)}
 
 
+class RecordedEvent(Event):
+    """An event that events.jsonl keeps."""
+
+    is_recorded = True
+
+
 Emit = Callable[[Event], None]
 
 
@@ -78,8 +84,7 @@ class Waiting(Event):
 
 
 @dataclass(frozen=True)
-class RunStarted(Event):
-    is_recorded: ClassVar[bool] = True
+class RunStarted(RecordedEvent):
     experiment: str
     levels: int
     epochs: int
@@ -90,8 +95,7 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True)
-class StudyStarted(Event):
-    is_recorded: ClassVar[bool] = True
+class StudyStarted(RecordedEvent):
     arms: int
     seeds: int
     levels: int
@@ -112,12 +116,13 @@ class SweepStarted(Event):
 
 @dataclass(frozen=True)
 class NoVerdict(Event):
-    """The arms of the primary question are not both compared."""
+    """The study cannot have a verdict."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
-class RunFinished(Event):
-    is_recorded: ClassVar[bool] = True
+class RunFinished(RecordedEvent):
     run_dir: str
 
 
@@ -127,10 +132,9 @@ class AlreadyFinished(Event):
 
 
 @dataclass(frozen=True)
-class LevelFinished(Event):
+class LevelFinished(RecordedEvent):
     """A level is among the finished ones. `accuracy` is 0 to 1, `sparsity` percent."""
 
-    is_recorded: ClassVar[bool] = True
     key: str
     about: str
     level: int
@@ -141,8 +145,7 @@ class LevelFinished(Event):
 
 
 @dataclass(frozen=True)
-class LevelFailed(Event):
-    is_recorded: ClassVar[bool] = True
+class LevelFailed(RecordedEvent):
     key: str
     about: str
     level: int
@@ -161,29 +164,26 @@ class Step(Event):
 
 
 @dataclass(frozen=True)
-class CudaGraphFallback(Event):
+class CudaGraphFallback(RecordedEvent):
     """CUDA graph capture is disabled for `what`."""
 
-    is_recorded: ClassVar[bool] = True
     what: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Damaged(Event):
+class Damaged(RecordedEvent):
     """A file of a level is damaged and was moved `aside`: its `checkpoint` or its `result`."""
 
-    is_recorded: ClassVar[bool] = True
     level: int
     what: str
     aside: str
 
 
 @dataclass(frozen=True)
-class Evaluating(Event):
+class Evaluating(RecordedEvent):
     """Networks that are not trained are evaluated; `what` says which."""
 
-    is_recorded: ClassVar[bool] = True
     what: str
     networks: int
 
@@ -194,10 +194,8 @@ class Evaluated(Event):
     done: int
 
 
-class LevelEvent(Event):
+class LevelEvent(RecordedEvent):
     """A step in the story of one level: too verbose for a study with hundreds of levels."""
-
-    is_recorded: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -225,12 +223,13 @@ class Replaying(LevelEvent):
 
 @dataclass(frozen=True)
 class Pruned(LevelEvent):
-    """Sparsity changed, to `sparsity` percent as measured."""
+    """Sparsity changed, to `sparsity` percent as measured; `context` is local or global."""
 
     level: int
     sparsity: float
     target: float
     is_regrown: bool
+    context: str
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from lthrun.analysis.study_records import Cell, Comparison, LayerSparsity, MaskOverlap, Reach, SeedMean, Verdict
+from lthrun.analysis.study_records import (
+    Cell,
+    Comparison,
+    LayerSparsity,
+    MaskOverlap,
+    OverlapKind,
+    Reach,
+    SeedMean,
+    Verdict,
+)
 from lthrun.experiments.connectivity import ConnectivitySummary, PathEnd, PathResult
 from lthrun.experiments.summaries import LevelCounts, LevelSummary, MissingResult, RunSummary, StudySummary
 from lthrun.experiments.supermask import Range, Spread, SupermaskLevel, SupermaskResult, SupermaskSummary
@@ -26,6 +35,7 @@ ABOUT = {
     "supermask": "the ticket's mask on untrained weights",
     "random-mask": "a random mask of the same sparsity per layer, on the initial weights",
     "random-init": "the ticket's mask on weights of another initialization",
+    "large-init": "the mask of the largest initial weights",
     "one-shot": "pruned once, not in levels",
     "prune": "pruned gradually during one training",
     "lr-rewind": "trained weights kept, the learning rate rewound",
@@ -33,7 +43,7 @@ ABOUT = {
 # Points lost against dense at 50 %, and per further halving of the remaining weights.
 LOSS = {
     "dense-budget": (-1.5, 0), "ticket": (-0.4, 1.1), "ticket-rewind": (-0.8, 0.8), "supermask": (8.3, 0.1),
-    "random-mask": (1.5, 2.0), "random-init": (1.2, 1.8), "one-shot": (0.3, 1.6), "prune": (-0.9, 0.7),
+    "random-mask": (1.5, 2.0), "random-init": (1.2, 1.8), "large-init": (0.5, 1.5), "one-shot": (0.3, 1.6), "prune": (-0.9, 0.7),
     "lr-rewind": (-0.6, 0.8),
 }  # fmt: skip
 WITHOUT_SPARSITY = ("dense", "dense-budget")
@@ -139,7 +149,7 @@ def write_study(
         ],
         cells=[cell(arm, s, measured, seeds) for (arm, s), measured in values.items()],
         layers=list(layers(sparsities)),
-        overlap=[overlap(s, len(seeds)) for s in sparsities],
+        overlap=[overlap(s, kind, pairs) for s in sparsities for kind, pairs in pairs_of(len(seeds))],
         missing=[missing] if hostile else [],
         epoch_steps=EPOCH_STEPS,
         epochs=EPOCHS,
@@ -250,12 +260,16 @@ def layers(sparsities: Sequence[float]) -> Iterator[LayerSparsity]:
             )
 
 
-def overlap(sparsity: float, seeds: int) -> MaskOverlap:
+def pairs_of(seeds: int) -> list[tuple[OverlapKind, int]]:
+    return [("large-init", seeds), ("seeds", seeds * (seeds - 1) // 2)]
+
+
+def overlap(sparsity: float, kind: OverlapKind, pairs: int) -> MaskOverlap:
     chance = (100 - sparsity) / (100 + sparsity)
     return MaskOverlap(
         sparsity=sparsity,
-        kind="seeds",
-        pairs=seeds * (seeds - 1) // 2,
+        kind=kind,
+        pairs=pairs,
         overlap=chance * 1.12,
         lowest=chance * 1.10,
         highest=chance * 1.15,

@@ -82,6 +82,7 @@ class Design:
         most_seeds: the most seeds that were declared when the study began; None: those it has, so one look.
         earlier_looks: numbers of seeds at which it was answered before.
         has_split_per_seed: whether each seed has a split of its own.
+        primary_sparsity: that of the primary question; None: the first.
     """
 
     seeds: Sequence[int]
@@ -96,6 +97,12 @@ class Design:
     most_seeds: int | None = None
     earlier_looks: Sequence[int] = ()
     has_split_per_seed: bool = False
+    primary_sparsity: float | None = None
+
+    @property
+    def primary(self) -> float:
+        """The sparsity of the primary question."""
+        return self.primary_sparsity or self.sparsities[0]
 
     @property
     def n_final(self) -> int:
@@ -122,6 +129,10 @@ class ResultTable:
 
     def get(self, arm: str, seed: int, sparsity: float) -> ArmResult | None:
         return self._results.get((arm, seed, sparsity)) or self._results.get((arm, seed, None))
+
+    def is_dense(self, arm: str) -> bool:
+        """Whether each of its results is at all sparsities."""
+        return any((arm, seed, None) in self._results for seed in self._seeds)
 
     def select(self, arm: str, sparsity: float) -> list[ArmResult]:
         """The results of an arm, in the order of the seeds."""

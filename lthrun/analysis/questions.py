@@ -1,8 +1,8 @@
 """The questions of a study. They follow from its design, never from its results.
 
-The primary question: does the ticket at the first sparsity reach the accuracy of the dense network in the same training
-time? It is the first part of the claim "winning ticket"; the others are that the ticket there beats both controls. All
-other questions are exploratory: other sparsities, balanced accuracy, early stopping, other arms.
+The primary question: does the ticket at the primary sparsity reach the accuracy of the dense network in the same
+training time? It is the first part of the claim "winning ticket"; the others are that the ticket there beats both
+controls. All other questions are exploratory: other sparsities, balanced accuracy, early stopping, other arms.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def is_part_of_claim(question: Question, design: Design) -> bool:
         question.arm == "ticket"
         and question.against in ("dense", *CONTROLS)
         and question.measure == "accuracy"
-        and question.sparsity == design.sparsities[0]
+        and question.sparsity == design.primary
     )
 
 
@@ -81,7 +81,9 @@ def name_questions(table: ResultTable, design: Design) -> Iterator[tuple[str, st
             if all(len(result.evaluations) >= FEWEST_EVALUATIONS for pair in pairs for result in pair):
                 yield "ticket", "dense", "early_stopping", sparsity
         for name, (arm, against) in design.pairings.items():
-            if name not in ("ticket", "dense") and {arm, against} <= arms | {MAJORITY}:
+            is_asked = name not in ("ticket", "dense") and {arm, against} <= arms | {MAJORITY}
+            is_repeated = sparsity != design.sparsities[0] and all(map(table.is_dense, {arm, against} - {MAJORITY}))
+            if is_asked and not is_repeated:
                 yield arm, against, "accuracy", sparsity
 
 

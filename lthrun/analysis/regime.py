@@ -23,8 +23,8 @@ LAST_PART, LONGEST_PART = 0.1, 0.2
 
 
 def check_regime(table: ResultTable, design: Design) -> list[str]:
-    """The sentences that apply, of the dense network and the random masks at the first sparsity."""
-    dense = table.select("dense", design.sparsities[0])
+    """The sentences that apply, of the dense network and the random masks at the primary sparsity."""
+    dense = table.select("dense", design.primary)
     return [
         *warn_majority(dense, design),
         *warn_overfitted(dense),
@@ -96,7 +96,7 @@ def measure_late_rise(result: ArmResult) -> tuple[float, float] | None:
 
 def warn_no_failure(table: ResultTable, design: Design) -> Iterator[str]:
     """Where random masks do as well as the dense network."""
-    sparsity = design.sparsities[0]
+    sparsity = design.primary
     question = build_question(table, design, "random-mask", "dense", "accuracy", sparsity)
     if len(question.seeds) < FEWEST_SEEDS:
         return

@@ -21,7 +21,7 @@ CORRECTIONS = {
 
 
 def write_question(design: Design) -> str:
-    sparsity = design.sparsities[0]
+    sparsity = design.primary
     return f"Does the ticket at {sparsity:g} % reach the accuracy of the dense network in the same training time?"
 
 
@@ -49,14 +49,17 @@ def write_verdict(
 
 
 def write_answer(primary: Comparison | None, design: Design) -> str:
-    ticket = f"the ticket at {design.sparsities[0]:g} %"
+    ticket = f"the ticket at {design.primary:g} %"
     if primary is None:
         absent = [arm for arm in ("ticket", "dense") if arm not in design.pairings]
         return (
             f"No verdict: {' and '.join(absent)} not compared." if absent else "No verdict: no seed has both results."
         )
     if primary.word is None:
-        return f"No verdict: {count_seeds(primary.n)} with results for both ticket and dense."
+        have = "has" if primary.n == 1 else "have"
+        return (
+            f"No verdict: {count_seeds(primary.n)} {have} results for ticket and dense, and {FEWEST_SEEDS} are needed."
+        )
     if primary.word == "wins":
         return f"Yes, it wins: after the same training {ticket} is more accurate than the dense network."
     if primary.word == "matches":
@@ -160,7 +163,7 @@ def describe_extremes(row: Comparison) -> Iterator[str]:
 
 def describe_time(comparisons: Sequence[Comparison], reach: Sequence[Reach], design: Design) -> Iterator[str]:
     """The other half of the hypothesis: training time to equal accuracy."""
-    sparsity = design.sparsities[0]
+    sparsity = design.primary
     for row in comparisons:
         if row.measure == "early_stopping" and row.sparsity == sparsity and row.word:
             yield describe_early_stopping(row)

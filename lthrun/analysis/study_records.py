@@ -192,3 +192,8 @@ class StudyFindings(Record):
     comparisons: list[Comparison]
     reach: list[Reach]
     cells: list[Cell]
+
+    @property
+    def primary(self) -> Comparison | None:
+        """The answer to the primary question; None where an arm of it is absent."""
+        return next((row for row in self.comparisons if row.is_primary), None)

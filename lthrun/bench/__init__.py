@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from lthrun.bench.implementations import IMPLEMENTATIONS
-from lthrun.bench.rounds import run_rounds
+from lthrun.bench.rounds import run_rounds, summarize
 from lthrun.bench.setup import prepare_bench
-from lthrun.bench.summary import summarize
 from lthrun.config.base import ExperimentConfig
 from lthrun.errors import UserError
 from lthrun.events import Busy, Emit

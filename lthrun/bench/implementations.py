@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lthrun.bench.peer_process import PeerProcess
+from lthrun.bench.peer_process import start_fasterai
 from lthrun.bench.plain_loop import PlainLoop
 from lthrun.bench.rounds import Implementation, Unavailable, measure_seconds, unavailable
 from lthrun.bench.setup import BenchmarkSetup
@@ -26,38 +27,25 @@ SPARSITY = 50.0  # percent: lthrun and fasterai train under a mask, as three of 
 MOST_WORKERS = 4
 
 
-@dataclass(frozen=True)
-class StockPyTorch:
-    """A way to run a model that PyTorch offers without further code."""
-
-    memory_format: torch.memory_format
-    is_compiled: bool = False
-
-
-STOCK = {
-    "contiguous": StockPyTorch(torch.contiguous_format),
-    "channels_last": StockPyTorch(torch.channels_last),
-    "contiguous, compiled": StockPyTorch(torch.contiguous_format, is_compiled=True),
-    "channels_last, compiled": StockPyTorch(torch.channels_last, is_compiled=True),
-}
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def make_floors(setup: BenchmarkSetup) -> Iterator[Implementation]:
     """The same model and optimizer, training on one resident batch; compiled on CUDA only."""
-    for precision in PRECISIONS:
-        for name, stock in STOCK.items():
-            if setup.device.type == "cuda" or not stock.is_compiled:
-                yield make_floor(setup, f"floor {name}", stock, precision)
+    compiled = (False, True) if setup.device.type == "cuda" else (False,)
+    for precision, is_compiled, layout in product(PRECISIONS, compiled, LAYOUTS):
+        yield make_floor(setup, layout, is_compiled, precision)
 
 
-def make_floor(setup: BenchmarkSetup, name: str, stock: StockPyTorch, precision: str) -> Implementation:
+def make_floor(setup: BenchmarkSetup, layout: str, is_compiled: bool, precision: str) -> Implementation:
+    """A way to run the model that PyTorch offers without further code."""
     device, batches, training = setup.device, setup.batches, setup.context.config.training
-    model = setup.make_model().to(device, memory_format=stock.memory_format)  # type: ignore[call-overload]
+    model = setup.make_model().to(device, memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
     optimizer = OPTIMIZERS[training.optimizer](model, training)
     # Compiled into CUDA graphs, the fastest of PyTorch's named modes.
-    run = torch.compile(model, mode="reduce-overhead") if stock.is_compiled else model
-    images, labels = in_memory_format(batches.training_batch(0), stock)
-    valid_images, _ = in_memory_format(next(batches.validation_batches()), stock)
+    run = torch.compile(model, mode="reduce-overhead") if is_compiled else model
+    (images, labels), (valid_images, _) = batches.training_batch(0), next(batches.validation_batches())
+    images, valid_images = (batch.contiguous(memory_format=LAYOUTS[layout]) for batch in (images, valid_images))
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
     def run_steps(count: int) -> None:
@@ -78,7 +66,7 @@ def make_floor(setup: BenchmarkSetup, name: str, stock: StockPyTorch, precision:
         try:
             return measure_seconds(device, action)
         except Exception as error:  # the compiler may be missing, or fail on the model in any way
-            if not stock.is_compiled or isinstance(error, torch.OutOfMemoryError):
+            if not is_compiled or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise Unavailable(f"{type(error).__name__}: {error}".strip().splitlines()[0]) from error
 
@@ -92,24 +80,17 @@ def make_floor(setup: BenchmarkSetup, name: str, stock: StockPyTorch, precision:
         seconds = try_to_measure(lambda: run_forward(count))
         return seconds * batches.n_valid / (count * len(valid_images))
 
-    return Implementation(name, precision, train, validate)
-
-
-def in_memory_format(batch: tuple[Tensor, Tensor], stock: StockPyTorch) -> tuple[Tensor, Tensor]:
-    return batch[0].contiguous(memory_format=stock.memory_format), batch[1]
+    return Implementation(f"floor {layout}" + (", compiled" if is_compiled else ""), precision, train, validate)
 
 
 def make_lthruns(setup: BenchmarkSetup) -> Iterator[Implementation]:
     """lthrun's epoch as users get it, under a mask."""
-    for precision in PRECISIONS:
-        yield make_lthrun(setup, precision)
+    return (make_lthrun(setup, precision) for precision in PRECISIONS)
 
 
 def make_lthrun(setup: BenchmarkSetup, precision: str) -> Implementation:
     device, batches, training = setup.device, setup.batches, setup.context.config.training
-    model = setup.make_model()
-    masks = make_half_masks(model, setup)
-    engine = Engine(model, training, device, precision, masks, emit=setup.emit)
+    engine = make_engine(setup, precision)
     step = 0
 
     def run_steps(count: int) -> None:
@@ -130,6 +111,13 @@ def make_lthrun(setup: BenchmarkSetup, precision: str) -> Implementation:
     return Implementation("lthrun", precision, train, validate)
 
 
+def make_engine(setup: BenchmarkSetup, precision: str) -> Engine:
+    """lthrun's engine, with half of the weights pruned."""
+    model, config = setup.make_model(), setup.context.config
+    masks = make_half_masks(model, setup)
+    return Engine(model, config.training, setup.device, precision, masks, emit=setup.emit)
+
+
 def make_half_masks(model: nn.Module, setup: BenchmarkSetup) -> Tensors:
     """Masks that keep half of the prunable weights, by magnitude."""
     names = select_prunable(model, setup.context.config.layer_selection)
@@ -139,33 +127,27 @@ def make_half_masks(model: nn.Module, setup: BenchmarkSetup) -> Tensors:
 def make_plain_loops(setup: BenchmarkSetup) -> Iterator[Implementation]:
     """The loop of PyTorch's tutorials, on the image files, with 0, 1, 2, … workers."""
     loop = PlainLoop(setup.make_model(), setup.context, setup.find_image_folder())
-    for workers in worker_counts():
+    for workers, named in count_workers().items():
         loaders = loop.make_loaders(workers)
-        name = f"plain PyTorch, {count_workers(workers)}"
-        yield Implementation(name, "float32", loop.make_train(loaders), loop.make_validate(loaders))
+        train, validate = partial(loop.train, loaders), partial(loop.validate, loaders)
+        yield Implementation(f"plain PyTorch, {named}", "float32", train, validate)
 
 
 def make_fasterais(setup: BenchmarkSetup) -> Iterator[Implementation]:
-    """fasterai's lottery-ticket tutorial, in the environment of --peers."""
+    """fasterai's lottery-ticket tutorial, in the environment of --peers: with its own number of workers, and others."""
     try:
-        peer = setup.stack.enter_context(
-            PeerProcess.start_fasterai(setup.peers, setup.context, setup.find_image_folder(), SPARSITY)
-        )
+        peer = start_fasterai(setup, SPARSITY)
     except Unavailable as error:
         yield unavailable("fasterai", str(error))
         return
-    yield Implementation("fasterai, as it comes", "float32", peer.make_train(None), peer.make_validate(None))
-    for workers in worker_counts():
-        name = f"fasterai, {count_workers(workers)}"
-        yield Implementation(name, "float32", peer.make_train(workers), peer.make_validate(workers))
+    for workers, named in [(None, "as it comes"), *count_workers().items()]:
+        measure = partial(peer.measure_seconds, workers)
+        yield Implementation(f"fasterai, {named}", "float32", measure, measure)
 
 
-def worker_counts() -> range:
-    return range(min(os.cpu_count() or 1, MOST_WORKERS) + 1)
-
-
-def count_workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
+def count_workers() -> dict[int, str]:
+    """The numbers of workers that are tried, with their names."""
+    return {n: "1 worker" if n == 1 else f"{n} workers" for n in range(min(os.cpu_count() or 1, MOST_WORKERS) + 1)}
 
 
 IMPLEMENTATIONS: dict[str, Maker] = {

@@ -13,11 +13,11 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+from lthrun.bench.rounds import median_and_range
 from lthrun.config.base import ExperimentConfig, flatten
 from lthrun.events import Busy, Emit, EpochFinished, Evaluated, Event, Step
 from lthrun.executors.tasks import RunOptions
@@ -37,16 +37,6 @@ PARTS = {
 }
 
 
-@dataclass
-class Timeline:
-    """The events of a run, with their times in seconds."""
-
-    events: list[tuple[float, Event]] = field(default_factory=list)
-
-    def __call__(self, event: Event) -> None:
-        self.events.append((time.perf_counter(), event))
-
-
 def measure_overhead(config: ExperimentConfig, rounds: int, emit: Emit) -> dict[str, Any]:
     """The median, lowest and highest seconds of each part, and how many times it was measured."""
     seconds: dict[str, list[float]] = defaultdict(list)
@@ -58,13 +48,7 @@ def measure_overhead(config: ExperimentConfig, rounds: int, emit: Emit) -> dict[
             for part, value in time_runs(config, Path(folder), about, emit):
                 seconds[part].append(value)
     rows = [
-        {
-            "part": about,
-            "median": statistics.median(taken),
-            "lowest": min(taken),
-            "highest": max(taken),
-            "n": len(taken),
-        }
+        {"part": about, **median_and_range(taken), "n": len(taken)}
         for part, about in PARTS.items()
         if (taken := seconds[part])
     ]
@@ -80,18 +64,21 @@ def time_import() -> float:
 def time_runs(config: ExperimentConfig, out: Path, about: str, emit: Emit) -> Iterator[tuple[str, float]]:
     """The parts of a ticket, the same again, and a supermask that reuses its levels, with their seconds."""
     shared = {key: value for key, value in flatten(config.model_dump(mode="json")).items() if key != "experiment"}
-    for name in ("ticket", "ticket again", "supermask"):
-        emit(Busy(f"{about}: {name}"))
-        timeline, began = Timeline(), time.perf_counter()
-        run_experiment(load_config(None, name.split()[0], options=shared), RunOptions(out), timeline)
-        ended = time.perf_counter()
-        if name == "ticket again":
-            yield "again", ended - began
-        elif name == "ticket":
-            yield from split_run(timeline.events, began, ended)
-        else:
-            times = [at for at, event in timeline.events if isinstance(event, Evaluated)]
-            yield from (("mask", later - earlier) for earlier, later in pairwise(times))
+
+    def record(experiment: str, which: str) -> tuple[list[tuple[float, Event]], float, float]:
+        """The events of a run, with their times; when it began, and when it ended."""
+        emit(Busy(f"{about}: {which}"))
+        events: list[tuple[float, Event]] = []
+        began = time.perf_counter()
+        settings = load_config(None, experiment, options=shared)
+        run_experiment(settings, RunOptions(out), lambda event: events.append((time.perf_counter(), event)))
+        return events, began, time.perf_counter()
+
+    yield from split_run(*record("ticket", "ticket"))
+    _, began, ended = record("ticket", "ticket again")
+    yield "again", ended - began
+    times = [at for at, event in record("supermask", "supermask")[0] if isinstance(event, Evaluated)]
+    yield from (("mask", later - earlier) for earlier, later in pairwise(times))
 
 
 def split_run(events: list[tuple[float, Event]], began: float, ended: float) -> Iterator[tuple[str, float]]:

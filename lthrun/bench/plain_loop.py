@@ -72,33 +72,29 @@ class PlainLoop:
         train = DataLoader(self.files["train"], self.batch_size, sampler=order, drop_last=True, **options)
         return Loaders(train, order, DataLoader(self.files["valid"], 4 * self.batch_size, **options))
 
-    def make_train(self, loaders: Loaders) -> Callable[[int], float]:
-        def train(steps: int) -> float:
-            loaders.order[:] = torch.randperm(len(self.files["train"]))[: steps * self.batch_size].tolist()
-            started = time.perf_counter()
-            self.model.train()
-            total = 0.0
-            for images, labels in loaders.train:
-                self.optimizer.zero_grad()
-                loss = self.loss(self.model(images.to(self.device)), labels.to(self.device))
-                loss.backward()
-                self.optimizer.step()
-                total += loss.item()  # waits for the device
-            return time.perf_counter() - started
+    def train(self, loaders: Loaders, steps: int) -> float:
+        """Seconds of so many training steps."""
+        loaders.order[:] = torch.randperm(len(self.files["train"]))[: steps * self.batch_size].tolist()
+        started = time.perf_counter()
+        self.model.train()
+        total = 0.0
+        for images, labels in loaders.train:
+            self.optimizer.zero_grad()
+            loss = self.loss(self.model(images.to(self.device)), labels.to(self.device))
+            loss.backward()
+            self.optimizer.step()
+            total += loss.item()  # waits for the device
+        return time.perf_counter() - started
 
-        return train
-
-    def make_validate(self, loaders: Loaders) -> Callable[[], float]:
-        @torch.no_grad()
-        def validate() -> float:
-            started = time.perf_counter()
-            self.model.eval()
-            total, right = 0.0, 0
-            for images, labels in loaders.valid:
-                images, labels = images.to(self.device), labels.to(self.device)
-                logits = self.model(images)
-                total += self.loss(logits, labels).item() * len(labels)
-                right += int((logits.argmax(1) == labels).sum())
-            return time.perf_counter() - started
-
-        return validate
+    @torch.no_grad()
+    def validate(self, loaders: Loaders) -> float:
+        """Seconds of a validation."""
+        started = time.perf_counter()
+        self.model.eval()
+        total, right = 0.0, 0
+        for images, labels in loaders.valid:
+            images, labels = images.to(self.device), labels.to(self.device)
+            logits = self.model(images)
+            total += self.loss(logits, labels).item() * len(labels)
+            right += int((logits.argmax(1) == labels).sum())
+        return time.perf_counter() - started

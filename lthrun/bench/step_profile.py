@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lthrun.bench.implementations import make_half_masks
+from lthrun.bench.implementations import make_engine, make_half_masks
 from lthrun.bench.rounds import WARM_UP_STEPS, measure_seconds, synchronize
 from lthrun.bench.setup import BenchmarkSetup
 from lthrun.sparsity.masks import MaskHook
@@ -83,9 +83,7 @@ def profile_step(setup: BenchmarkSetup) -> dict[str, Any]:
         started = time.perf_counter()
         seconds = measure_parts(parts, steps)
         total = (time.perf_counter() - started) / steps
-    model = setup.make_model()
-    masks = make_half_masks(model, setup)
-    engine = Engine(model, context.config.training, context.device, context.conditions.precision, masks)
+    engine = make_engine(setup, context.conditions.precision)
     engine.model.train()
 
     def run_steps(count: int) -> None:

@@ -1,5 +1,8 @@
 """The command line: one file per group of commands. Torch is imported inside commands only."""
 
+import os
+import sys
+
 from lthrun.cli.interrupts import exit_early
 
 __all__ = ["main"]
@@ -8,8 +11,17 @@ __all__ = ["main"]
 def main() -> None:
     """The `lthrun` command (lthrun.cli.app), whose import takes a while: Ctrl-C ends that as well."""
     try:
-        from lthrun.cli import app
+        try:
+            from lthrun.cli import app
 
-        app.main()
-    except KeyboardInterrupt as interrupt:
-        exit_early(interrupt)
+            app.main()
+        except KeyboardInterrupt as interrupt:
+            exit_early(interrupt)
+    except SystemExit as end:
+        if end.code != 130:
+            raise
+    # Python ends itself by the signal, though it was handled, if it came within an `exec` of text, as dataclasses have.
+    for stream in (sys.stdout, sys.stderr):
+        if stream:  # it may be closed
+            stream.flush()
+    os._exit(130)

@@ -10,19 +10,16 @@ import typer
 
 from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
-from lthrun.cli.printing import print_json
-from lthrun.experiments import EXPERIMENTS
 
 if TYPE_CHECKING:
     from lthrun.report.tables import Table
 
 app = typer.Typer()
-KEYS = [
-    opt.key_option(EXPERIMENTS["baseline"].make, key)
-    for key in ("model.name", "device", "deterministic", "data.dir", "data.skip_unreadable")
-]
+KEYS = opt.common_options("model.name", "device", "deterministic", "data.dir", "data.skip_unreadable")
 
 
+@app.command(rich_help_panel="Data, configs and results")
+@opt.key_options(KEYS)
 def bench(
     config: opt.ConfigFile = None,
     set: opt.Sets = [],
@@ -39,13 +36,14 @@ def bench(
     json: opt.Json = False,
     **typed: Any,
 ) -> None:
+    """Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."""
     from lthrun import bench as benchmark
     from lthrun.bench.overhead import measure_overhead
     from lthrun.events import Busy, Event
     from lthrun.experiments import load_config
     from lthrun.report.bench_tables import bench_tables, overhead_tables, profile_tables
     from lthrun.report.screen import Screen
-    from lthrun.report.terminal import make_console, show_tables
+    from lthrun.report.terminal import make_console, print_json, show_tables
 
     settings = load_config(config, None, set, opt.by_key(KEYS, typed))
 
@@ -71,7 +69,3 @@ def bench(
         print_json(measured)
     else:
         show_tables(make_console(), tables(measured))
-
-
-about = "Time an epoch beside the machine's floor, a plain PyTorch loop and fasterai, in turns."
-app.command(help=about, rich_help_panel="Data, configs and results")(opt.with_key_options(bench, KEYS))

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lthrun.cli import options as opt
-from lthrun.cli.printing import print_json
 from lthrun.errors import UserError
 
 app = typer.Typer()
@@ -42,6 +41,7 @@ def schema(
 ) -> None:
     """The JSON Schema of configs, by which editors complete and check the YAML, or of summary.json."""
     from lthrun.experiments.schemas import config_schema, summary_schema
+    from lthrun.report.terminal import print_json
 
     print_json(config_schema() if of == "config" else summary_schema())
 

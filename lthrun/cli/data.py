@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from lthrun.cli import options as opt
-from lthrun.cli.printing import print_json
 from lthrun.errors import MissingData
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ T = TypeVar("T")
 app = typer.Typer()
 data_app = typer.Typer(no_args_is_help=True, help="Find, download and inspect the images.")
 app.add_typer(data_app, name="data", rich_help_panel="Data, configs and results")
+KEYS = opt.common_options("data.dir", "data.skip_unreadable")
 
 
 def offer_download(action: Callable[[], T], dataset: str, screen: Screen) -> T:
@@ -40,33 +40,21 @@ def offer_download(action: Callable[[], T], dataset: str, screen: Screen) -> T:
 
 
 @data_app.command()
-def prepare(
-    config: opt.ConfigFile = None,
-    set: opt.Sets = [],
-    data_dir: opt.DataDir = None,
-    skip_unreadable: opt.SkipUnreadable = False,
-    quiet: opt.Quiet = False,
-) -> None:
+@opt.key_options(KEYS)
+def prepare(config: opt.ConfigFile = None, set: opt.Sets = [], quiet: opt.Quiet = False, **typed: Any) -> None:
     """Find the images, or download them, and decode them into the store."""
-    open_images(config, set, data_dir, skip_unreadable, True, False, quiet)
+    open_images(config, set, typed, True, False, quiet)
 
 
 @data_app.command()
-def info(
-    config: opt.ConfigFile = None, set: opt.Sets = [], data_dir: opt.DataDir = None, json: opt.Json = False
-) -> None:
+@opt.key_options(opt.common_options("data.dir"))
+def info(config: opt.ConfigFile = None, set: opt.Sets = [], json: opt.Json = False, **typed: Any) -> None:
     """Counts, classes, split, majority rate, duplicates, near-duplicates and unreadable files."""
-    open_images(config, set, data_dir, False, False, json, False)
+    open_images(config, set, typed, False, json, False)
 
 
 def open_images(
-    source: str | None,
-    sets: list[str],
-    data_dir: str | None,
-    skip_unreadable: bool,
-    is_download: bool,
-    as_json: bool,
-    quiet: bool,
+    source: str | None, sets: list[str], typed: dict[str, Any], is_download: bool, as_json: bool, quiet: bool
 ) -> None:
     """Open the store of a data set, made if it is missing, and describe it."""
     from lthrun.data import DATASETS
@@ -76,11 +64,9 @@ def open_images(
     from lthrun.experiments import load_config
     from lthrun.report.lists import image_table
     from lthrun.report.screen import Screen
-    from lthrun.report.terminal import make_console, show_tables
+    from lthrun.report.terminal import make_console, print_json, show_tables
 
-    options: dict[str, Any] = {} if data_dir is None else {"data.dir": data_dir}
-    options |= {"data.skip_unreadable": True} if skip_unreadable else {}
-    settings = load_config(source, None, sets, options).data
+    settings = load_config(source, None, sets, opt.by_key(KEYS, typed)).data
     with Screen(make_console(stderr=as_json), quiet) as screen:
         screen(Busy(f"finding the images ({settings.dataset})"))
         dataset = DATASETS[settings.dataset]

@@ -10,7 +10,6 @@ import typer
 from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
 from lthrun.cli.interrupts import INTERRUPTS, exit_interrupted
-from lthrun.cli.printing import print_json
 from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError
 from lthrun.experiments import EXPERIMENTS
@@ -40,7 +39,6 @@ def add_command(name: str, experiment: Experiment) -> None:
         from lthrun.experiments import load_config
 
         loaded = load_config(config, name, set, opt.by_key(keys, typed))
-        out = opt.check_out(out)
         if dry_run:
             show_dry_run(loaded, out, fresh, json, quiet)
             return
@@ -48,7 +46,7 @@ def add_command(name: str, experiment: Experiment) -> None:
         run_and_report("run", (loaded, out), loaded.data.dataset, how, json, quiet)
 
     without = [] if experiment.is_study else ["executor", "jobs"]
-    app.command(name, help=experiment.about, rich_help_panel=PANEL)(opt.with_key_options(command, keys, without))
+    app.command(name, help=experiment.about, rich_help_panel=PANEL)(opt.key_options(keys, without)(command))
 
 
 for _name, _experiment in EXPERIMENTS.items():
@@ -81,7 +79,7 @@ def run_and_report(
     import lthrun
     from lthrun.experiments.summaries import StudySummary
     from lthrun.report.screen import Screen
-    from lthrun.report.terminal import make_console
+    from lthrun.report.terminal import make_console, print_json
 
     with Screen(make_console(stderr=as_json), quiet) as screen:
         try:
@@ -105,11 +103,11 @@ def show_dry_run(config: Any, out: Path, fresh: bool, as_json: bool, quiet: bool
     from lthrun.experiments.dry_run import foresee_run
     from lthrun.experiments.run import prepare_run
     from lthrun.report.screen import Screen
-    from lthrun.report.terminal import make_console
+    from lthrun.report.terminal import make_console, print_json
 
     with Screen(make_console(stderr=as_json), quiet) as screen:
         run = offer_download(lambda: prepare_run(config.largest(), screen), config.data.dataset, screen)
-        dry_run = foresee_run(run, out, fresh)
+        dry_run = foresee_run(run, out, fresh, config)
         if as_json:
             print_json(dry_run.model_dump(mode="json"))
         else:

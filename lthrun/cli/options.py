@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic import BaseModel, ValidationError
 
-from lthrun.config.fields import parse_interval
+from lthrun.config.fields import fields_by_key, parse_interval
 from lthrun.config.messages import explain_expected
 from lthrun.errors import UserError, shorten
 from lthrun.experiments import EXPERIMENTS
@@ -24,6 +24,7 @@ PANELS = {
     "data": WHERE,
 }  # fmt: skip
 METAVARS = {"device": "auto|cpu|cuda:0|mps|…", "data.dir": "DIR", "pruning.granularity": "NAME|N:M"}
+Command = Callable[..., None]
 NAMES = {"data.dir": "data_dir", "model.name": "model"}  # where the last part of the key says too little
 COMMON = ("seed", "training.epochs", "model.name", "device", "deterministic", "data.dir", "data.skip_unreadable")
 
@@ -40,8 +41,7 @@ class KeyOption:
 
 
 def key_option(config: type[BaseModel], key: str) -> KeyOption:
-    """The option of a key of a config class."""
-    field = find_field(config, key)
+    field = fields_by_key(config)[key]
     name = NAMES.get(key, key.rpartition(".")[2])
     metavar = METAVARS.get(key)
     kind, help = plain_type(field.annotation), " ".join((field.description or "").split())
@@ -67,13 +67,9 @@ def key_option(config: type[BaseModel], key: str) -> KeyOption:
     return KeyOption(key, name, kind, info)
 
 
-def find_field(config: type[BaseModel], key: str) -> Any:
-    """The field at a dotted key path."""
-    *sections, last = key.split(".")
-    model: Any = config
-    for section in sections:
-        model = model.model_fields[section].annotation
-    return model.model_fields[last]
+def common_options(*keys: str) -> list[KeyOption]:
+    """The options of keys that every experiment has."""
+    return [key_option(EXPERIMENTS["baseline"].make, key) for key in keys]
 
 
 def plain_type(annotation: Any) -> Any:
@@ -97,29 +93,31 @@ def parse_list(text: str, flag: str) -> list[Any]:
     return values
 
 
-def with_key_options(
-    function: Callable[..., None], options: Sequence[KeyOption], without: Sequence[str] = ()
-) -> Callable[..., None]:
-    """`function` as Typer is to see it: `**typed` replaced by `options`, which come third, and without some of its
-    own."""
+def key_options(options: Sequence[KeyOption], without: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """A decorator: Typer sees `options` in place of a function's `**typed`, as its third and following parameters, and
+    none of the function's own that are named in `without`."""
     only = inspect.Parameter.KEYWORD_ONLY
-    own = [
-        parameter.replace(kind=only)
-        for parameter in inspect.signature(function, eval_str=True).parameters.values()
-        if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in without
-    ]
     derived = [
         inspect.Parameter(option.name, only, default=None, annotation=Annotated[option.type | None, option.info])
         for option in options
     ]
-    function.__signature__ = inspect.Signature([*own[:2], *derived, *own[2:]])  # type: ignore[attr-defined]
-    function.__annotations__ = {}
-    return function
+
+    def replace(function: Command) -> Command:
+        own = [
+            parameter.replace(kind=only)
+            for parameter in inspect.signature(function, eval_str=True).parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in without
+        ]
+        function.__signature__ = inspect.Signature([*own[:2], *derived, *own[2:]])  # type: ignore[attr-defined]
+        function.__annotations__ = {}
+        return function
+
+    return replace
 
 
 def by_key(options: Sequence[KeyOption], typed: Mapping[str, Any]) -> dict[str, Any]:
     """What was typed, by config key. An option left out is None: the config decides."""
-    return {o.key: o.convert(typed[o.name]) for o in options if typed[o.name] is not None}
+    return {o.key: o.convert(value) for o in options if (value := typed.get(o.name)) is not None}
 
 
 def explain_option(error: typer.BadParameter) -> str:
@@ -178,7 +176,9 @@ DryRun = Annotated[
 ]
 Out = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Root of run directories and cached levels.", rich_help_panel=WHERE),
+    typer.Option(
+        callback=check_out, metavar="DIR", help="Root of run directories and cached levels.", rich_help_panel=WHERE
+    ),
 ]
 Executor = Annotated[
     str,
@@ -209,9 +209,6 @@ SameDevice = Annotated[
         show_default="the one it was started on", rich_help_panel=WHERE,
     ),
 ]  # fmt: skip
-SkipUnreadable = Annotated[
-    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.", rich_help_panel=WHERE)
-]
 ANY_EXPERIMENT: Any = Literal[tuple(EXPERIMENTS)]
 ANY_RUN: Any = Literal[tuple(name for name, experiment in EXPERIMENTS.items() if not experiment.is_study)]
 ExperimentName = Annotated[

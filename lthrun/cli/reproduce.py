@@ -9,8 +9,7 @@ import typer
 
 from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
-from lthrun.cli.interrupts import INTERRUPTS
-from lthrun.cli.printing import print_json
+from lthrun.cli.interrupts import INTERRUPTS, exit_interrupted
 from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError
 from lthrun.reproductions import reproduce as reproducing
@@ -48,9 +47,9 @@ def reproduce(
     from lthrun.executors.tasks import RunOptions
     from lthrun.report.reproduction_report import publish_reproduction, reproduction_report
     from lthrun.report.screen import Screen
-    from lthrun.report.terminal import make_console
+    from lthrun.report.terminal import make_console, print_json
 
-    plan, out = reproducing.plan_reproduction(name, seeds, quick, config, data_dir), opt.check_out(out)
+    plan = reproducing.plan_reproduction(name, seeds, quick, config, data_dir)
     with Screen(make_console(stderr=json), quiet) as screen:
         runs = offer_download(lambda: plan.prepare(screen), plan.dataset, screen)
         if dry_run:
@@ -63,9 +62,9 @@ def reproduce(
             return
         try:
             summary = reproducing.reproduce(plan, runs, RunOptions(out, False, checkpoint_every, jobs=jobs), screen)
-        except INTERRUPTS:
+        except INTERRUPTS as interrupt:
             screen.show_interrupted()
-            raise
+            exit_interrupted(interrupt)
         publish_reproduction(summary)
         screen.show_report(reproduction_report(summary), name, summary.run_dir)
     if json:

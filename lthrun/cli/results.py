@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from lthrun.cli import options as opt
-from lthrun.cli.printing import print_json
 from lthrun.errors import escape_unprintable
 
 app = typer.Typer()
@@ -32,7 +31,7 @@ def report(
     from lthrun.report.publish import publish
     from lthrun.report.records import read_records
     from lthrun.report.screen import Screen
-    from lthrun.report.terminal import make_console
+    from lthrun.report.terminal import make_console, print_json
 
     if tensorboard is not None:
         from lthrun.report.tensorboard import check_tensorboard, write_events
@@ -57,10 +56,10 @@ def runs(context: typer.Context, out: opt.Out = Path("runs"), json: opt.Json = F
     """The finished runs and studies, oldest first; `clean` frees disk."""
     from lthrun.experiments.reading import list_finished
     from lthrun.report.lists import runs_table, studies_table
-    from lthrun.report.terminal import make_console, show_tables
+    from lthrun.report.terminal import make_console, print_json, show_tables
     from lthrun.storage.run_dir import RunDir
 
-    context.obj = out = opt.check_out(out)
+    context.obj = out
     if context.invoked_subcommand:
         return
     folders = [path.parent for path in sorted(out.glob("*/summary.json"))]

@@ -12,15 +12,15 @@ import typer
 from lthrun.cli import options as opt
 from lthrun.cli.data import offer_download
 from lthrun.cli.interrupts import INTERRUPTS, exit_interrupted
-from lthrun.cli.printing import print_json
 from lthrun.config.fields import CHECKPOINT_EVERY
 from lthrun.errors import UserError, escape_unprintable, shorten
-from lthrun.experiments import EXPERIMENTS
 
 app = typer.Typer()
-KEYS = [opt.key_option(EXPERIMENTS["baseline"].make, key) for key in opt.COMMON]
+KEYS = opt.common_options(*opt.COMMON)
 
 
+@app.command(rich_help_panel="Experiments")
+@opt.key_options(KEYS)
 def sweep(
     experiment: opt.RunName,
     grid: Annotated[
@@ -42,20 +42,21 @@ def sweep(
     quiet: opt.Quiet = False,
     **typed: Any,
 ) -> None:
+    """An experiment at every point of a grid over config keys: ordinary runs, each of their levels trained once."""
     from lthrun.executors.tasks import RunOptions
+    from lthrun.experiments import load_config
     from lthrun.experiments.dry_run import foresee_sweep
     from lthrun.experiments.summaries import RunSummary
     from lthrun.experiments.sweep import at_point, prepare_sweep, run_sweep
     from lthrun.report.lists import sweep_table
     from lthrun.report.screen import Screen
-    from lthrun.report.terminal import make_console, show_tables
+    from lthrun.report.terminal import make_console, print_json, show_tables
     from lthrun.report.wording import plural
 
     configs = []
     for point in list_points(grid):
         with at_point(point):
-            configs.append((point, load_point(experiment, config, set, {**opt.by_key(KEYS, typed), **point})))
-    out = opt.check_out(out)
+            configs.append((point, load_config(config, experiment, set, {**opt.by_key(KEYS, typed), **point})))
     with Screen(make_console(stderr=json), quiet) as screen:
         dataset = configs[0][1].data.dataset
         runs = offer_download(lambda: prepare_sweep(configs, out, screen), dataset, screen)
@@ -85,16 +86,6 @@ def sweep(
         raise UserError(
             f"sweep: {len(failed)} of {len(results)} runs failed (repeat the command to retry): " + "; ".join(failed)
         )
-
-
-about = "An experiment at every point of a grid over config keys: ordinary runs, each of their levels trained once."
-app.command(help=about, rich_help_panel="Experiments")(opt.with_key_options(sweep, KEYS))
-
-
-def load_point(experiment: str, source: str | None, sets: list[str], options: dict[str, Any]) -> Any:
-    from lthrun.experiments import load_config
-
-    return load_config(source, experiment, sets, options)
 
 
 def list_points(grid: Iterable[str]) -> list[dict[str, Any]]:

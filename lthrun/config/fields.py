@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from lthrun.errors import UserError, shorten
@@ -15,10 +17,17 @@ from lthrun.registry import TABLES
 MOST = 1_000_000  # epochs, images, batches: more is a slip
 LARGEST_SEED = 2**63 - 1
 POINT = r"^\d{1,9}(ep|it)$"  # a place in the training: 2ep, 200it
+ARM_NAME = r"^[a-z0-9][a-z0-9_.-]{0,39}$"
+ARM_POINT = r"^(\d{1,9}(ep|it)|compare\.rewind)$"
 DEVICE = r"^(auto|cpu|mps|cuda(:\d{1,3})?)$"
 CHECKPOINT_EVERY = "30s"
 INTERVAL = r"^(\d{1,9})(s|ep|it)$"  # between checkpoints: 30s, 1ep, 200it
-EXAMPLES = {POINT: "0ep, 1ep or 200it", DEVICE: "auto, cpu, cuda, cuda:0 or mps"}
+EXAMPLES = {
+    POINT: "0ep, 1ep or 200it",
+    ARM_NAME: "snip or snip-2, in small letters",
+    ARM_POINT: "0ep, 1ep, 200it or compare.rewind",
+    DEVICE: "auto, cpu, cuda, cuda:0 or mps",
+}
 
 
 class Section(BaseModel):
@@ -29,27 +38,43 @@ class Section(BaseModel):
     )
 
 
+@cache
+def fields_by_key(config: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """The fields of a config and of its sections, by dotted key."""
+    fields: dict[str, FieldInfo] = {}
+    for name, field in config.model_fields.items():
+        fields[prefix + name] = field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            fields |= fields_by_key(field.annotation, f"{prefix}{name}.")
+    return fields
+
+
 def named_in(table: str, *, or_n_of_m: bool = False) -> Any:
     """The type of a name that `table` (a key of lthrun.registry.TABLES) has, or of a pattern like 2:4.
 
     The table is read when a value is validated, so that this room imports none of the rooms that fill it.
     """
 
-    def check_name(name: str) -> str:
-        entries = TABLES[table]
-        if name in entries or (or_n_of_m and parse_n_of_m(name)):
-            return name
-        names = ", ".join(entries) + (", or n:m like 2:4" if or_n_of_m else "")
-        names += f", or {entries.like}" if entries.like else ""
-        near = difflib.get_close_matches(name, entries, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise PydanticCustomError("unknown_name", "must be one of {names}{hint}", {"names": names, "hint": hint})
+    def check(name: str) -> str:
+        return name if or_n_of_m and parse_n_of_m(name) else check_name(table, name, or_n_of_m)
 
     def list_names(schema: dict[str, Any]) -> None:
         names, pattern = {"enum": list(TABLES[table])}, r"^\d+:\d+$" if or_n_of_m else TABLES[table].pattern
         schema.update({"anyOf": [names, {"pattern": pattern}]} if pattern else names)
 
-    return Annotated[str, AfterValidator(check_name), Field(json_schema_extra=list_names)]
+    return Annotated[str, AfterValidator(check), Field(json_schema_extra=list_names)]
+
+
+def check_name(table: str, name: str, or_n_of_m: bool = False) -> str:
+    """The name, if the table has it; else an error that lists those it has."""
+    entries = TABLES[table]
+    if name in entries:
+        return name
+    names = ", ".join(entries) + (", or n:m like 2:4" if or_n_of_m else "")
+    names += f", or {entries.like}" if entries.like else ""
+    near = difflib.get_close_matches(name, entries, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise PydanticCustomError("unknown_name", "must be one of {names}{hint}", {"names": names, "hint": hint})
 
 
 def parse_n_of_m(granularity: str) -> tuple[int, int] | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from lthrun.config.fields import EXAMPLES
+from lthrun.config.fields import EXAMPLES, fields_by_key
 from lthrun.errors import shorten
 
 SHOWN = 10
@@ -25,7 +25,7 @@ Configs = Mapping[str, type[BaseModel]]
 def explain_faults(error: ValidationError, config: type[BaseModel], configs: Configs) -> str:
     """The faults of a config, the first ones in full. `configs` are those of all experiments, by name."""
     # Wrong items leave their list too short, which is no fault of its own.
-    parents = {fault["loc"][:-1] for fault in error.errors() if fault["loc"]}
+    parents = {fault["loc"][:k] for fault in error.errors() for k in range(len(fault["loc"]))}
     faults = [fault for fault in error.errors() if fault["loc"] not in parents]
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return "; ".join(explain_fault(fault, config, configs) for fault in faults[:SHOWN]) + more
@@ -35,6 +35,8 @@ def explain_fault(fault: Any, config: type[BaseModel], configs: Configs) -> str:
     key = shorten(".".join(map(str, fault["loc"])))
     if fault["type"] == "extra_forbidden":
         return f"{key or repr(key)}: unknown key; {suggest_key(key, config, configs)}"
+    if fault["type"] == "missing" and isinstance(fault["loc"][-1], str):
+        return f"{key}: is missing"
     if fault["type"] == "refused":  # it names its key itself
         return f"{key}.{fault['msg']}" if key else str(fault["msg"])
     value = fault["input"]
@@ -63,12 +65,12 @@ def suggest_key(key: str, config: type[BaseModel], configs: Configs) -> str:
     """What was probably meant by an unknown key."""
     if key in RENAMED:
         return f"it is called {RENAMED[key]} since format 2"
-    owners = [name for name, other in configs.items() if key in key_paths(other)]
+    owners = [name for name, other in configs.items() if key in fields_by_key(other)]
     if owners:
         return f"it belongs to {' and '.join(owners)}"
-    paths = key_paths(config)
+    paths = fields_by_key(config)
     section, _, name = key.rpartition(".")
-    siblings = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == section]
+    siblings = list_keys(config, section)
     same_name = [path for path in paths if path.rpartition(".")[2] == name]
     near = difflib.get_close_matches(name, siblings, n=1) or difflib.get_close_matches(key, paths, n=1) or same_name
     if near:
@@ -77,13 +79,10 @@ def suggest_key(key: str, config: type[BaseModel], configs: Configs) -> str:
     return f"known keys: {', '.join(siblings)}" if siblings else "the section has no such key"
 
 
-def key_paths(config: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every key of a model, dotted."""
-    paths = []
-    for name, field in config.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            paths += [prefix + name, *key_paths(inner, f"{prefix}{name}.")]
-        else:
-            paths.append(prefix + name)
-    return paths
+def list_keys(config: type[BaseModel], section: str) -> list[str]:
+    """The keys of a section, or of an item of a list where its path ends in a number; none of anything else."""
+    model: Any = config
+    for part in section.split(".") if section else ():
+        inner = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else model
+        model = get_args(inner)[0] if part.isdigit() and get_args(inner) else inner
+    return list(getattr(model, "model_fields", {}))

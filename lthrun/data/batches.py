@@ -75,18 +75,19 @@ class Batches:
         return self._scale(sample(images, view, "crop" in self._augmentations)), self._labels[images]
 
     def center_crops(self, side: str, batch_size: int, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of `train`, `valid` or `test` once, center-cropped, in batches of nearly equal size.
+        """The images of `train`, `valid` or `test` once, center-cropped, in batches of nearly equal size: of two or
+        more images, as batch norm needs where its input is one pixel wide.
 
         All of them, or `most` at even intervals: images are stored by class, so that each class keeps its share.
         """
         images = self._images[side]
         if most is not None and most < len(images):
             images = images[torch.arange(most, device=self.device) * len(images) // most]
-        for part in images.tensor_split(-(-len(images) // batch_size)):
+        parts = max(1, min(-(-len(images) // batch_size), len(images) // 2))
+        for part in images.tensor_split(parts):
             yield self._scale(self._center(part)), self._labels[part]
 
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The test images in center crops."""
         return self.center_crops("test", 4 * self.batch_size)
 
     def validation_batches(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -121,16 +122,15 @@ class Batches:
         side = torch.arange(size, device=self.device)
         return View(corner[:, :1] + side, corner[:, 1:] + side, sides[:, :1], sides[:, 1:])
 
-    def _gather(self, images: Tensor, view: View, is_padded: bool = False) -> Tensor:
+    def _gather(self, images: Tensor, view: View, is_padded: bool) -> Tensor:
         """The pixels of a view in whole coordinates, uint8 [batch, size, size, channels]."""
-        rows, columns = view.rows, view.columns
-        if is_padded:
-            rows, columns = rows.clamp(min=0).minimum(view.height - 1), columns.clamp(min=0).minimum(view.width - 1)
-        lines = self._starts[images].unsqueeze(1) + rows * view.width
-        positions = lines.unsqueeze(2) + columns.unsqueeze(1)
+        within = self._clamp(view) if is_padded else view
+        lines = self._starts[images].unsqueeze(1) + within.rows * view.width
+        positions = lines.unsqueeze(2) + within.columns.unsqueeze(1)
         pixels = self._pixels[positions.view(-1)].view(*positions.shape, -1)
         if is_padded:
-            pixels *= ((rows == view.rows).unsqueeze(2) & (columns == view.columns).unsqueeze(1)).unsqueeze(3)
+            is_row, is_column = within.rows == view.rows, within.columns == view.columns
+            pixels *= (is_row.unsqueeze(2) & is_column.unsqueeze(1)).unsqueeze(3)
         return pixels
 
     def _interpolate(self, images: Tensor, view: View, _: bool) -> Tensor:
@@ -141,11 +141,12 @@ class Batches:
         for below in (0, 1):
             for right in (0, 1):
                 corner = view._replace(rows=top.long() + below, columns=left.long() + right)
-                corners.append(self._gather(images, self._clamp(corner)).float())
+                corners.append(self._gather(images, self._clamp(corner), False).float())
         upper, lower = (left.lerp(right, across) for left, right in (corners[:2], corners[2:]))
         return upper.lerp(lower, down)
 
     def _clamp(self, view: View) -> View:
+        """The view with what lies outside of an image moved to its edge."""
         rows, columns = view.rows.clamp(min=0), view.columns.clamp(min=0)
         return view._replace(rows=rows.minimum(view.height - 1), columns=columns.minimum(view.width - 1))
 
@@ -153,7 +154,7 @@ class Batches:
         """The central squares of images, [batch, size, size, channels], reduced where they are stored larger."""
         if self._squares is None:
             view = self._square(images, torch.full((len(images),), 0.5, device=self.device), self._stored)
-            pixels = self._gather(images, view)
+            pixels = self._gather(images, view, False)
         else:
             pixels = self._squares.index_select(0, images)
         if self._stored == self.size:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lthrun.data.datasets import DATASETS, Images, expand_dir
 from lthrun.data.listing import FORMATS, list_folders, list_images
-from lthrun.errors import UserError
+from lthrun.errors import UserError, list_names
 
 if TYPE_CHECKING:
     from lthrun.config.sections import Data
@@ -64,7 +64,7 @@ def label_by_folder(name: str, root: Path) -> Images:
     for side, place in sides.items():
         unknown = sorted(set(by_side[side]) - set(classes))
         if unknown:
-            raise UserError(f"data.dir: found classes in {place} that {train} has not: {shorten_list(unknown)}")
+            raise UserError(f"data.dir: found classes in {place} that {train} has not: {list_names(unknown)}")
     listed = [(side, c, path) for side, found in by_side.items() for c, paths in found.items() for path in paths]
     images = Images(name, root, [path for *_, path in listed], [classes.index(c) for _, c, _ in listed], classes)
     own = {
@@ -106,9 +106,5 @@ def check_classes(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
     if empty:
         raise UserError(
             f"data.dir: found no images ({', '.join(FORMATS)}) in {len(empty)} of the {len(images)} folders of "
-            f"{folder}: {shorten_list(empty)}"
+            f"{folder}: {list_names(empty)}"
         )
-
-
-def shorten_list(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")

@@ -107,5 +107,4 @@ NAMING = {
 
 
 def home() -> Path:
-    """Where the downloaded copy lies."""
     return cache_dir() / "pets"

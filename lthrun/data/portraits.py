@@ -61,7 +61,7 @@ class Brush:
 
 
 def ink(color: Array) -> tuple[int, ...]:
-    return tuple(min(255, max(0, int(channel))) for channel in color.tolist())
+    return tuple(color.clip(0, 255).astype(int).tolist())
 
 
 def draw_portrait(rng: Generator, dog: bool) -> Image.Image:

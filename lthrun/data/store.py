@@ -30,6 +30,7 @@ from lthrun.storage.locks import lock
 if TYPE_CHECKING:
     from lthrun.config.sections import Data
 
+COLUMNS = ("names", "labels", "digests", "heights", "widths")  # of the index
 VERSION = 3  # raised when the pixels or the split of equal files would change
 
 
@@ -82,17 +83,17 @@ class Store:
         def hash_sides(sides: Sequence[list[int]]) -> str:
             return hash_text(repr([[self.names[i] for i in side] for side in sides]))
 
-        facts = {"images": self.identity, "split": hash_sides(split[:2])}
+        facts: dict[str, Any] = {"images": self.identity, "split": hash_sides(split[:2])}
         chosen = {name for name in settings.augmentation if name != "none"}
-        return {
-            **facts,
-            **({"test": hash_sides(split[2:])} if split.test else {}),
-            **({"image_size": settings.image_size} if settings.image_size != self.size else {}),
-            **(
-                {"augmentation": [AUGMENTATIONS.key_facts(name, settings) for name in sorted(chosen)]} if chosen else {}
-            ),
-            **({"normalize": settings.normalize} if settings.normalize != "none" else {}),
-        }
+        if split.test:
+            facts["test"] = hash_sides(split[2:])
+        if settings.image_size != self.size:
+            facts["image_size"] = settings.image_size
+        if chosen:
+            facts["augmentation"] = [AUGMENTATIONS.key_facts(name, settings) for name in sorted(chosen)]
+        if settings.normalize != "none":
+            facts["normalize"] = settings.normalize
+        return facts
 
     def count_classes(self, ids: Iterable[int]) -> list[int]:
         """How many of some images are of each class."""
@@ -178,7 +179,7 @@ def build_store(images: Images, size: int, skip_unreadable: bool, emit: Emit) ->
     """Decode all images on all cores: Pillow releases the interpreter lock while it decodes and resizes."""
     folder, version = store_dir(images, size), stamp(images, size)
     pixels = folder / f"pixels-{version}.bin"
-    columns: dict[str, list[Any]] = {"names": [], "labels": [], "digests": [], "heights": [], "widths": []}
+    rows = []
     unreadable: dict[str, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool, atomic_file(pixels) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what matters is refused and listed
@@ -195,14 +196,12 @@ def build_store(images: Images, size: int, skip_unreadable: bool, emit: Emit) ->
             if isinstance(image, Unreadable):
                 unreadable[name] = str(image)
             else:
-                row = (name, label, image.digest, image.height, image.width)
-                for column, value in zip(columns.values(), row, strict=True):
-                    column.append(value)
+                rows.append((name, label, image.digest, image.height, image.width))
                 file.write(image.pixels)
             emit(Decoding(i + 1, len(images.paths)))
         if unreadable and not skip_unreadable:
             refuse_unreadable(unreadable, len(images.paths))
-        lost = sorted(set(images.labels) - set(columns["labels"]))
+        lost = sorted(set(images.labels) - {label for _, label, *_ in rows})
         if lost:
             raise UserError(f"{images.folder}: no image of one class can be read: {images.classes[lost[0]]}")
     facts: dict[str, Any] = {
@@ -210,7 +209,7 @@ def build_store(images: Images, size: int, skip_unreadable: bool, emit: Emit) ->
         "channels": depth.channels,
         "white": dict(depth.white),
         "unreadable": unreadable,
-        **columns,
+        **{column: [row[k] for row in rows] for k, column in enumerate(COLUMNS)},
     }
     file_facts = {"stamp": version, "pixels": pixels.name, "bytes": pixels.stat().st_size}
     write_json(folder / "index.json", {**file_facts, "classes": images.classes, **facts})

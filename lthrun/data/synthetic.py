@@ -48,8 +48,8 @@ def list_synthetic(settings: Data) -> Images:
     return label_by_name("synthetic", images)
 
 
-def draw_images(folder: Path, count: int = COUNT, seed: int = 0) -> None:
-    """Write `count` JPEG files into `folder`; image i depends on `seed` and i alone.
+def draw_images(folder: Path, count: int = COUNT) -> None:
+    """Write `count` JPEG files into `folder`; image i depends on i alone.
 
     Cats are dealt among the dogs evenly, and the images of a species to its breeds in turn: `Breed_number.jpg`.
     """
@@ -58,7 +58,7 @@ def draw_images(folder: Path, count: int = COUNT, seed: int = 0) -> None:
     from lthrun.data.portraits import draw_portrait, photograph
 
     for index in range(count):
-        rng = np.random.default_rng([seed, index])
+        rng = np.random.default_rng([0, index])
         cats, next_cats = round(index * CAT_SHARE), round((index + 1) * CAT_SHARE)
         breeds, place = (CATS, cats) if next_cats > cats else (DOGS, index - cats)
         image = photograph(rng, draw_portrait(rng, dog=breeds is DOGS))

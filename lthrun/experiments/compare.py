@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lthrun.analysis.arm_results import ArmResult, Design
 from lthrun.analysis.findings import analyze_study
-from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, StudyFindings
+from lthrun.analysis.power import foresee_words
+from lthrun.analysis.seed_means import FEWEST_SEEDS, estimate
+from lthrun.analysis.study_records import LayerSparsity, MaskOverlap, OverlapKind, StudyFindings
 from lthrun.errors import UserError
 from lthrun.events import Busy, Emit, NoVerdict, StudyStarted
-from lthrun.experiments.arms import ARMS, PlannedArmResult, plan_arms
+from lthrun.experiments.arm_settings import LARGE_INIT
+from lthrun.experiments.arms import PlannedArmResult, plan_arms
 from lthrun.experiments.experiment import EXPERIMENTS
 from lthrun.experiments.reading import read_summary
 from lthrun.experiments.run import Run
@@ -21,11 +24,14 @@ from lthrun.experiments.summaries import LevelCounts, MissingResult, StudySummar
 from lthrun.experiments.trained_run import TrainedRun
 from lthrun.levels.plan import Level
 from lthrun.records import EpochRecord, LevelRecord
+from lthrun.storage.run_dir import RunDir
 
 if TYPE_CHECKING:
     from lthrun.sparsity.masks import Tensors
 
 Study = TrainedRun[CompareConfig]
+EXPECTED_DEVIATIONS: tuple[float, ...] = (1.3, 3.0)
+"""Of a seed's difference in accuracy, in points: ten seeds of Pets had 1.29 (docs/results.md), and some vary more."""
 
 
 def evaluate(run: Study) -> StudySummary:
@@ -43,7 +49,7 @@ def evaluate(run: Study) -> StudySummary:
     reused = sum(result.is_reused for result in run.results.values())
     return StudySummary(
         **run.shared_facts() | measure_majority(run.run.context),
-        about={arm: ARMS[arm].about for arm in run.config.compare.arms},
+        about={arm.name: arm.description for arm in run.config.compare.arms},
         **dict(answer_questions(run, trained)),
         notes=list_notes(run),
         **describe_masks(run, trained),
@@ -77,7 +83,6 @@ def describe_epoch(epoch: EpochRecord, record: LevelRecord) -> dict[str, Any]:
 def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> StudyFindings:
     config, context = run.config, run.run.context
     epoch_steps, counts = context.conditions.epoch_steps, count_final(context)
-    arms = config.compare.arms
     results = [
         ArmResult(
             p.arm, p.seed, p.sparsity, record.epochs, p.level.steps, count_search_steps(p.level), record.sparsity,
@@ -91,7 +96,7 @@ def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, Level
     design = Design(
         config.seeds,
         config.compare.sparsities,
-        {arm: ("ticket", arm) if ARMS[arm].is_rival else (arm, ARMS[arm].against) for arm in arms},
+        {arm.name: arm.pair for arm in config.compare.arms},
         config.compare.margin,
         epoch_steps,
         (config.training.evaluate_every or epoch_steps) / epoch_steps,
@@ -101,6 +106,7 @@ def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, Level
         earlier.most_seeds if earlier else config.compare.most_seeds,
         earlier.looks if earlier else (),
         len(context.splits) > 1,
+        config.compare.primary_sparsity,
     )
     return analyze_study(results, design)
 
@@ -133,7 +139,7 @@ def list_notes(run: Study) -> list[str]:
     config, split = run.config, run.run.context.split
     training, n = config.training, len(split.valid)
     where = f"n = {len(split.test):,} test images, evaluated once" if split.test else f"n = {n:,} validation images"
-    lengths = [f"; {ARMS[arm].note}" for arm in config.compare.arms if ARMS[arm].note]
+    lengths = [f"; {arm.note}" for arm in config.compare.arms if arm.note]
     notes = [
         describe_splits(run.run.context),
         f"Accuracy is that after the last epoch, on {where}; the majority rate is the accuracy of always answering the "
@@ -156,34 +162,68 @@ def list_notes(run: Study) -> list[str]:
 
 
 def describe_masks(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> Mapping[str, Any]:
-    """The tickets' sparsity per layer, and how much of their masks different seeds have in common."""
+    """The tickets' sparsity per layer, and how much of their masks is in common with others."""
     from lthrun.analysis.mask_overlap import measure_overlap, summarize_layers
 
     layers: list[LayerSparsity] = []
     overlap: list[MaskOverlap] = []
+    twins = {arm.name for arm in run.config.compare.arms if arm.is_reordered_ticket}
     for sparsity in run.config.compare.sparsities:
-        tickets = [(p.level, record) for p, record in trained if p.arm == "ticket" and p.sparsity == sparsity]
-        if tickets:
-            layers += summarize_layers(sparsity, [record.layers for _, record in tickets])
-        if len(tickets) > 1:
-            masks = [read_weight_masks(run, level) for level, _ in tickets]
-            overlap.append(measure_overlap(sparsity, "seeds", list(combinations(masks, 2))))
+        tickets = [(p, record) for p, record in trained if p.arm == "ticket" and p.sparsity == sparsity]
+        if not tickets:
+            continue
+        layers += summarize_layers(sparsity, [record.layers for _, record in tickets])
+        masks = {result.seed: read_weight_masks(run, result.level) for result, _ in tickets}
+        others = [(p.seed, p.level) for p, _ in trained if p.arm in twins and p.sparsity == sparsity]
+        pairs: dict[OverlapKind, list[tuple[Tensors, Tensors]]] = {
+            "large-init": [(own, make_large_init_masks(run, seed, sparsity)) for seed, own in masks.items()],
+            "orders": [(masks[seed], read_weight_masks(run, level)) for seed, level in others if seed in masks],
+            "seeds": list(combinations(masks.values(), 2)),
+        }
+        overlap += [measure_overlap(sparsity, kind, found) for kind, found in pairs.items() if found]
     return {"layers": layers, "overlap": overlap}
 
 
+def make_large_init_masks(run: Study, seed: int, sparsity: float) -> Tensors:
+    """The masks of the largest initial weights of a seed, those of the arm `large-init`; they need no training."""
+    builder = run.worker.builder(run.config.prune(seed, LARGE_INIT, sparsity))
+    initial = builder.states.initial()
+    masks = builder.mask_maker.make_masks(0, sparsity, initial, lambda: initial, lambda: initial, {})
+    return select_weights(masks)
+
+
 def read_weight_masks(run: Study, level: Level) -> Tensors:
-    """The masks of the weights at the end of a level; those of batch norm that go with whole filters are left out."""
+    """The masks of the weights at the end of a level."""
     from lthrun.training import state
 
-    masks = state.select_prefix("mask", run.worker.levels.read(level.key, "end"))
+    return select_weights(state.select_prefix("mask", run.worker.levels.read(level.key, "end")))
+
+
+def select_weights(masks: Tensors) -> Tensors:
+    """Without the masks of batch norm and biases, which go with whole filters."""
     return {name: mask for name, mask in masks.items() if mask.ndim > 1}
 
 
 def announce(run: Run, emit: Emit) -> None:
     compare = cast(CompareConfig, run.config).compare
     emit(StudyStarted(len(compare.arms), compare.seeds, len(run.tasks), **run.context.facts))
-    if not {"ticket", "dense"} <= set(compare.arms):
-        emit(NoVerdict())
+    if compare.no_verdict:
+        emit(NoVerdict(compare.no_verdict))
+
+
+def foresee_answer(config: CompareConfig, run_dir: RunDir) -> Mapping[str, Any]:
+    """The chance of each word, for the deviation of the seeds that there are, else for those expected."""
+    compare, earlier = config.compare, read_summary(run_dir)
+    looks, most_seeds = compare.looks, compare.most_seeds or compare.seeds
+    deviations = EXPECTED_DEVIATIONS
+    if isinstance(earlier, StudySummary):
+        looks, most_seeds = sorted({*looks, *earlier.looks}), earlier.most_seeds
+        if earlier.primary and earlier.primary.n >= FEWEST_SEEDS:
+            step = 100 / (earlier.n_test or earlier.n_valid)
+            deviations = (estimate(earlier.primary.differences, step).deviation,)
+    looks = sorted({min(n, most_seeds) for n in looks})
+    chances = [] if compare.no_verdict else foresee_words(looks, most_seeds, deviations, compare.margin)
+    return {"no_verdict": compare.no_verdict, "chances": chances}
 
 
 EXPERIMENTS.add(
@@ -196,5 +236,6 @@ EXPERIMENTS.add(
     summary=StudySummary,
     options=tuple(f"compare.{key}" for key in ("seeds", "arms", "sparsities", "until_decided", "most_seeds")),
     plan_next=plan_next,
+    foresee=foresee_answer,
     is_study=True,
 )

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from lthrun.analysis.power import WordChances
 from lthrun.config.base import ExperimentConfig
 from lthrun.executors.tasks import LevelTask, RunOptions
 from lthrun.executors.worker import LevelWorker
@@ -57,15 +60,23 @@ class DryRun(Record):
     reused: int
     seconds: float
     bytes: int
+    no_verdict: str | None = None
+    """Of a study: why it cannot have a verdict."""
+    chances: list[WordChances] = Field([])
+    """Of a study: the chance of each word."""
 
 
-def foresee_run(run: Run, out: Path, fresh: bool) -> DryRun:
-    """The dry run of a run, with a row per level, or of a study, with a row per arm."""
+def foresee_run(run: Run, out: Path, fresh: bool, config: ExperimentConfig | None = None) -> DryRun:
+    """The dry run of a run, with a row per level, or of a study, with a row per arm.
+
+    `config` is that of a study that may grow to `run`.
+    """
+    run_dir = RunDir(out / run.name)
     groups = {planned.about: planned.group for planned in run.planned}
     tasks: dict[str, list[LevelTask]] = {}
     for task in run.tasks:
         tasks.setdefault(groups[task.about], []).append(task)
-    is_finished = not fresh and read_finished(RunDir(out / run.name), run.config) is not None
+    is_finished = not fresh and read_finished(run_dir, run.config) is not None
     estimator = Estimator(out, fresh)
     rows = [estimator.estimate(name, run, own) for name, own in tasks.items()]
     networks, seconds, own_bytes = (0, 0.0, 0) if is_finished else estimator.estimate_evaluations(run)
@@ -73,6 +84,7 @@ def foresee_run(run: Run, out: Path, fresh: bool) -> DryRun:
     return summarize(
         rows, group, networks, seconds, own_bytes, experiment=run.config.experiment, run_dir=str(out / run.name),
         is_finished=is_finished, device=str(run.context.device),
+        **run.experiment.foresee(config or run.config, run_dir),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from lthrun.experiments.summaries import RunSummary, StudySummary
 from lthrun.levels.keys import Conditions
 from lthrun.levels.plan import Level
 from lthrun.registry import Entry, Table
+from lthrun.storage.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Experiment(Entry):
         count_evaluations: how many networks are evaluated after the training, and whether batch norm is recalibrated
             for each: for the dry run.
         plan_next: called with the config and the summary: the config of a further round in the same directory, or None.
+        foresee: called with the config and the run directory: what a dry run says beside the cost.
         is_study: whether it consists of many trainings, of which some may fail, and their epochs are not shown.
     """
 
@@ -62,6 +64,7 @@ class Experiment(Entry):
     options: tuple[str, ...] = ()
     count_evaluations: Callable[[Any, Sequence[Level]], tuple[int, bool]] = no_evaluations
     plan_next: Callable[[Any, Any], ExperimentConfig | None] = lambda config, summary: None
+    foresee: Callable[[Any, RunDir], Mapping[str, Any]] = lambda config, run_dir: {}
     is_study: bool = False
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from lthrun.analysis.arm_results import MAJORITY
+from lthrun.analysis.seed_means import FEWEST_SEEDS
 from lthrun.config.base import ExperimentConfig
 from lthrun.config.fields import (
     LARGEST_SEED,
     Point,
     Section,
     count_steps,
-    named_in,
     parse_n_of_m,
     positive_percent,
     refuse,
@@ -21,9 +22,11 @@ from lthrun.config.fields import (
 )
 from lthrun.config.pruning import GradualPruning, MaskSettings, Pruning, Rewind, SparsitySettings
 from lthrun.config.sections import Data, Training
+from lthrun.experiments.arm_settings import ARMS, TICKET, Arm
 from lthrun.experiments.baseline import BaselineConfig
 from lthrun.experiments.prune import PruneConfig
 from lthrun.experiments.ticket import TicketConfig
+from lthrun.registry import TABLES
 
 MOST_LEVELS = 1000
 ANNEALED: dict[str, Any] = {"schedule": "cosine", "evaluate_every": 23, "evaluate_images": 500}
@@ -34,6 +37,19 @@ HELD_OUT: dict[str, Any] = {"test": 20.0}
 """The defaults of a study's data, where they differ. The verdict is about images that no choice has seen. As many are
 held out for it as for validation, so that both accuracies are equally sure; validation images stay those of a run."""
 
+PRIMARY = 90.0
+"""The primary sparsity by default: below it random masks do nearly as well as tickets, and no arm can fail."""
+
+
+def named_once(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+    unique(tuple(arm.name for arm in arms))
+    return arms
+
+
+def list_arms(schema: dict[str, Any]) -> None:
+    """In the JSON Schema an arm is a name or settings."""
+    schema["items"] = {"anyOf": [{"enum": list(ARMS)}, schema["items"]]}
+
 
 class Comparison(Section):
     seeds: int = Field(5, ge=1, le=1000)
@@ -43,15 +59,19 @@ class Comparison(Section):
     on the way are wide enough that all looks together err in 5 % of studies."""
     until_decided: bool = False
     """Add as many seeds again, until the primary question has a verdict or most_seeds is reached."""
-    arms: Annotated[tuple[named_in("arms"), ...], Field(strict=False, min_length=1), AfterValidator(unique)] = (  # type: ignore[valid-type]
-        "dense", "dense-budget", "ticket", "ticket-rewind", "supermask", "random-mask", "random-init", "one-shot",
-        "prune", "lr-rewind",
-    )  # fmt: skip
-    """What is compared: `lthrun list arms`."""
+    arms: Annotated[
+        tuple[Arm, ...],
+        Field(strict=False, min_length=1, json_schema_extra=list_arms),
+        AfterValidator(named_once),
+    ] = tuple(entry.make for entry in ARMS.values())
+    """What is compared: names of `lthrun list arms`, and arms spelled out, like {name: snip, criterion: snip,
+    schedule: at_init} (docs/protocol.md)."""
     sparsities: Annotated[
         tuple[Annotated[float, AfterValidator(positive_percent)], ...], Field(strict=False, min_length=1)
     ] = (50.0, 80.0, 90.0, 95.0, 98.0)
-    """Percents at which the arms are compared, rising; the primary question is asked at the first."""
+    """Percents at which the arms are compared, rising."""
+    primary: Annotated[float, AfterValidator(positive_percent)] | None = None
+    """The sparsity of the primary question; null: 90 if it is one of sparsities, else the first."""
     prune_rate: float = Field(20.0, gt=0, lt=100)
     """Percent of the remaining weights that one level prunes, at most."""
     rewind: Point = "1ep"
@@ -70,8 +90,14 @@ class Comparison(Section):
             raise refuse("most_seeds", self.most_seeds, f"must be at least compare.seeds, which is {self.seeds}")
         if self.until_decided and self.most_seeds is None:
             raise refuse("until_decided", "true", "needs compare.most_seeds, the most seeds it may use")
-        if self.until_decided and not {"ticket", "dense"} <= set(self.arms):
+        if self.until_decided and not {"ticket", "dense"} <= set(self.names):
             raise refuse("until_decided", "true", "needs the arms ticket and dense, which the question is about")
+        if self.primary is not None and self.primary not in self.sparsities:
+            known = ", ".join(f"{sparsity:g}" for sparsity in self.sparsities)
+            raise refuse("primary", f"{self.primary:g}", f"must be one of compare.sparsities, [{known}]")
+        for arm in self.arms:
+            if not arm.is_named and arm.against not in {*self.names, *ARMS, MAJORITY} - {arm.name}:
+                raise refuse("arms", f"{arm.name} against {arm.against}", "it must be compared with another arm")
         steps = plan_sparsities(self.sparsities, self.prune_rate)
         found = f"{self.prune_rate:g}"
         if steps[0] < 1:
@@ -79,6 +105,33 @@ class Comparison(Section):
         if len(steps) > MOST_LEVELS:
             raise refuse("prune_rate", found, f"would take more than {MOST_LEVELS} levels: prune more at a time")
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the arms."""
+        return tuple(arm.name for arm in self.arms)
+
+    @property
+    def no_verdict(self) -> str | None:
+        """Why there will be no verdict; None where there can be one."""
+        if absent := [name for name in ("ticket", "dense") if name not in self.names]:
+            return f"the question compares ticket with dense, and compare.arms lacks {' and '.join(absent)}"
+        most = self.final_seeds
+        return f"it needs {FEWEST_SEEDS} seeds, and compare.seeds is {most}" if most < FEWEST_SEEDS else None
+
+    @property
+    def final_seeds(self) -> int:
+        """The most that it grows to by itself."""
+        return self.most_seeds if self.until_decided and self.most_seeds else self.seeds
+
+    @property
+    def looks(self) -> list[int]:
+        """The numbers of seeds at which it will be answered, if nothing is decided before."""
+        return [*range(self.seeds, self.final_seeds, self.seeds), self.final_seeds]
+
+    @property
+    def primary_sparsity(self) -> float:
+        return self.primary or (PRIMARY if PRIMARY in self.sparsities else self.sparsities[0])
 
 
 def plan_sparsities(sparsities: tuple[float, ...], prune_rate: float) -> list[float]:
@@ -113,7 +166,7 @@ class CompareConfig(ExperimentConfig):
     """Does the ticket win? Train the arms, each for every seed, and say which does better, and how sure that is.
 
     `seed` is the first of the seeds. The primary question is always the same: `ticket` against `dense` at equal
-    training time, accuracy, at the first of compare.sparsities.
+    training time, accuracy, at compare.primary.
     """
 
     experiment: Literal["compare"] = "compare"
@@ -132,19 +185,25 @@ class CompareConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _arms_are_possible(self) -> CompareConfig:
-        if "lr-rewind" in self.compare.arms and not self.training.anneals:
-            raise refuse(
-                "compare.arms",
-                "lr-rewind",
-                "a constant learning rate cannot be rewound: leave it out, or use training.schedule: cosine",
-            )
-        if any(point.endswith("ep") and count_steps(point, 1) >= self.training.epochs for point in self.rewind_points):
-            raise refuse(
-                "compare.rewind",
-                self.compare.rewind,
-                "must lie before the end of level 0, which trains training.epochs = "
-                f"{self.training.epochs} epochs: lower it, or leave out ticket-rewind",
-            )
+        for arm in self.compare.arms:
+            if arm.retrain == "lr" and not self.training.anneals:
+                raise refuse(
+                    "compare.arms",
+                    arm.name,
+                    "a constant learning rate cannot be rewound: leave it out, or use training.schedule: cosine",
+                )
+            point = self.find_rewind_point(arm)
+            if point.endswith("ep") and count_steps(point, 1) >= self.training.epochs:
+                raise refuse(
+                    "compare.rewind",
+                    point,
+                    "must lie before the end of level 0, which trains training.epochs = "
+                    f"{self.training.epochs} epochs: lower it, or leave out {arm.name}",
+                )
+            try:
+                self.ticket(self.seed, arm)
+            except ValidationError as error:
+                raise refuse("compare.arms", arm.name, error.errors()[0]["msg"]) from None
         seeds = max(self.compare.seeds, self.compare.most_seeds or 0)
         last, splits = self.seed + seeds - 1, self.data.split_seed
         for key, first, end in (("seed", self.seed, last), ("data.split_seed", splits, self.split_seed(last))):
@@ -154,7 +213,8 @@ class CompareConfig(ExperimentConfig):
 
     @property
     def rewind_points(self) -> tuple[str, ...]:
-        return (self.compare.rewind,) if "ticket-rewind" in self.compare.arms else ()
+        points = (self.find_rewind_point(arm) for arm in self.compare.arms)
+        return tuple(dict.fromkeys(point for point in points if point != "0ep"))
 
     @property
     def mask_settings(self) -> SparsitySettings:
@@ -174,30 +234,49 @@ class CompareConfig(ExperimentConfig):
 
     @property
     def identity_extras(self) -> dict[str, Any]:
-        compare = self.compare.model_dump(exclude={"seeds", "most_seeds", "until_decided"})
+        compare = self.compare.model_dump(exclude={"seeds", "most_seeds", "until_decided", "primary"})
+        if self.compare.primary_sparsity != self.compare.sparsities[0]:
+            compare["primary"] = self.compare.primary_sparsity
         pruning = self.pruning.model_dump(exclude=set() if self.pruning.rates else {"rates"})
         return {"compare": compare, "pruning": pruning}
 
     def largest(self) -> CompareConfig:
-        compare = self.compare
-        seeds = compare.most_seeds if compare.until_decided and compare.most_seeds else compare.seeds
-        return self.model_copy(update={"compare": compare.model_copy(update={"seeds": seeds})})
+        compare = self.compare.model_copy(update={"seeds": self.compare.final_seeds})
+        return self.model_copy(update={"compare": compare})
 
     def baseline(self, seed: int, epochs: int | None = None) -> BaselineConfig:
         """The experiment `baseline` with a seed, under the study's settings."""
         training = self.training.model_copy(update={"epochs": epochs or self.training.epochs})
         return BaselineConfig(**self._shared(seed) | {"training": training})
 
-    def ticket(self, seed: int, sparsities: tuple[float, ...] | None = None, **rewind: str) -> TicketConfig:
-        """The experiment `ticket` with a seed: all levels of the study, or those of given sparsities."""
+    def ticket(self, seed: int, arm: Arm = TICKET, sparsities: tuple[float, ...] | None = None) -> TicketConfig:
+        """The experiment `ticket` with a seed, as an arm has it: all levels of the study, or those of given
+        sparsities."""
         steps = tuple(plan_sparsities(self.compare.sparsities, self.compare.prune_rate))
-        pruning = Pruning(**self.pruning.model_dump(), schedule="custom", sparsities=sparsities or steps)
+        pruning = Pruning(**self._masks(arm), schedule="custom", sparsities=sparsities or steps)
+        point = self.find_rewind_point(arm)
+        rewind = {"to": point, "train": "full" if point == "0ep" else "remaining"}
+        rewind |= {key: getattr(arm, key) for key in ("retrain", "kept", "pruned")}
         return TicketConfig(**self._shared(seed), pruning=pruning, rewind=Rewind.model_validate(rewind))
 
-    def prune(self, seed: int, sparsity: float) -> PruneConfig:
-        """The experiment `prune` with a seed."""
-        pruning = GradualPruning(**self.pruning.model_dump(), sparsity=sparsity)
+    def prune(self, seed: int, arm: Arm, sparsity: float) -> PruneConfig:
+        """The experiment `prune` with a seed, as an arm has it: gradually, or all before the first step."""
+        at_init: dict[str, Any] = (
+            {"schedule": "one_shot", "begin": 0.0, "end": 0.0} if arm.schedule == "at_init" else {}
+        )
+        pruning = GradualPruning(**self._masks(arm), **at_init, sparsity=sparsity)
         return PruneConfig(**self._shared(seed), pruning=pruning)
+
+    def find_rewind_point(self, arm: Arm) -> str:
+        return self.compare.rewind if arm.rewind == "compare.rewind" else arm.rewind
+
+    def _masks(self, arm: Arm) -> dict[str, Any]:
+        """The study's mask settings, with those of an arm. Where the study leaves the context to its criterion, so does
+        an arm with another one."""
+        is_auto = self.pruning.context == TABLES["criteria"][self.pruning.criterion].context
+        own: dict[str, Any] = {"context": "auto"} if is_auto and arm.criterion else {}
+        own |= {key: value for key, value in arm.changes.items() if key in MaskSettings.model_fields}
+        return ComparedMaskSettings(**self.pruning.model_dump() | own).model_dump()
 
     def _shared(self, seed: int) -> dict[str, Any]:
         keys = ("device", "precision", "deterministic", "model", "training")

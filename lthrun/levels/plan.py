@@ -142,6 +142,17 @@ def plan_control(level: Level, kind: str, config: ExperimentConfig, conditions: 
     return replace(level, key=key, control=kind, steps=steps)
 
 
+def plan_in_order(level: Level, order: int, config: ExperimentConfig, conditions: Conditions) -> Level:
+    """A level that goes back to initialization; it and all that it follows from are trained in another order.
+
+    Level 0 in another order is the one that lthrun.experiments.connectivity trains, and has its key.
+    """
+    parent = plan_in_order(level.parent, order, config, conditions) if level.parent else None
+    facts: dict[str, Any] = {"like": level.key, "order": order, **({"parent": parent.key} if parent else {})}
+    key = make_key(config, conditions, level.span, first=level.first, steps=level.steps, **facts)
+    return replace(level, key=key, order=order, parent=parent)
+
+
 def plan_origin(config: ExperimentConfig, conditions: Conditions, level: Level, step: int) -> Level | None:
     """The level whose files hold level 0's state at `step`: level 0 itself if it keeps that epoch, else a replay of
     level 0 up to there, which is a level of its own; None for initialization."""

@@ -101,7 +101,8 @@ class LevelTrainer:
         moments = self.levels.read(level.parent.key, "optimizer") if level.continues and level.parent else {}
         self.before_pruning = {name: weights[name] for name in builder.names} if level.prunings else {}
         if level.parent:
-            self.emit(Pruned(level.index, masking.masked_sparsity(masks), level.sparsity, False))
+            context = builder.mask_maker.settings.context
+            self.emit(Pruned(level.index, masking.masked_sparsity(masks), level.sparsity, False, context))
         if level.parent or level.origin:
             self.emit(Rewound(level.index, level.rewind_step, self.batches.epoch_steps, level.retrain))
         if level.order:
@@ -138,9 +139,10 @@ class LevelTrainer:
         if step in self.prunings:
             target = self.prunings[step]
             before = masking.masked_sparsity(self.engine.masks)
-            self.before_pruning = self.builder.mask_maker.prune(self.engine, step, target, self.before_pruning)
+            maker = self.builder.mask_maker
+            self.before_pruning = maker.prune(self.engine, step, target, self.before_pruning)
             after = masking.masked_sparsity(self.engine.masks)
-            self.emit(Pruned(self.level.index, after, target, after < before))
+            self.emit(Pruned(self.level.index, after, target, after < before, maker.settings.context))
         seed_noise(self.config.seed, step, self.builder.device)
 
     def after_step(self, progress: EpochProgress) -> None:

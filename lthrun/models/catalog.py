@@ -1,7 +1,9 @@
-"""The models that are offered: torchvision's, without pretrained weights, and the ResNet-20 for CIFAR."""
+"""The models that are offered: torchvision's, without pretrained weights, and those for CIFAR and MNIST."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -60,3 +62,46 @@ def resnet20(classes: int, channels: int, image_size: int) -> nn.Module:
     from lthrun.models.resnet20 import ResNet20
 
     return ResNet20(classes, channels)
+
+
+def frankle_carbin(
+    stages: Sequence[int], widths: Sequence[int], classes: int, channels: int, image_size: int
+) -> nn.Module:
+    """A network of Frankle & Carbin 2019 ("The Lottery Ticket Hypothesis"), figure 2, without batch norm.
+
+    For each of `stages` two 3x3 convolutions of that many filters and max pooling; then linear layers of `widths`
+    outputs, and one of `classes`. Weights start from the Gaussian Glorot distribution (Glorot & Bengio 2010), biases
+    from zero. With other classes, channels or image sizes the first and the last layers have other shapes.
+    """
+    from torch import nn
+
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for stage, filters in enumerate(stages):
+        for number in (2 * stage + 1, 2 * stage + 2):
+            layers[f"conv{number}"] = nn.Conv2d(channels, filters, 3, padding=1)
+            layers[f"conv_relu{number}"] = nn.ReLU()
+            channels = filters
+        layers[f"pool{stage + 1}"] = nn.MaxPool2d(2)
+        image_size //= 2
+    layers["flatten"] = nn.Flatten()
+    inputs = channels * image_size**2
+    for number, outputs in enumerate((*widths, classes), 1):
+        layers[f"fc{number}"] = nn.Linear(inputs, outputs)
+        if number <= len(widths):
+            layers[f"relu{number}"] = nn.ReLU()
+        inputs = outputs
+    for layer in layers.values():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return nn.Sequential(layers)
+
+
+for _name, _title, _stages, _widths in (
+    ("lenet300", "LeNet-300-100 for MNIST (Frankle & Carbin 2019, figure 2): linear layers alone.", (), (300, 100)),
+    ("conv2", "Conv-2 for CIFAR-10 (Frankle & Carbin 2019, figure 2).", (64,), (256, 256)),
+    ("conv4", "Conv-4 for CIFAR-10 (Frankle & Carbin 2019, figure 2).", (64, 128), (256, 256)),
+    ("conv6", "Conv-6 for CIFAR-10 (Frankle & Carbin 2019, figure 2).", (64, 128, 256), (256, 256)),
+):
+    MODELS.add(_name, _title, partial(frankle_carbin, _stages, _widths))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import inspect
+import pkgutil
 import re
 import sys
 from collections.abc import Callable
@@ -74,9 +74,7 @@ def load_factory(place: str) -> Callable[..., Any]:
     name, _, path = place.partition(":")
     find_module(place)
     try:
-        found = importlib.import_module(name)
-        for part in path.split("."):
-            found = getattr(found, part)
+        found: Callable[..., Any] = pkgutil.resolve_name(place)
     except ImportError as error:
         raise UserError(f"model.name: found {place}; the module {name} cannot be imported: {error}") from None
     except AttributeError:

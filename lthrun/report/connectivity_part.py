@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lthrun.analysis.intervals import STABLE
-from lthrun.report.run_tables import accuracy_facts
-from lthrun.report.tables import Answer, Cell, Column, Fact, Row, Table
+from lthrun.report.tables import Answer, Cell, Column, Row, Table
 from lthrun.report.text_charts import block_chart
 from lthrun.report.wording import with_interval
 
@@ -42,10 +41,6 @@ def rewind_points_by_stability(paths: Sequence[PathResult]) -> str:
         for word in ("unstable", "undecided", "stable")
     }
     return "; ".join(f"{word} from {points}" for word, points in by_word.items() if points)
-
-
-def facts(summary: ConnectivitySummary) -> Iterable[Fact]:
-    return accuracy_facts("", summary, summary)
 
 
 def tables(summary: ConnectivitySummary) -> list[Table]:

@@ -92,6 +92,20 @@ def dry_run_table(dry_run: DryRun) -> Table:
     return Table(f"Dry run of {dry_run.experiment} on {dry_run.device}", columns, rows, note, ["all", *cost(dry_run)])
 
 
+def chance_table(dry_run: DryRun) -> Table:
+    """How likely a study is to give each answer to its primary question, by the true difference."""
+    rows = [
+        [
+            f"{row.deviation:.2g}", f"{row.difference:g}", *(f"{100 * share:.0f}" for share in (row.wins, row.matches,
+            row.loses, row.undecided)), f"{row.mean_seeds:.1f}",
+        ]
+        for row in dry_run.chances
+    ]  # fmt: skip
+    note = "Simulated: differences are normal, with the deviation of the seeds so far, else with those expected."
+    columns = ["deviation", "true difference", "wins %", "matches %", "loses %", "undecided %", "mean seeds"]
+    return Table("Chance of each verdict, in points of accuracy", columns, rows, note)
+
+
 def leftovers_table(leftovers: Sequence[tuple[str, str, int]], out: str) -> Table:
     """What `lthrun runs clean` would remove: name, reason, bytes."""
     rows = [[name, reason, megabytes(size)] for name, reason, size in leftovers]

@@ -43,6 +43,11 @@ def damaged(event: events.Damaged) -> str:
     return f"  the {event.what} of level {event.level} is damaged, moved to {event.aside}: {then[event.what]}"
 
 
+def pruned(event: events.Pruned) -> str:
+    together = ", all layers ranked together" if event.context == "global" else ""
+    return f"  {'regrown' if event.is_regrown else 'pruned'} to {event.sparsity:.2f} %{together}"
+
+
 def rewound(event: events.Rewound) -> str:
     point = rewind_point(event.step, event.epoch_steps)
     change = {
@@ -76,10 +81,7 @@ MESSAGES: dict[type[Event], tuple[str, str | Callable[[Any], str]]] = {
     events.RunStarted: ("", run_started),
     events.StudyStarted: ("", study_started),
     events.SweepStarted: ("", sweep_started),
-    events.NoVerdict: (
-        "yellow",
-        "  there will be no verdict: it compares the arms ticket and dense, and one is absent",
-    ),
+    events.NoVerdict: ("bold yellow", "WARNING: there will be no verdict, whatever is trained: {reason}"),
     events.AlreadyFinished: ("green", "already finished, showing saved results (--fresh retrains)"),
     events.LevelFailed: ("yellow", "  {about}, level {level} failed: {reason}"),
     events.CudaGraphFallback: ("yellow", "  CUDA graph capture disabled for {what}: {reason}"),
@@ -87,10 +89,7 @@ MESSAGES: dict[type[Event], tuple[str, str | Callable[[Any], str]]] = {
     events.Evaluating: ("magenta", lambda event: f"  evaluating {plural(event.networks, 'network')}: {event.what}"),
     events.StateSaved: ("cyan", lambda event: f"  rewind point saved: {rewind_point(event.step, event.epoch_steps)}"),
     events.Replaying: ("cyan", "  replaying level 0 up to step {step} to reach the rewind point"),
-    events.Pruned: (
-        "magenta",
-        lambda event: f"  {'regrown' if event.is_regrown else 'pruned'} to {event.sparsity:.2f} %",
-    ),
+    events.Pruned: ("magenta", pruned),
     events.Rewound: ("magenta", rewound),
     events.Reordered: ("magenta", "  level {level} uses another data order"),
     events.LevelReused: ("green", level_reused),

@@ -50,7 +50,6 @@ def publish_study(run_dir: Path) -> None:
 
 
 def render_page(report: Report, plots: Sequence[NamedPlot], records: Records) -> str:
-    """The HTML."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=escape_control,

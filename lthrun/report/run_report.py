@@ -51,7 +51,7 @@ PARTS = {  # by the name of a summary's class or of one of its bases, so that no
     "SupermaskSummary": Part(
         supermask_part.answer, supermask_part.facts, supermask_part.tables, supermask_part.measured, supermask_part.arm
     ),
-    "ConnectivitySummary": Part(connectivity_part.answer, connectivity_part.facts, connectivity_part.tables),
+    "ConnectivitySummary": Part(connectivity_part.answer, tables=connectivity_part.tables),
     "RunSummary": Part(plain_answer, arm=lambda summary: summary.experiment if summary.sparsity else "dense"),
 }
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import singledispatchmethod
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,7 +16,7 @@ from lthrun.errors import escape_unprintable
 from lthrun.events import Event
 from lthrun.experiments.reading import AnySummary
 from lthrun.report.epoch_table import EPOCH_COLUMNS, LEVEL_COLUMNS, EpochRow, LevelRow, live_line
-from lthrun.report.lists import dry_run_table
+from lthrun.report.lists import chance_table, dry_run_table
 from lthrun.report.messages import message
 from lthrun.report.study_report import build_report
 from lthrun.report.tables import Report
@@ -53,35 +52,32 @@ class Screen:
         self._levels, self._all_levels = 0, 0
         self._networks = 0
         self._last_epoch: events.EpochFinished | None = None
-        self._fallbacks: set[events.CudaGraphFallback] = set()
+        self._fallbacks: list[Event] = []  # each is shown once
 
     def __enter__(self) -> Screen:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
+        if event not in self._fallbacks:
+            self._say(*message(event))
         self._show(event)
 
     @singledispatchmethod
     def _show(self, event: Event) -> None:
-        """Of most events, a message is all there is to show."""
-        self._say(*message(event))
+        """What follows the message about an event: of most events nothing."""
 
     @_show.register
     def _(self, event: events.RunStarted) -> None:
         self._all_epochs = event.epochs
-        self._say(*message(event))
         self._say(live_line(EPOCH_COLUMNS), "bold")
 
     @_show.register
     def _(self, event: events.StudyStarted | events.SweepStarted) -> None:
         self._levels, self._all_levels = 0, event.levels
-        self._say(*message(event))
         if event.levels:
             self._say(live_line(LEVEL_COLUMNS), "bold")
 
@@ -99,13 +95,10 @@ class Screen:
     @_show.register
     def _(self, event: events.LevelFailed) -> None:
         self._levels += 1
-        self._say(*message(event))
 
     @_show.register
     def _(self, event: events.CudaGraphFallback) -> None:
-        if event not in self._fallbacks:
-            self._fallbacks.add(event)
-            self._say(*message(event))
+        self._fallbacks.append(event)
 
     @_show.register
     def _(self, event: events.Busy) -> None:
@@ -142,7 +135,6 @@ class Screen:
     @_show.register
     def _(self, event: events.Evaluating) -> None:
         self._networks = event.networks
-        self._say(*message(event))
 
     @_show.register
     def _(self, event: events.Evaluated) -> None:
@@ -182,7 +174,9 @@ class Screen:
     def show_dry_run(self, dry_run: DryRun) -> None:
         self.clear()
         if not self.quiet:
-            show_tables(self.console, [dry_run_table(dry_run)])
+            show_tables(self.console, [dry_run_table(dry_run), *([chance_table(dry_run)] if dry_run.chances else [])])
+        if dry_run.no_verdict:
+            self.say(*message(events.NoVerdict(dry_run.no_verdict)))
         state = "already finished" if dry_run.is_finished else "would be written"
         self.say(f"{state} in {dry_run.run_dir}; nothing was trained")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lthrun.analysis.seed_trace import TracePoint, trace_estimate
 from lthrun.analysis.sentences import format_signed
 from lthrun.analysis.study_records import Cell as ArmCell
 from lthrun.analysis.study_records import Comparison
@@ -15,6 +16,7 @@ from lthrun.report.tables import Answer, Cell, Column, Fact, Report, Row, Table,
 from lthrun.report.text_charts import interval_chart, scale
 from lthrun.report.wording import plural, sparsity_label
 
+TRACE_ROWS = 8
 TONES: dict[str | None, Tone] = {"wins": "good", "matches": "good", "loses": "bad"}
 
 
@@ -27,7 +29,8 @@ def study_report(summary: StudySummary) -> Report:
         answer=Answer(
             verdict.word or "no verdict",
             TONES.get(verdict.word, "open"),
-            verdict.sentences,
+            [verdict.answer, verdict.reason, *verdict.details],
+            verdict.warnings,
         ),
         facts=list(study_facts(summary)),
         tables=list(study_tables(summary)),
@@ -38,15 +41,12 @@ def study_report(summary: StudySummary) -> Report:
 
 
 def study_facts(summary: StudySummary) -> Iterable[Fact]:
-    for row in summary.comparisons:
-        if row.is_primary:
-            arms = f"{row.arm} minus {row.against}{words.at_sparsity(row.sparsity)}"
-            interval = (
-                f"with {words.confidences([row])} interval, n = {plural(row.n, 'seed')}, {words.final_images(summary)}"
-            )
-            yield Fact(
-                f"Primary: {words.MEASURES[row.measure]}, {arms}", f"{words.difference(row)} {row.unit}, {interval}"
-            )
+    if row := summary.primary:
+        arms = f"{row.arm} minus {row.against}{words.at_sparsity(row.sparsity)}"
+        interval = (
+            f"with {words.confidences([row])} interval, n = {plural(row.n, 'seed')}, {words.final_images(summary)}"
+        )
+        yield Fact(f"Primary: {words.MEASURES[row.measure]}, {arms}", f"{words.difference(row)} {row.unit}, {interval}")
     yield Fact("Equivalence margin", f"±{summary.margin:g} points")
     yield Fact("Majority rate", words.majority_rate(summary))
     yield Fact("Images", words.image_counts(summary))
@@ -59,9 +59,10 @@ def study_facts(summary: StudySummary) -> Iterable[Fact]:
 def study_tables(summary: StudySummary) -> Iterable[Table]:
     yield arm_table(summary)
     yield accuracy_table(summary)
-    primary = [row for row in summary.comparisons if row.is_primary]
-    if primary:
-        yield difference_table("Primary comparison", primary)
+    if summary.primary:
+        yield difference_table("Primary comparison", [summary.primary])
+    if trace := trace_primary(summary):
+        yield trace_table(trace, summary.margin)
     controls = [row for row in summary.comparisons if row.is_claim and not row.is_primary]
     if controls:
         yield difference_table("Is it a winning ticket? The controls", controls)
@@ -157,6 +158,34 @@ def difference_table(title: str, rows: Sequence[Comparison]) -> Table:
         ],
         cells,
         note,
+    )
+
+
+def trace_primary(summary: StudySummary) -> list[TracePoint]:
+    """The primary difference after each seed; nothing where there are not two such points."""
+    row = summary.primary
+    points = trace_estimate(row, summary, 100 / (summary.n_test or summary.n_valid)) if row else []
+    return points if len(points) > 1 else []
+
+
+def trace_table(points: Sequence[TracePoint], margin: float) -> Table:
+    """The looks, and some of the seeds between them."""
+    every = -(-len(points) // TRACE_ROWS)
+    shown = [p for p in points if p.is_look or (points[-1].seeds - p.seeds) % every == 0]
+    most = max(3 * (margin or 1.0), *(abs(end) for p in points if p.is_look for end in p.interval))
+    rows = [
+        [
+            str(p.seeds), words.signed_interval(p.mean, p.interval), f"{100 * p.confidence:.4g}",
+            interval_chart(p.mean, p.interval, -most, most, 0.0), "yes" if p.is_look else "",
+        ]
+        for p in shown
+    ]  # fmt: skip
+    chart = Column(scale(format_signed(-most), format_signed(most), "0"), only="terminal")
+    return Table(
+        "Primary comparison, seed by seed (points, ticket minus dense)",
+        ["seeds", "difference", "confidence %", chart, Column("answered")],
+        rows,
+        "Only the intervals of answers decide; the others show how the estimate moved.",
     )
 
 

@@ -77,11 +77,12 @@ class Fact(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The result in a word, and in sentences of which the first says most."""
+    """The result in a word, and in sentences of which the first says most; warnings are to be read before them."""
 
     word: str
     tone: Tone
     sentences: Sequence[str]
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

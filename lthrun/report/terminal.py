@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console, Group
@@ -21,6 +22,11 @@ def make_console(stderr: bool = False) -> Console:
     """A console as wide as the terminal; without one, wide enough for every table."""
     console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=120)
+
+
+def print_json(value: Any) -> None:
+    """What `--json` shows, on stdout."""
+    print(json.dumps(value, indent=1))
 
 
 def to_text(text: str, tone: Tone = "", style: str = "") -> Text:
@@ -61,6 +67,7 @@ def show_report(console: Console, report: Report, run_dir: str) -> None:
     lines = Group(
         to_text(report.about, "dim"),
         to_text(report.title, "dim"),
+        *(to_text(warning, "open") for warning in report.answer.warnings),
         to_text(first, style=f"bold {STYLES[report.answer.tone]}"),
         *map(to_text, others),
         "",
@@ -74,5 +81,5 @@ def show_report(console: Console, report: Report, run_dir: str) -> None:
 
 
 def one_line(experiment: str, report: Report, run_dir: str) -> str:
-    """The answer in two sentences at most, for quiet mode."""
-    return f"{experiment}: {' '.join(report.answer.sentences[:2])} {run_dir}"
+    """The answer in two sentences at most, after any warnings, for quiet mode."""
+    return f"{experiment}: {' '.join([*report.answer.warnings, *report.answer.sentences[:2]])} {run_dir}"

@@ -40,9 +40,9 @@ def scale(left: str, right: str, middle: str = "") -> str:
     return left.ljust(side) + (middle or " ") + right.rjust(side)
 
 
-def block_chart(values: Sequence[float], low: float, high: float, width: int = WIDTH) -> str:
+def block_chart(values: Sequence[float], low: float, high: float) -> str:
     """Values as blocks from `low` to `high`; a column that stands for several shows the highest."""
-    columns = min(len(values), width)
+    columns = min(len(values), WIDTH)
     heights = [low] * columns
     for k, value in enumerate(values):
         column = round(k * (columns - 1) / (len(values) - 1))

@@ -42,7 +42,11 @@ def difference(row: Comparison) -> str:
         return "–"
     if row.interval is None:
         return f"{format_signed(row.mean)} (no interval)"
-    return f"{format_signed(row.mean)} ({format_signed(row.interval[0])} to {format_signed(row.interval[1])})"
+    return signed_interval(row.mean, row.interval)
+
+
+def signed_interval(mean: float, interval: Interval) -> str:
+    return f"{format_signed(mean)} ({format_signed(interval[0])} to {format_signed(interval[1])})"
 
 
 def confidences(rows: Sequence[Comparison]) -> str:

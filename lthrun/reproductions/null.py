@@ -7,7 +7,7 @@ share of studies that say "wins" or "loses" is compared with the promised one. T
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from lthrun.analysis.intervals import CONFIDENCE, wilson_interval
 from lthrun.analysis.seed_means import estimate
@@ -16,6 +16,9 @@ from lthrun.reproductions.findings import Findings
 from lthrun.reproductions.measures import Measure, average, final_accuracy
 from lthrun.reproductions.reproduction import REPRODUCTIONS, Claim, Measurement, Part, Rule, Scale
 from lthrun.reproductions.settings import read_settings
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DRAWS = 2_000
 DENSE = ("dense", None)
@@ -34,6 +37,8 @@ def error_rate(seeds: int) -> Measure:
     """
 
     def measure(findings: Findings) -> Measurement | None:
+        import numpy as np
+
         accuracies = np.array([final_accuracy(result) for result in findings.select(DENSE)])
         if len(accuracies) < 2 * seeds:
             return None

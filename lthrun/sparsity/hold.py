@@ -160,10 +160,6 @@ def restore_layer(kind: type[nn.Module], state: dict[str, Any], held: dict[str, 
     return layer
 
 
-def no_parameter() -> None:
-    """In place of a weak reference before there is one."""
-
-
 class ParameterGuard:
     """Masks a layer's parameter whenever it is called with the layer, and its gradient in each backward pass.
 
@@ -173,18 +169,19 @@ class ParameterGuard:
 
     def __init__(self, key: str, masked: MaskedParameter):
         self.key, self.masked = key, masked
-        self._parameter: Callable[[], Tensor | None] = no_parameter
+        self._parameter: weakref.ref[Tensor] | None = None
         self._handle: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"key": self.key, "masked": self.masked, "_parameter": no_parameter, "_handle": None}
+        return {"key": self.key, "masked": self.masked, "_parameter": None, "_handle": None}
 
     @torch.no_grad()
     def __call__(self, layer: nn.Module, *_: Any) -> None:
         parameter, masked = getattr(layer, self.key), self.masked
         if masked.kept.device != parameter.device or masked.kept.dtype != parameter.dtype:
             masked.to(parameter)
-        if isinstance(parameter, nn.Parameter) and parameter.requires_grad and self._parameter() is not parameter:
+        is_new = self._parameter is None or self._parameter() is not parameter
+        if is_new and isinstance(parameter, nn.Parameter) and parameter.requires_grad:
             self._parameter = weakref.ref(parameter)
             # Before a gradient is averaged over processes, so that all of them have the masked one.
             self._handle = parameter.register_post_accumulate_grad_hook(self.mask_gradient)  # type: ignore[no-untyped-call]

@@ -201,7 +201,6 @@ class MaskHook:
             torch._foreach_add_(self.weights, self.added)
 
     def remove(self) -> None:
-        """Stop masking."""
         self._handle.remove()
 
 

@@ -56,11 +56,9 @@ def taylor(context: ScoringContext) -> Tensors:
     """Squared per batch and then averaged, as in the paper's section 3 and the authors' code: gradients of opposite
     sign in two batches do not cancel."""
     weights, per_batch = differentiate_loss(context, context.trained)
-    total = [w.detach().new_zeros(w.shape) for w in weights]
-    count = 0
-    for gradients in per_batch:
-        count += 1
-        total = [s + (w * g).detach().square() for s, w, g in zip(total, weights, gradients, strict=True)]
+    total, count = add_up(
+        [(w * g).detach().square() for w, g in zip(weights, gradients, strict=True)] for gradients in per_batch
+    )
     return {name: (s / count).cpu() for name, s in zip(context.names, total, strict=True)}
 
 
@@ -73,29 +71,40 @@ def taylor(context: ScoringContext) -> Tensors:
 def snip(context: ScoringContext) -> Tensors:
     """The gradient is the mean over the batches, as that of one large batch is."""
     weights, per_batch = differentiate_loss(context, context.start)
-    total = [w.detach().new_zeros(w.shape) for w in weights]
-    count = 0
-    for gradients in per_batch:
-        count += 1
-        total = [s + g for s, g in zip(total, gradients, strict=True)]
+    total, count = add_up(per_batch)
     return {n: (w * (s / count)).abs().detach().cpu() for n, w, s in zip(context.names, weights, total, strict=True)}
 
 
-def differentiate_loss(context: ScoringContext, state: Tensors) -> tuple[list[Tensor], Iterator[tuple[Tensor, ...]]]:
-    """The weights, and ∂L/∂w of each batch; batch norm uses batch statistics."""
+def differentiate_loss(
+    context: ScoringContext, state: Tensors, temperature: float = 1.0, create_graph: bool = False
+) -> tuple[list[Tensor], Iterator[tuple[Tensor, ...]]]:
+    """The weights, and ∂L/∂w of each batch, with logits divided by `temperature`; batch norm uses batch statistics."""
     import torch
     from torch.nn.functional import cross_entropy
 
     model = context.model(state).train()
     weights = find_weights(model, context.names)
-    losses = (cross_entropy(model(x), y) for x, y in context.batches())
-    return weights, (torch.autograd.grad(loss, weights, materialize_grads=True) for loss in losses)
+    losses = (cross_entropy(model(images) / temperature, labels) for images, labels in context.batches())
+    gradients = (
+        torch.autograd.grad(loss, weights, create_graph=create_graph, materialize_grads=True) for loss in losses
+    )
+    return weights, gradients
 
 
 def find_weights(model: nn.Module, names: Sequence[str]) -> list[Tensor]:
     """The weights to score, those that the model itself does not train included. The gradient of a layer that does not
     take part in the output is zero (`materialize_grads`)."""
     return [model.get_parameter(name).requires_grad_() for name in names]
+
+
+def add_up(per_batch: Iterable[Sequence[Tensor]]) -> tuple[list[Tensor], int]:
+    """The sums over the batches of what each has of every weight, and the number of batches."""
+    totals: list[Tensor] = []
+    count = 0
+    for terms in per_batch:
+        count += 1
+        totals = [total + term for total, term in zip(totals, terms, strict=True)] if totals else list(terms)
+    return totals, count
 
 
 @CRITERIA.register(
@@ -109,26 +118,12 @@ def grasp(context: ScoringContext) -> Tensors:
     the highest −w₀ · (H·g), which are the lowest scores here. H·g is the gradient of gᵀ·stop_gradient(g).
     """
     import torch
-    from torch.nn.functional import cross_entropy
 
-    model = context.model(context.start).train()
-    weights = find_weights(model, context.names)
-
-    def gradient(images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
-        loss = cross_entropy(model(images) / TEMPERATURE, labels)
-        return torch.autograd.grad(loss, weights, create_graph=create_graph, materialize_grads=True)
-
-    flow = [torch.zeros_like(w) for w in weights]
-    for images, labels in context.batches():
-        for sum_, g in zip(flow, gradient(images, labels, False), strict=True):
-            sum_ += g
-    hessian_products = [torch.zeros_like(w) for w in weights]
-    for images, labels in context.batches():
-        product = sum((g * stopped).sum() for g, stopped in zip(gradient(images, labels, True), flow, strict=True))
-        products = torch.autograd.grad(product, weights, materialize_grads=True)  # type: ignore[arg-type]
-        for sum_, g in zip(hessian_products, products, strict=True):
-            sum_ += g
-    return {n: (w * h).detach().cpu() for n, w, h in zip(context.names, weights, hessian_products, strict=True)}
+    flow, _ = add_up(differentiate_loss(context, context.start, TEMPERATURE)[1])
+    weights, per_batch = differentiate_loss(context, context.start, TEMPERATURE, create_graph=True)
+    products = (sum((g * stopped).sum() for g, stopped in zip(gradients, flow, strict=True)) for gradients in per_batch)
+    total, _ = add_up(torch.autograd.grad(product, weights, materialize_grads=True) for product in products)  # type: ignore[arg-type]
+    return {n: (w * h).detach().cpu() for n, w, h in zip(context.names, weights, total, strict=True)}
 
 
 def twice_differentiable(model: nn.Module, channels: int, image_size: int) -> bool:

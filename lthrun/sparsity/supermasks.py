@@ -13,11 +13,62 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lthrun.sparsity.learned_masks import Bernoulli, EdgePopup
+from lthrun.registry import TABLES
 from lthrun.sparsity.masks import Tensors
-from lthrun.sparsity.supermask_methods import SUPERMASKS
+from lthrun.sparsity.ranking import keep_highest
 
 PARAMETRIZATION = ".parametrizations.weight."
+# Standard deviation of bernoulli's initial scores. At 0 every weight is kept with probability 1/2, and sampling noise
+# hides what can be learned.
+INITIAL_DEVIATION = 3.0
+
+
+class StraightThrough(torch.autograd.Function):
+    """Forward: the 0/1 mask. Backward: the gradient of the mask is passed to the scores unchanged."""
+
+    @staticmethod
+    def forward(ctx: object, scores: Tensor, mask: Tensor) -> Tensor:
+        return mask
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+class EdgePopup(nn.Module):
+    """Keeps the `kept` weights with the largest |score| (Ramanujan et al. 2020, section 3)."""
+
+    def __init__(self, weight: Tensor, kept: int, rng: torch.Generator):
+        super().__init__()
+        # As in the authors' code: Kaiming uniform with a = sqrt(5).
+        bound = 1 / math.sqrt(weight[0].numel())
+        self.scores = nn.Parameter(torch.empty(weight.shape).uniform_(-bound, bound, generator=rng))
+        self.pruned = weight.numel() - kept
+
+    def mask(self) -> Tensor:
+        return keep_highest(self.scores.detach().abs(), self.pruned)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        mask: Tensor = StraightThrough.apply(self.scores.abs(), self.mask().to(weight.dtype))
+        return weight * mask
+
+
+class Bernoulli(nn.Module):
+    """Keeps a weight with probability sigmoid(score), drawn in every forward pass. Its mask keeps the weights whose
+    probability is at least one half (Zhou et al. 2019, section 5.2)."""
+
+    def __init__(self, weight: Tensor, rng: torch.Generator):
+        super().__init__()
+        self.scores = nn.Parameter(INITIAL_DEVIATION * torch.empty(weight.shape).normal_(generator=rng))
+
+    def mask(self) -> Tensor:
+        return self.scores.detach() >= 0
+
+    def forward(self, weight: Tensor) -> Tensor:
+        probabilities = self.scores.sigmoid()
+        drawn = torch.rand_like(probabilities) < probabilities.detach()
+        mask: Tensor = StraightThrough.apply(probabilities, drawn.to(weight.dtype))
+        return weight * mask
 
 
 @torch.no_grad()
@@ -36,7 +87,7 @@ def draw_supermask_weights(
 def make_learnable(model: nn.Module, names: Iterable[str], method: str, sparsity: float, rng: torch.Generator) -> None:
     """Freeze all parameters, batch norm included, and give each named weight scores to train, in place.
 
-    `method` is a name of `SUPERMASKS`; `sparsity` is in percent.
+    `method` is a name in the table `supermasks`; `sparsity` is in percent.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -44,7 +95,9 @@ def make_learnable(model: nn.Module, names: Iterable[str], method: str, sparsity
         weight = model.get_parameter(name)
         kept = weight.numel() - round(sparsity / 100 * weight.numel())
         module = model.get_submodule(name.removesuffix(".weight"))
-        parametrize.register_parametrization(module, "weight", SUPERMASKS[method](weight, kept, rng), unsafe=True)
+        parametrize.register_parametrization(
+            module, "weight", TABLES["supermasks"][method](weight, kept, rng), unsafe=True
+        )
 
 
 def parametrizations(model: nn.Module) -> dict[str, EdgePopup | Bernoulli]:

@@ -1,20 +1,51 @@
-"""JSON objects that carry a digest of themselves, and files of one JSON object per line."""
+"""JSON objects that carry a digest of themselves, and files of one JSON object per line.
+
+A digest guards against broken disks, not against people.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lthrun.storage.digests import DIGEST, HASHERS, find_digest
+import xxhash
+
 from lthrun.storage.files import raise_with_filename, write_text
+
+DIGEST = "xxh3"  # of new files; it is as fast as memory
+HASHERS: dict[str, Callable[[], Any]] = {
+    DIGEST: xxhash.xxh3_128,
+    "blake2b": partial(hashlib.blake2b, digest_size=16),  # of files written before
+}
+
+
+def hash_json(value: Mapping[str, Any], algorithm: str) -> Any:
+    """A hasher that has seen a JSON object, to which more can be added."""
+    hasher = HASHERS[algorithm]()
+    hasher.update(json.dumps(value, sort_keys=True).encode())
+    return hasher
+
+
+def find_digest(facts: Mapping[str, Any]) -> tuple[str | None, Any]:
+    """The algorithm and the digest that a file's metadata hold; None for files of other programs."""
+    return next(((name, facts[name]) for name in HASHERS if name in facts), (None, None))
+
+
+def without_digest(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a file alone."""
+    return {key: value for key, value in facts.items() if key not in HASHERS}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """A JSON object, with a digest of itself."""
-    write_text(path, json.dumps({**value, DIGEST: digest(value, DIGEST)}, indent=1, allow_nan=False) + "\n")
+    write_text(
+        path, json.dumps({**value, DIGEST: hash_json(value, DIGEST).hexdigest()}, indent=1, allow_nan=False) + "\n"
+    )
 
 
 def read_json(path: Path, check: bool = True) -> dict[str, Any] | None:
@@ -27,14 +58,9 @@ def read_json(path: Path, check: bool = True) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         return None
     algorithm, expected = find_digest(found)
-    found = {key: value for key, value in found.items() if key not in HASHERS}
-    return found if algorithm is None or not check or expected == digest(found, algorithm) else None
-
-
-def digest(value: Mapping[str, Any], algorithm: str) -> str:
-    hasher = HASHERS[algorithm]()
-    hasher.update(json.dumps(value, sort_keys=True).encode())
-    return hasher.hexdigest()
+    found = without_digest(found)
+    is_whole = algorithm is None or not check or expected == hash_json(found, algorithm).hexdigest()
+    return found if is_whole else None
 
 
 def append_json_line(path: Path, value: Any) -> None:

@@ -77,11 +77,11 @@ class LevelStore:
         self._checked.add(path)
         return tensors
 
-    def write(self, key: str, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = {}) -> None:
+    def write(self, key: str, name: str, tensors: Mapping[str, Tensor]) -> None:
         """A file of a level in training; the end of the last level is also kept in memory, for the next one."""
         if name == "end":
             self._last_end = key, tensors
-        write_tensors(self.root / f"{key}.part" / f"{name}.safetensors", tensors, metadata)
+        write_tensors(self.root / f"{key}.part" / f"{name}.safetensors", tensors, {})
 
     def write_files(self, key: str, files: Mapping[str, Mapping[str, Tensor]]) -> None:
         for name, tensors in files.items():

@@ -27,8 +27,6 @@ METRICS, EVENTS, EVALUATIONS = "metrics.jsonl", "events.jsonl", "evaluations.jso
 
 
 class RunDir:
-    """The directory of one run."""
-
     def __init__(self, path: Path):
         self.path = path
 
@@ -36,7 +34,6 @@ class RunDir:
         return lock(self.path / ".lock", waiting)
 
     def check_format(self) -> None:
-        """Refuse a directory of another format."""
         found = self.other_format()
         if found is not None:
             raise UserError(
@@ -53,7 +50,6 @@ class RunDir:
         return None
 
     def check_is_run(self) -> None:
-        """Refuse a directory that is not that of a run."""
         self.check_format()
         if not (self.path / "config.yaml").is_file():
             raise UserError(f"{self.path}: not a run directory (no config.yaml in it); `lthrun runs` lists them")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lthrun.errors import UserError, shorten
-from lthrun.storage.digests import DIGEST, HASHERS, Hasher, find_digest
 from lthrun.storage.files import atomic_file
+from lthrun.storage.json_files import DIGEST, find_digest, hash_json, without_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": offsets}
         contents.append(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
         place += tensor.nbytes
-    hasher = header_hasher(header, DIGEST, metadata)
+    hasher = hash_header(header, DIGEST, metadata)
     for content in contents:
         hasher.update(content)
     header["__metadata__"] = {**metadata, DIGEST: hasher.hexdigest()}
@@ -51,12 +51,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             file.write(content)
 
 
-def header_hasher(header: Mapping[str, Any], algorithm: str, metadata: Mapping[str, str]) -> Hasher:
+def hash_header(header: Mapping[str, Any], algorithm: str, metadata: Mapping[str, str]) -> Any:
     """A hasher that has seen a safetensors file up to its tensors; the digest itself is left out."""
-    kept = {key: value for key, value in metadata.items() if key not in HASHERS}
-    hasher = HASHERS[algorithm]()
-    hasher.update(json.dumps({**header, "__metadata__": kept}, sort_keys=True).encode())
-    return hasher
+    return hash_json({**header, "__metadata__": without_digest(metadata)}, algorithm)
 
 
 def is_intact(path: Path) -> bool:
@@ -74,7 +71,7 @@ def is_intact(path: Path) -> bool:
         algorithm, digest = find_digest(metadata)
         if algorithm is None:
             return True
-        hasher = header_hasher(header, algorithm, metadata)
+        hasher = hash_header(header, algorithm, metadata)
         while part := file.read(1 << 20):
             hasher.update(part)
     return bool(hasher.hexdigest() == digest)
@@ -95,8 +92,8 @@ def read_tensors(path: Path, check: bool = True) -> tuple[dict[str, Tensor], dic
         with safe_open(path, framework="pt") as file:
             if check and not is_intact(path):
                 raise UserError(f"{path}: damaged; its content does not match its digest")
-            metadata = {key: value for key, value in (file.metadata() or {}).items() if key not in HASHERS}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, without_digest(file.metadata() or {})
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:

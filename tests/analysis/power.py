@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lthrun.analysis.intervals import CONFIDENCE
-from lthrun.analysis.sequential import Look
 
 
 @dataclass(frozen=True)
@@ -23,27 +21,6 @@ class PowerRow:
     matches: float
     loses: float
     undecided: float
-
-
-def tabulate_power(
-    deviations: Sequence[float],
-    differences: Sequence[float],
-    seeds: Sequence[int],
-    margin: float,
-    most_seeds: int | None = None,
-) -> list[PowerRow]:
-    """The chance of each word for every expected deviation, true difference and number of seeds.
-
-    With `most_seeds` the numbers are the looks of one study, in order, each with its level: the chance at that look
-    alone. Without it each number is a study of one look.
-    """
-    rows = []
-    for deviation in deviations:
-        for difference in differences:
-            for i, n in enumerate(seeds):
-                look = Look(n, most_seeds or n, tuple(seeds[:i]) if most_seeds else ())
-                rows.append(chance_of_words(difference, deviation, n, margin, 1 - look.level()))
-    return rows
 
 
 def chance_of_words(

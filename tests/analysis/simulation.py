@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from lthrun.analysis.forecast import forecast_seeds
+from lthrun.analysis.power import Rates, simulate_studies
 from lthrun.analysis.seed_means import estimate
 from lthrun.analysis.sequential import ERROR, Look
 from lthrun.analysis.verdict import choose_word
@@ -67,44 +67,9 @@ DISTRIBUTIONS = (
 )
 
 
-class Rates(NamedTuple):
-    """Shares of studies (0 to 1) by their first word, those with an interval that excludes 0, and the mean seeds."""
-
-    wins: float
-    matches: float
-    loses: float
-    undecided: float
-    excludes_zero: float
-    mean_seeds: float
-
-
-def simulate_studies(practice: Practice, differences: np.ndarray, step: float = 1e-9) -> Rates:
+def simulate(practice: Practice, differences: np.ndarray, step: float = 1e-9) -> Rates:
     """The rates over studies; `differences` has one study per row, with one value per seed."""
-    from scipy.special import stdtrit
-
-    studies = len(differences)
-    sums, squares = differences.cumsum(1), (differences**2).cumsum(1)
-    is_open, is_different = np.ones(studies, bool), np.zeros(studies, bool)
-    counts = dict.fromkeys(("wins", "matches", "loses"), 0)
-    trained, before = 0, 0
-    for n, level in zip(practice.seeds, practice.levels, strict=True):
-        trained, before = trained + (n - before) * int(is_open.sum()), n
-        mean = sums[:, n - 1] / n
-        variance = np.maximum((squares[:, n - 1] - n * mean**2) / (n - 1), step**2 / 12)
-        half = float(stdtrit(n - 1, 1 - level / 2)) * np.sqrt(variance / n)
-        wins, loses = mean > half, mean < -half
-        is_different |= wins | loses
-        for word, applies in (("wins", wins), ("matches", np.abs(mean) + half <= MARGIN), ("loses", loses)):
-            counts[word] += int((is_open & applies).sum())
-            is_open &= ~applies
-    return Rates(
-        counts["wins"] / studies,
-        counts["matches"] / studies,
-        counts["loses"] / studies,
-        float(is_open.mean()),
-        float(is_different.mean()),
-        trained / studies,
-    )
+    return simulate_studies(practice.seeds, practice.levels, differences, MARGIN, step)
 
 
 def simulate_differences(
@@ -112,7 +77,7 @@ def simulate_differences(
 ) -> list[Rates]:
     """The rates at each true difference, on the same draws."""
     draws = deviation * distribution.draw(np.random.default_rng(seed), (studies, practice.seeds[-1]))
-    return [simulate_studies(practice, draws + truth, deviation * distribution.step) for truth in truths]
+    return [simulate(practice, draws + truth, deviation * distribution.step) for truth in truths]
 
 
 def simulate_collapse(practice: Practice, deviation: float, studies: int, seed: int) -> Rates:
@@ -120,7 +85,7 @@ def simulate_collapse(practice: Practice, deviation: float, studies: int, seed: 
     rng = np.random.default_rng(seed)
     shape = (studies, practice.seeds[-1])
     collapses = COLLAPSE * (rng.random(shape) < COLLAPSE_RATE)
-    return simulate_studies(practice, deviation * rng.standard_normal(shape) + collapses)
+    return simulate(practice, deviation * rng.standard_normal(shape) + collapses)
 
 
 def check_forecast(truth: float, deviation: float, studies: int, seed: int) -> float:

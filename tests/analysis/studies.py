@@ -41,16 +41,16 @@ def make_result(
     return ArmResult(arm, seed, sparsity, [epoch], 10, 20, sparsity - 0.1)
 
 
-def make_study(ticket: float, control: float, seeds: int = 3) -> list[ArmResult]:
+def make_study(ticket: float, control: float, seeds: int = 3, sparsity: float = 50.0) -> list[ArmResult]:
     """The dense network ends at 0.70; the ticket's accuracies rise by 0.001 from seed to seed."""
     results = []
     for seed in range(seeds):
         results += [
             make_result("dense", seed, 0.70, [0.6, 0.5], [0.6, 0.7]),
-            make_result("ticket", seed, ticket + 0.001 * seed, [0.4, 0.5], [0.72, 0.71]),
-            make_result("random-mask", seed, control, [0.6, 0.55], [0.5, 0.6]),
-            make_result("random-init", seed, control, [0.6, 0.55], [0.5, 0.6]),
-            make_result("supermask", seed, 0.65, [0.6, 0.6], [0.6, 0.65]),
+            make_result("ticket", seed, ticket + 0.001 * seed, [0.4, 0.5], [0.72, 0.71], sparsity),
+            make_result("random-mask", seed, control, [0.6, 0.55], [0.5, 0.6], sparsity),
+            make_result("random-init", seed, control, [0.6, 0.55], [0.5, 0.6], sparsity),
+            make_result("supermask", seed, 0.65, [0.6, 0.6], [0.6, 0.65], sparsity),
         ]
     return results
 

@@ -152,7 +152,7 @@ def test_two_seeds_have_no_verdict():
     assert findings.verdict.word is None and findings.verdict.winning_ticket is None
     assert all(row.word is None and row.interval is None for row in findings.comparisons)
     assert findings.cells[0].accuracy.interval is None
-    assert findings.verdict.answer == "No verdict: 2 seeds with results for both ticket and dense."
+    assert findings.verdict.answer == "No verdict: 2 seeds have results for ticket and dense, and 3 are needed."
 
 
 def test_without_the_arms_of_the_question_there_is_no_verdict():
@@ -212,3 +212,21 @@ def test_cells_are_means_over_the_seeds():
     assert ticket.n == 3 and ticket.accuracy.mean == pytest.approx(0.751)
     assert ticket.accuracy.values == pytest.approx([0.75, 0.751, 0.752])
     assert ticket.epochs == 1 and ticket.search_epochs == 2 and ticket.measured_sparsity == pytest.approx(49.9)
+
+
+def test_the_primary_question_is_asked_at_the_primary_sparsity():
+    results = [result for sparsity in (50.0, 90.0) for result in make_study(0.75, 0.60, sparsity=sparsity)]
+    findings = analyze_study(results, make_design(sparsities=[50.0, 90.0], primary_sparsity=90.0))
+    assert "the ticket at 90 %" in findings.question and "at 90 %" in findings.verdict.answer
+    assert {(row.sparsity, row.is_claim) for row in findings.comparisons if row.arm == "ticket"} == {
+        (90.0, True), (90.0, False), (50.0, False),
+    }  # fmt: skip
+    assert findings.primary and findings.primary.sparsity == 90.0 and findings.comparisons[0] is findings.primary
+
+
+def test_two_dense_arms_are_compared_once():
+    results = make_study(0.75, 0.60) + make_study(0.75, 0.60, sparsity=90.0)
+    results += [replace(result, arm="again") for result in results if result.arm == "dense"]
+    pairings = {**PAIRINGS, "again": ("again", "dense"), "rival": ("ticket", "rival")}
+    rows = analyze_study(results, make_design(sparsities=[50.0, 90.0], pairings=pairings)).comparisons
+    assert [row.sparsity for row in rows if (row.arm, row.against) == ("again", "dense")] == [50.0]

@@ -10,7 +10,7 @@ from lthrun.analysis.forecast import chance_of_verdict, forecast_seeds
 from lthrun.analysis.seed_means import Estimate, estimate
 from lthrun.analysis.sequential import Look
 from lthrun.analysis.verdict import choose_word
-from tests.analysis.power import chance_of_words, tabulate_power
+from tests.analysis.power import chance_of_words
 
 FIVE = Estimate(5, 0.1, 1.29)
 
@@ -39,13 +39,6 @@ def test_power_is_that_of_the_t_test():
 def test_five_seeds_decide_little_and_nineteen_decide_most():
     five, nineteen = (chance_of_words(0.0, 1.29, n, 1.0) for n in (5, 19))
     assert five.undecided == pytest.approx(0.9, abs=0.01) and nineteen.undecided < 0.2
-
-
-def test_the_power_table_has_a_row_for_each_case_and_the_levels_of_its_looks():
-    rows = tabulate_power([1.0, 3.0], [0.0, 2.0], [5, 10, 20], 1.0)
-    assert len(rows) == 12 and rows[0] == chance_of_words(0.0, 1.0, 5, 1.0)
-    planned = tabulate_power([1.0], [0.0], [5, 20], 1.0, most_seeds=20)
-    assert planned[1] == chance_of_words(0.0, 1.0, 20, 1.0, 1 - Look(20, 20, (5,)).level())
 
 
 @pytest.mark.parametrize(("kept", "more", "confidence"), [(5, 7, 0.97), (0, 20, 0.95), (5, 1, 0.95)])

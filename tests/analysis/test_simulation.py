@@ -14,9 +14,9 @@ from tests.analysis.simulation import (
     NORMAL,
     PRACTICES,
     Practice,
+    simulate,
     simulate_collapse,
     simulate_differences,
-    simulate_studies,
 )
 
 ONE, PLANNED, EVERY, UNPLANNED, _ = PRACTICES
@@ -35,7 +35,7 @@ def test_the_words_are_those_of_the_verdict(practice: Practice):
                 break
         words.append(word)
         seeds += n
-    rates = simulate_studies(practice, draws)
+    rates = simulate(practice, draws)
     for word in ("wins", "matches", "loses", "undecided"):
         assert getattr(rates, word) == pytest.approx(words.count(word) / 100)
     assert rates.mean_seeds == pytest.approx(seeds / 100)

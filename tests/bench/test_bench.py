@@ -16,10 +16,18 @@ import pytest
 import torch
 
 from lthrun.bench import implementations, step_profile
-from lthrun.bench.rounds import WARM_UP_STEPS, WARM_UPS, Implementation, Unavailable, run_rounds, unavailable
+from lthrun.bench.rounds import (
+    WARM_UP_STEPS,
+    WARM_UPS,
+    Implementation,
+    Unavailable,
+    median_and_range,
+    run_rounds,
+    summarize,
+    unavailable,
+)
 from lthrun.bench.setup import BenchmarkSetup, prepare_bench
 from lthrun.bench.subprocess_implementations import in_subprocess
-from lthrun.bench.summary import median_and_range, summarize
 from lthrun.errors import UserError
 from lthrun.training.engine import Engine
 from tests.bench import small_network
@@ -143,8 +151,7 @@ def test_a_floor_that_cannot_be_compiled_is_skipped(small: Callable, monkeypatch
     monkeypatch.setattr(torch, "compile", lambda model, mode: broken)
     with ExitStack() as stack:
         setup = prepare_bench(small("baseline"), stack, drop, 1)
-        stock = implementations.STOCK["channels_last, compiled"]
-        floor = implementations.make_floor(setup, "floor", stock, "float32")
+        floor = implementations.make_floor(setup, "channels_last", True, "float32")
         run_rounds([floor], rounds=1, steps=1, emit=drop)
     assert floor.unavailable == "RuntimeError: no compiler"
 

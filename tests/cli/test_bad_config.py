@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lthrun.config.base import flatten
-from lthrun.config.messages import key_paths
+from lthrun.config.fields import fields_by_key
 from lthrun.config.yaml_files import LARGEST
 from lthrun.experiments import EXPERIMENTS
 from tests.cli.refusals import check_refusal, fill_in
@@ -172,7 +172,7 @@ def test_bad_input_of_the_installed_command(case: str, place: Path, tmp_path: Pa
 
 def test_the_table_has_every_key_of_every_experiment_and_200_cases():
     for experiment, kind in CONFIGS.items():
-        wanted = {key for key in key_paths(kind) if not any(k.startswith(f"{key}.") for k in key_paths(kind))}
+        wanted = {key for key in fields_by_key(kind) if not any(k.startswith(f"{key}.") for k in fields_by_key(kind))}
         there = {c.split()[2].partition("=")[0] for c in CASES if c.startswith(f"key: {experiment} ")}
         assert wanted - {"experiment"} == there
     assert len(CASES) >= 200 and len(INSTALLED) >= 20

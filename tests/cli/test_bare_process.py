@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import lthrun
 from lthrun.errors import UserError
 from lthrun.storage.files import cache_dir
 
@@ -28,3 +31,11 @@ def test_without_a_home_directory_the_variable_is_named(monkeypatch: pytest.Monk
     monkeypatch.setattr("platformdirs.user_cache_dir", fail)
     with pytest.raises(UserError, match=r"^LTHRUN_CACHE: found nothing; this user has no home directory: set it"):
         cache_dir()
+
+
+def test_no_behavior_depends_on_a_docstring_or_an_assertion():
+    """Python leaves out both under PYTHONOPTIMIZE=2. Help of config keys does depend on them."""
+    package = Path(lthrun.__file__).parent
+    nodes = [(file, node) for file in package.rglob("*.py") for node in ast.walk(ast.parse(file.read_text("utf-8")))]
+    assert not [file for file, node in nodes if isinstance(node, ast.Assert)]
+    assert not [file for file, node in nodes if isinstance(node, ast.Attribute) and node.attr == "__doc__"]

@@ -118,3 +118,11 @@ def test_a_cache_directory_that_cannot_exist_is_named(lthrun: Callable, monkeypa
     monkeypatch.setenv("LTHRUN_CACHE", "~nobody-by-this-name/x")
     outcome = lthrun("data", "info", "--set", "data.dataset=synthetic")
     assert outcome.status == 2 and outcome.err.startswith("lthrun: LTHRUN_CACHE: found ~nobody-by-this-name/x")
+
+
+def test_a_home_directory_is_found_in_out_where_no_shell_does_it(
+    lthrun: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert lthrun("runs", "--out=~/study").out == f"no finished runs in {tmp_path}/home/study\n"
+    assert not (tmp_path / "~").exists()

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthrun.config.messages import key_paths
+from lthrun.config.fields import fields_by_key
 from lthrun.errors import UserError
 from lthrun.experiments import EXPERIMENTS, load_config
 from lthrun.experiments.supermask import LEARNED
 
-KEYS = {name: key_paths(entry.make) for name, entry in EXPERIMENTS.items()}
+KEYS = {name: list(fields_by_key(entry.make)) for name, entry in EXPERIMENTS.items()}
 # By experiment and settings, which are separated by semicolons.
 WRONG = {
     "ticket training.epochs=0": "training.epochs: found 0; must be greater than or equal to 1",
@@ -115,6 +115,22 @@ WRONG = {
     "compare compare.until_decided=true": "compare.until_decided: found true; needs compare.most_seeds, the most seeds it may use",
     "compare compare.until_decided=true; compare.most_seeds=9; compare.arms=[dense]": "compare.until_decided: found true; needs the arms ticket and dense",
     "compare compare.arms=[best]": "compare.arms.0: found 'best'; must be one of dense, dense-budget",
+    "compare compare.arms=[{criterion: snip}]": "compare.arms.0.name: is missing",
+    "compare compare.arms=[{name: Snip}]": "compare.arms.0.name: found 'Snip'; must be like snip or snip-2, in small letters",
+    "compare compare.arms=[{name: dense, criterion: snip}]": "compare.arms.0.name: found dense; an arm of that name exists: choose another",
+    "compare compare.arms=[{name: a}, {name: a, order: 1}]": "compare.arms: found [{'name': 'a'}, {'name': 'a', 'order': 1}]; values must be unique",
+    "compare compare.arms=[{name: snip, criterium: snip}]": "compare.arms.0.criterium: unknown key; did you mean compare.arms.0.criterion?",
+    "compare compare.arms=[{name: snip, criterion: snap}]": "compare.arms.0.criterion: found 'snap'; must be one of large_final",
+    "compare compare.arms=[{name: snip, schedule: at_init}]": "compare.arms.0.criterion: is missing; schedule: at_init needs one that reads initial weights: large_init",
+    "compare compare.arms=[{name: a, schedule: dense, criterion: snip}]": "compare.arms.0.criterion: found snip; schedule: dense does not use it",
+    "compare compare.arms=[{name: a, schedule: gradual, rewind: 1ep}]": "compare.arms.0.rewind: found 1ep; schedule: gradual does not use it",
+    "compare compare.arms=[{name: a, rewind: soon}]": "compare.arms.0.rewind: found 'soon'; must be like 0ep, 1ep, 200it or compare.rewind",
+    "compare compare.arms=[{name: a, order: 1, rewind: 1ep}]": "compare.arms.0.order: found 1; the states of level 0 are those of order 0",
+    "compare compare.arms=[{name: a, against: b}]": "compare.arms: found a against b; it must be compared with another arm",
+    "compare compare.arms=[{name: a, against: a}]": "compare.arms: found a against a; it must be compared with another arm",
+    "compare compare.arms=[{name: a, kept: shuffle, retrain: finetune}]": "compare.arms: found a; rewind.kept: found shuffle; the resets of Zhou",
+    "compare compare.arms=[{name: a, granularity: layer}]": "compare.arms: found a; granularity: found layer; a layer by itself is all or nothing",
+    "compare compare.primary=60": "compare.primary: found 60; must be one of compare.sparsities, [50, 80, 90, 95, 98]",
     "compare compare.sparsities=[0.5]": "compare.sparsities.0: found 0.5; sparsity is in percent, so write 50",
     "compare compare.prune_rate=100": "compare.prune_rate: found 100; must be less than 100",
     "compare compare.rewind=soon": "compare.rewind: found 'soon'; must be like 0ep, 1ep or 200it",

@@ -121,3 +121,12 @@ def test_gray_images_keep_their_one_channel(tmp_path: Path):
     assert pictures.shape == (4, 1, 16, 16)
     shown = {(picture * 255).round().byte().numpy().tobytes() for picture in pictures}
     assert shown <= {stored_pixels(store, i).tobytes() for i in range(10)}
+
+
+def test_no_batch_of_center_crops_has_a_single_image(pets_folder: Path):
+    """Batch norm cannot estimate the variance of one value, where its input is one pixel wide."""
+    _, batches = make_batches(pets_folder)
+    for size in (2, 3, 4, 6, 7, 64):
+        lengths = [len(labels) for _, labels in batches.center_crops("train", size)]
+        assert sum(lengths) == 7 and min(lengths) >= 2 and max(lengths) <= max(size, 3)
+    assert [len(labels) for _, labels in batches.center_crops("valid", 4)] == [1]

@@ -27,7 +27,8 @@ from lthrun.storage.level_store import LevelStore
 from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import select
 from tests.executors.processes import descendants, is_alive, kill_one, small_command, start, training_processes
-from tests.executors.tasks import failing, task, trained
+from tests.executors.tasks import failing, trained
+from tests.executors.tasks import task as make_task
 
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks processes up in /proc")
 
@@ -85,7 +86,7 @@ def test_levels_of_small_networks_are_trained_on_all_cores(
     model: str, steps: int, given: int | None, jobs: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(local, "count_cores", lambda: 3)
-    one = task("a")
+    one = make_task("a")
     options = {"model.name": model, "data.image_size": 28, "device": "cpu"}
     config = load_config(None, "baseline", options=options)
     tasks = [replace(one, config=config, level=replace(one.level, steps=steps // 4)) for _ in range(4)]
@@ -109,20 +110,20 @@ def test_ctrl_c_saves_the_step_of_every_process_and_the_levels_resume_to_the_sam
 ):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     tasks = make_tasks(*({"seed": seed, "training.epochs": 30} for seed in (0, 1)))
-    dense = [task for task in tasks if not task.level.is_masked]
+    dense = [one for one in tasks if not one.level.is_masked]
     out = tmp_path / "out"
 
     def press_ctrl_c() -> None:
         """Once both train: a rewind point is kept after the first epoch."""
-        while not all((out / "levels" / f"{task.key}.part" / "epoch-1.safetensors").exists() for task in dense):
+        while not all((out / "levels" / f"{one.key}.part" / "epoch-1.safetensors").exists() for one in dense):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press_ctrl_c, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         run_locally(dense, RunOptions(out, "9999s", jobs=2))
-    for task in dense:
-        _, metadata = read_tensors(out / "levels" / f"{task.key}.part" / "checkpoint.safetensors")
+    for one in dense:
+        _, metadata = read_tensors(out / "levels" / f"{one.key}.part" / "checkpoint.safetensors")
         assert int(metadata["step"]) >= 6, "the processes have saved"
     events: list[Event] = []
     for place in (out, tmp_path / "alone"):

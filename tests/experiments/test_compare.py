@@ -17,7 +17,8 @@ from lthrun.errors import UserError
 from lthrun.events import ignore
 from lthrun.executors.tasks import LevelTask, complete_graph
 from lthrun.experiments import load_config
-from lthrun.experiments.arms import ARMS, PlannedArmResult, plan_arms
+from lthrun.experiments.arm_settings import ARMS
+from lthrun.experiments.arms import PlannedArmResult, plan_arms
 from lthrun.experiments.run import prepare_run
 from lthrun.experiments.study_config import CompareConfig, plan_sparsities
 from lthrun.experiments.summaries import LevelCounts
@@ -68,8 +69,8 @@ def test_each_level_of_a_study_is_one_task_after_what_it_needs():
     for place, task in enumerate(tasks):
         assert set(task.needs) <= set(keys[:place])
     # per seed: level 0 and, of 22 prunings, the ticket's, the rewound ticket's and lr-rewind's levels; five each of
-    # dense-budget, supermask, random-mask, random-init, one-shot and prune
-    assert len(keys) == 5 * (1 + 3 * 22 + 6 * 5)
+    # dense-budget, supermask, random-mask, random-init, large-init, one-shot and prune
+    assert len(keys) == 5 * (1 + 3 * 22 + 7 * 5)
 
 
 def test_arms_of_one_seed_share_level_0_and_their_chains():
@@ -94,7 +95,7 @@ def test_arms_of_one_seed_share_level_0_and_their_chains():
 
 
 def test_a_study_compares_every_arm_by_default():
-    assert study().compare.arms == tuple(ARMS)
+    assert study().compare.names == tuple(ARMS)
 
 
 @pytest.mark.usefixtures("tiny_model")
@@ -224,7 +225,7 @@ def test_the_command_reports_a_verdict_or_why_there_is_none(lthrun: Callable, im
     two = lthrun(*arguments, "--seeds", "2", "--json")
     summary = json.loads(two.out)
     assert two.status == 0 and summary["verdict"]["word"] is None
-    assert "2 seeds" in summary["verdict"]["answer"] and "No verdict" in summary["verdict"]["answer"]
+    assert summary["verdict"]["answer"] == "No verdict: 2 seeds have results for ticket and dense, and 3 are needed."
     three = lthrun(*arguments, "--seeds", "3", "--json")
     summary = json.loads(three.out)
     assert three.status == 0 and summary["verdict"]["word"] in ("wins", "matches", "loses", "undecided")
@@ -241,8 +242,11 @@ def test_the_command_reports_a_verdict_or_why_there_is_none(lthrun: Callable, im
         (
             ["--arms", "dense,tickets"],
             "compare.arms.1: found 'tickets'; must be one of dense, dense-budget, ticket, ticket-rewind, supermask, "
-            "random-mask, random-init, one-shot, prune, lr-rewind (did you mean ticket?)",
+            "random-mask, random-init, large-init, one-shot, prune, lr-rewind, or a mapping like {name: snip, criterion: "
+            "snip} (did you mean ticket?)",
         ),
+        (["--arms", "dense,{name: dense, criterion: snip}"], "compare.arms.1.name: found dense; an arm of that name"),
+        (["--set", "compare.primary=60"], "compare.primary: found 60"),
         (["--arms", "dense,dense"], "compare.arms: found ['dense', 'dense']; values must be unique"),
         (["--sparsities", "80,50"], "compare.sparsities: found [80.0, 50.0]; must rise"),
         (["--sparsities", "50,x"], "compare.sparsities.1: found 'x'; must be a valid number"),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
 
 import lthrun as package
+from lthrun.analysis.power import foresee_words
 from lthrun.analysis.sequential import Look
 from lthrun.errors import UserError
-from lthrun.events import Event, ImagesFound, StudyStarted, ignore
+from lthrun.events import Event, ImagesFound, LevelFinished, NoVerdict, StudyStarted, ignore
 from lthrun.experiments import read_config
+from lthrun.experiments.dry_run import foresee_run
+from lthrun.experiments.run import prepare_run
 from lthrun.experiments.summaries import StudySummary
 from tests.conftest import run, select
 
@@ -23,13 +27,18 @@ STUDY = {"compare.arms": ["dense", "ticket"], "compare.sparsities": [50.0], "tra
 @pytest.fixture
 def study(small: Callable) -> Callable[..., Any]:
     settings = {**STUDY, "training.epochs": 1, "training.evaluate_images": None}
-    return lambda **compare: small("compare", **settings, **{f"compare.{key}": value for key, value in compare.items()})
+    return lambda **compare: small("compare", **settings | {f"compare.{key}": value for key, value in compare.items()})
 
 
 def grow(config: Any, out: Path) -> StudySummary:
     summary = run(config, out).summary
     assert isinstance(summary, StudySummary)
     return summary
+
+
+def warns_of_looks(summary: StudySummary) -> list[str]:
+    """The warnings that the study has more seeds than it declared."""
+    return [warning for warning in summary.verdict.warnings if warning.startswith("This study declared")]
 
 
 def test_more_seeds_grow_the_study_in_its_directory_and_widen_its_interval(study: Callable, tmp_path: Path):
@@ -41,7 +50,7 @@ def test_more_seeds_grow_the_study_in_its_directory_and_widen_its_interval(study
     assert first.comparisons[0].confidence == pytest.approx(1 - Look(3, 6, ()).level())
     assert second.comparisons[0].confidence == pytest.approx(1 - Look(6, 6, (3,)).level()) != pytest.approx(0.95)
     assert grow(study(seeds=3, most_seeds=6), tmp_path).looks == [3, 6], "a smaller study is part of it, and no look"
-    assert not second.verdict.warnings
+    assert not warns_of_looks(second)
 
 
 def test_a_look_beyond_what_was_declared_is_named(study: Callable, tmp_path: Path):
@@ -49,7 +58,7 @@ def test_a_look_beyond_what_was_declared_is_named(study: Callable, tmp_path: Pat
     grown = grow(study(seeds=4), tmp_path)
     with pytest.raises(UserError, match=r"^compare.most_seeds: found 9; the study in .* declared 3 when it began"):
         run(study(seeds=4, most_seeds=9), tmp_path)
-    assert grown.most_seeds == 3 and "This study declared at most 3 seeds and has 4" in grown.verdict.warnings[0]
+    assert grown.most_seeds == 3 and "at most 3 seeds and has 4" in warns_of_looks(grown)[0]
 
 
 def test_until_decided_adds_seeds_until_there_is_a_word_or_none_are_left(study: Callable, tmp_path: Path):
@@ -62,6 +71,37 @@ def test_until_decided_adds_seeds_until_there_is_a_word_or_none_are_left(study: 
     assert config.largest().compare.seeds == 5
     decided = grow(study(seeds=3, most_seeds=9, until_decided=True, margin=100.0), tmp_path / "decided")
     assert decided.looks == [3] and decided.verdict.word in ("wins", "matches")
+
+
+def test_a_dry_run_foresees_the_chance_of_a_verdict_from_what_is_known(study: Callable, tmp_path: Path):
+    config = study(seeds=3, most_seeds=8, until_decided=True, margin=0.0)
+    assert config.compare.looks == [3, 6, 8] and study(seeds=4, most_seeds=8).compare.looks == [4]
+    run_of = prepare_run(config.largest(), ignore)
+    dry_run = foresee_run(run_of, tmp_path, False, config)
+    assert dry_run.chances == foresee_words([3, 6, 8], 8, (1.3, 3.0), 0.0) and dry_run.no_verdict is None
+    assert dry_run.to_train == 8 * 5, "level 0 and four prunings, for each of the most seeds"
+    summary = grow(study(seeds=3, most_seeds=8, margin=0.0), tmp_path)
+    assert summary.primary
+    deviation = max(stdev(summary.primary.differences), 100 / (summary.n_test or summary.n_valid) / 12**0.5)
+    seen = foresee_run(run_of, tmp_path, False, config).chances
+    assert [row.deviation for row in seen] == 4 * [pytest.approx(deviation)]
+
+
+@pytest.mark.parametrize(("arms", "seeds", "reason"), [
+    (["ticket"], 3, "compare.arms lacks dense"), (["prune"], 3, "compare.arms lacks ticket and dense"),
+    (["dense", "ticket"], 2, "it needs 3 seeds, and compare.seeds is 2"),
+])  # fmt: skip
+def test_a_study_without_a_verdict_says_so_before_it_is_trained(
+    study: Callable, tmp_path: Path, arms: list[str], seeds: int, reason: str
+):
+    config, heard = study(arms=arms, seeds=seeds), []
+    dry_run = foresee_run(prepare_run(config, ignore), tmp_path, False)
+    assert dry_run.chances == [] and dry_run.no_verdict and reason in dry_run.no_verdict
+    run(config, tmp_path, heard.append)
+    said = [type(event) for event in heard]
+    assert said.index(NoVerdict) < said.index(LevelFinished)
+    (event,) = select(heard, NoVerdict)
+    assert event.reason == dry_run.no_verdict
 
 
 @pytest.mark.parametrize(

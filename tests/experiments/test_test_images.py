@@ -116,3 +116,8 @@ def test_without_test_images_there_is_no_test_accuracy(small: Callable, tmp_path
     result = run(small("baseline", **{"training.evaluate_every": 2}), tmp_path)
     assert result.summary.test is None and result.summary.early_stop_test is None
     assert not any("test_accuracy" in line for line in result.metrics)
+
+
+def test_only_levels_with_test_images_have_another_key(small: Callable):
+    plain, held_out = (prepare(small("baseline", **{"data.test": share}), ignore).conditions for share in (0.0, 10.0))
+    assert set(plain.data) == {"images", "split"} and set(held_out.data) == {"images", "split", "test"}

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from lthrun.experiments import connectivity, summaries, supermask
-from lthrun.report.figures.layout import move_apart
+from lthrun.report.figures.layout import fit_labels, move_apart, size_in_inches
 from lthrun.report.figures.learning_curves import curve
 from lthrun.report.figures.plot import FIGURES
 from lthrun.report.figures.style import ARM_STYLES, PALETTE, SPARE_MARKERS, arm_style
@@ -36,6 +37,15 @@ def test_the_numbers_behind_the_figures_are_the_summarys(ten: Path):
         assert row["layer"] == layer["layer"] and float(row["pruned"]) == layer["pruned"]
     for row, found in zip(read_csv(figures / "mask-overlap.csv"), summary["overlap"], strict=True):
         assert (float(row["overlap"]), float(row["chance"])) == (found["overlap"], found["chance"])
+
+
+def test_the_estimate_is_drawn_seed_by_seed(ten: Path):
+    primary = summary_of(ten)["comparisons"][0]
+    rows = read_csv(ten / "figures" / "estimate-by-seeds.csv")
+    assert [int(row["seeds"]) for row in rows] == list(range(3, primary["n"] + 1))
+    assert [row["is_look"] for row in rows] == ["False"] * (len(rows) - 1) + ["True"]
+    assert float(rows[-1]["mean"]) == pytest.approx(primary["mean"])
+    assert [float(rows[-1][end]) for end in ("low", "high")] == pytest.approx(primary["interval"])
 
 
 def test_a_learning_curve_is_the_mean_over_seeds_of_interim_evaluations_or_else_of_epochs():
@@ -87,7 +97,8 @@ def test_each_type_of_summary_has_its_own_figures(runs: dict[str, Path], ten: Pa
     assert names(runs["ticket"]) == {"learning-curve", "accuracy-by-level", "pruned-per-layer"}
     assert names(runs["connectivity"]) == names(runs["ticket"]) | {"error-path"}
     assert names(ten) == {
-        "differences", "accuracy-by-sparsity", "learning-curves", "mask-overlap", "sparsity-per-layer"
+        "differences", "estimate-by-seeds", "accuracy-by-sparsity", "learning-curves", "mask-overlap",
+        "sparsity-per-layer",
     }  # fmt: skip
 
 
@@ -110,6 +121,16 @@ def test_labels_are_moved_apart_in_their_order(wanted: list[float]):
 def test_labels_that_have_room_stay():
     assert move_apart([2.0, 0.5, 1.0], 0.2, 3.0) == [2.0, 0.5, 1.0]
     assert move_apart([1.0, 1.0], 0.5, 3.0) == [0.75, 1.25]
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, unique=True).map(sorted))
+def test_labels_of_an_axis_never_touch(places: list[float]):
+    axes = Figure(figsize=(5, 2)).subplots()
+    axes.set_xlim(0, 10)
+    shown = fit_labels(axes, places, ["90 %"] * len(places))
+    left = [place for place, label in zip(places, shown, strict=True) if label]
+    inch = 10 / size_in_inches(axes)[0]
+    assert left[0] == places[0] and all(b - a >= 4 * 0.07 * inch for a, b in itertools.pairwise(left))
 
 
 @pytest.mark.parametrize(

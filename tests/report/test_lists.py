@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lthrun.analysis.power import foresee_words
 from lthrun.experiments.reading import list_finished
 from lthrun.report import bench_tables, lists
 from lthrun.report.lists import name_lines, schedule_chart, schedule_table
@@ -44,6 +46,14 @@ def test_a_sweep_has_a_row_per_run_under_the_shortest_names_of_its_keys(runs: di
     assert [row[:2] for row in table.rows] == [["50", "random"], ["80", "random"]]
     text = text_of(table, width=80)
     assert max(map(len, text.splitlines())) <= 80 and "majority rate" in text.lower()
+
+
+def test_chances_are_in_percent():
+    chances = foresee_words([5, 10], 10, [1.3], 1.0)
+    dry_run: Any = SimpleNamespace(chances=chances)
+    rows = lists.chance_table(dry_run).rows
+    assert [row[:2] for row in rows] == [["1.3", "0"], ["1.3", "0.5"], ["1.3", "1"], ["1.3", "2"]]
+    assert all(sum(map(int, row[2:6])) in range(98, 103) and 5 <= float(row[6]) <= 10 for row in rows)
 
 
 def test_leftovers_have_a_total():

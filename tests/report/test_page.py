@@ -54,9 +54,9 @@ def test_the_verdict_comes_first_then_figures_tables_and_settings(ten: Path):
 def test_the_page_links_the_numbers_in_the_files_beside_it(ten: Path):
     page = read_page(ten)
     linked = {base64.b64decode(link.split(",")[1]).decode() for link in page.loads if link.startswith("data:text/csv")}
-    assert linked == {path.read_text() for path in (ten / "figures").glob("*.csv")} and len(linked) == 5
+    assert linked == {path.read_text() for path in (ten / "figures").glob("*.csv")} and len(linked) == 6
     drawn = {base64.b64decode(link.split(",")[1]) for link in page.loads if link.startswith("data:image/svg+xml")}
-    assert drawn >= {path.read_bytes() for path in (ten / "figures").glob("*.svg")} and len(drawn) == 10
+    assert drawn >= {path.read_bytes() for path in (ten / "figures").glob("*.svg")} and len(drawn) == 12
     assert {path.suffix for path in (ten / "figures").iterdir()} == {".svg", ".png", ".csv"}
 
 
@@ -98,7 +98,7 @@ def test_equal_records_give_equal_bytes_in_any_directory(tmp_path: Path):
     shutil.copytree(folder, moved, ignore=shutil.ignore_patterns("report.html", "figures"))
     published(moved)
     assert before == {path.name: path.read_bytes() for path in [moved / "report.html", *(moved / "figures").iterdir()]}
-    assert len(before) == 16
+    assert len(before) == 19
 
 
 def test_too_few_seeds_have_no_interval_and_the_page_says_so(tmp_path: Path):
@@ -129,4 +129,4 @@ def test_a_comparison_without_a_primary_question_has_a_page(tmp_path: Path):
     (folder / "summary.json").write_text(json.dumps(summary))
     page = read_page(published(folder))
     assert "No verdict." in page.text and "ticket − majority rate" in page.text
-    assert "Do the seeds find the same ticket?" not in page.text
+    assert "mask has in common with others" not in page.text

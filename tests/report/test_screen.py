@@ -33,7 +33,7 @@ LINES: dict[Event, str] = {
     events.RunStarted("baseline", 1, 5, "cpu", "float32", 8, 4): "baseline: 5 epochs on cpu in float32; 8 images",
     STUDY: "compare: 3 arms, 5 seeds, 40 levels on cpu in float32; 5,912 images for training",
     events.SweepStarted("ticket", 4, 9, "cpu", "float32"): "sweep: 4 runs of ticket, 9 levels on cpu in float32",
-    events.NoVerdict(): "there will be no verdict",
+    events.NoVerdict("it needs 3 seeds"): "there will be no verdict, whatever is trained: it needs 3 seeds",
     events.AlreadyFinished("runs/x"): "already finished, showing saved results (--fresh retrains)",
     LEVEL: "1 of 0      ticket, seed 1, 50 %              1     50.00       75.50     12.3",
     events.LevelFailed("ab", "ticket, seed 1", 1, "became NaN"): "ticket, seed 1, level 1 failed: became NaN",
@@ -45,8 +45,8 @@ LINES: dict[Event, str] = {
     events.StateSaved(184, 92): "rewind point saved: epoch 2",
     events.StateSaved(100, 92): "rewind point saved: step 100",
     events.Replaying(184): "replaying level 0 up to step 184 to reach the rewind point",
-    events.Pruned(1, 16.667, 16.7, False): "pruned to 16.67 %",
-    events.Pruned(1, 10.0, 10.0, True): "regrown to 10.00 %",
+    events.Pruned(1, 16.667, 16.7, False, "local"): "pruned to 16.67 %",
+    events.Pruned(1, 10.0, 10.0, True, "global"): "regrown to 10.00 %, all layers ranked together",
     events.Rewound(1, 0, 92, "weights"): "weights rewound to initialization: level 1 starts",
     events.Rewound(1, 92, 92, "lr"): "weights kept, learning rate rewound to epoch 1: level 1 starts",
     events.Rewound(1, 0, 92, "finetune"): "weights kept, training continues at the final learning rate",
@@ -78,7 +78,7 @@ def test_an_event_has_its_line(event: Event):
 
 
 def test_every_event_has_a_line_or_a_place_on_the_screen():
-    silent = {events.LevelEvent, events.RunFinished}
+    silent = {events.RecordedEvent, events.LevelEvent, events.RunFinished}
     dispatch = vars(Screen)["_show"].dispatcher.dispatch
     for kind in set(all_events()) - silent:
         has_place = dispatch(kind) is not dispatch(Event)

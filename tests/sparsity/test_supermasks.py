@@ -17,8 +17,8 @@ from lthrun.events import Evaluated, ignore
 from lthrun.models import build_model
 from lthrun.rng import make_generator
 from lthrun.sparsity import supermasks
-from lthrun.sparsity.learned_masks import Bernoulli, EdgePopup, StraightThrough
 from lthrun.sparsity.masks import make_masks
+from lthrun.sparsity.supermasks import Bernoulli, EdgePopup, StraightThrough
 from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import LAYOUT, interrupt, run
 

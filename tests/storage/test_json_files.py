@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lthrun.storage.digests import HASHERS
-from lthrun.storage.json_files import append_json_line, digest, read_json, write_json
+from lthrun.storage.json_files import HASHERS, append_json_line, hash_json, read_json, write_json
 
 
 def test_a_changed_file_is_not_read_and_one_without_a_digest_is(tmp_path: Path):
@@ -25,7 +24,7 @@ def test_a_changed_file_is_not_read_and_one_without_a_digest_is(tmp_path: Path):
 @pytest.mark.parametrize("algorithm", HASHERS)
 def test_a_digest_of_each_algorithm_is_checked(tmp_path: Path, algorithm: str):
     path, value = tmp_path / "x.json", {"a": [1, 2.5]}
-    path.write_text(json.dumps({**value, algorithm: digest(value, algorithm)}))
+    path.write_text(json.dumps({**value, algorithm: hash_json(value, algorithm).hexdigest()}))
     assert read_json(path) == value
     path.write_text(path.read_text().replace("2.5", "3.5"))
     assert read_json(path) is None

@@ -7,7 +7,8 @@ from typing import NamedTuple
 # isort: off
 # First, as matplotlib must not be imported otherwise; then the figures, in their order on the page.
 from lthrun.report.figures import backend  # noqa: F401
-from lthrun.report.figures import error_path, differences, accuracy_by_sparsity, learning_curves, levels, masks  # noqa: F401
+from lthrun.report.figures import error_path, differences, estimate_by_seeds, accuracy_by_sparsity  # noqa: F401
+from lthrun.report.figures import learning_curves, levels, masks  # noqa: F401
 
 # isort: on
 from lthrun.report.figures.plot import FIGURES, Plot

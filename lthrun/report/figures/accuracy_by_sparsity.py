@@ -5,17 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from lthrun.experiments.summaries import StudySummary
-from lthrun.report.figures.layout import Margins, bounds, draw_interval, draw_majority, label_right, make_panels
-from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.layout import (
+    Margins,
+    bounds,
+    draw_interval,
+    draw_majority,
+    fit_labels,
+    label_right,
+    make_panels,
+)
+from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import arm_style
 from lthrun.report.wording import final_images, percent, seed_counts
-
-Row = dict[str, Any]
 
 
 @FIGURES.register("Accuracy against sparsity", "accuracy-by-sparsity", of="StudySummary")
@@ -75,6 +80,6 @@ def draw(rows: Sequence[Row], rate: float, narrow: bool) -> Figure:
         ends.append((100 * points[-1]["mean"], arm, style))
     if positions:
         axes.set_xlim(positions[0] - 0.35 * nearest, positions[-1] + 0.35 * nearest)
-    axes.set_xticks(positions, [percent(sparsity) for sparsity in sparsities])
+    axes.set_xticks(positions, fit_labels(axes, positions, list(map(percent, sparsities))))
     label_right(axes, ends)
     return figure

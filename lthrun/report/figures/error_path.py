@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from lthrun.report.figures.layout import LineEnd, Margins, label_right, make_panels
-from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import DASHED, DOTTED, FAINT, ArmStyle, arm_style
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MARKERS = "osD^vPX"
 
 
 @FIGURES.register("Error between two trainings", "error-path", of="ConnectivitySummary")
-def error_path(summary: ConnectivitySummary, metrics: Sequence[dict[str, Any]]) -> Plot:
+def error_path(summary: ConnectivitySummary, metrics: Sequence[Row]) -> Plot:
     """Errors of the networks between the two ends, for each network and rewind point."""
     rows = [
         {"rewind_point": path.rewind_point, "network": path.network, "alpha": alpha, "error": error, "loss": loss}

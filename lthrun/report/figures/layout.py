@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from lthrun.records import Interval
 from lthrun.report.figures.style import MAJORITY, MUTED, NARROW, WIDE, ArmStyle
 
+LABEL_GAP = 0.155  # inches between the names of lines
 LineEnd = tuple[float, str, ArmStyle]  # where a line ends, its name and its style
 
 
@@ -46,15 +48,27 @@ def size_in_inches(axes: Axes) -> tuple[float, float]:
     return axes.bbox.width / axes.figure.dpi, axes.bbox.height / axes.figure.dpi
 
 
-def label_right(axes: Axes, ends: Sequence[LineEnd], gap: float = 0.155) -> None:
-    """Names beside the ends of their lines, at the right edge, moved apart where they would overlap (by `gap` inches).
+def fit_labels(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """Labels beside a horizontal axis whose limits are set; one that would touch the one before it is empty."""
+    low, high = axes.get_xlim()
+    width, _ = size_in_inches(axes)
+    shown, end = [], -math.inf
+    for place, label in zip(places, labels, strict=True):
+        middle, half = (place - low) / (high - low) * width, 0.035 * len(label)
+        shown.append(label if middle - half >= end else "")
+        end = middle + half + 0.06 if shown[-1] else end
+    return shown
+
+
+def label_right(axes: Axes, ends: Sequence[LineEnd]) -> None:
+    """Names beside the ends of their lines, at the right edge, moved apart where they would overlap.
 
     Each name has a key: marker and line.
     """
     low, high = axes.get_ylim()
     width, height = size_in_inches(axes)
     starts = [min(max((y - low) / (high - low), 0), 1) for y, _, _ in ends]
-    placed = move_apart([start * height for start in starts], gap, height)
+    placed = move_apart([start * height for start in starts], LABEL_GAP, height)
     for start, at, (_, name, style) in zip(starts, placed, ends, strict=True):
         line: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
         axes.plot([1, 1 + 0.12 / width], [start, at / height], color=MUTED, linewidth=0.4, **line)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from lthrun.experiments.summaries import StudySummary
 from lthrun.report.figures.layout import LineEnd, Margins, draw_majority, label_right, make_panels
-from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import arm_style
 from lthrun.report.wording import at_sparsity
-
-Row = dict[str, Any]
 
 
 @FIGURES.register("Learning curves", "learning-curves", of="StudySummary")
 def learning_curves(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
-    """Validation loss and accuracy over the training at the first sparsity, the mean of the seeds."""
-    sparsity = summary.sparsities[0] if summary.sparsities else None
+    """Validation loss and accuracy over the training at the primary sparsity, the mean of the seeds."""
+    sparsity = summary.primary.sparsity if summary.primary else summary.sparsities[0]
     shown = [record for record in metrics if record["sparsity"] in (None, sparsity)]
     rows = [row for arm in summary.arms for row in curve(arm, shown, summary.epoch_steps)]
     untrained = {record["arm"] for record in shown if record["train_loss"] is None}

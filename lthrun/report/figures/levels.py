@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,12 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from lthrun.experiments.summaries import RunSummary
 from lthrun.report.figures.layout import LineEnd, Margins, draw_interval, draw_majority, label_right, make_panels
-from lthrun.report.figures.plot import FIGURES, Plot
+from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import FAINT, MUTED, ArmStyle, arm_style
 from lthrun.report.run_report import part_of
 from lthrun.report.wording import percent
 
-Row = dict[str, Any]
 KEYS = ("epoch", "level", "level_epoch", "sparsity", "train_loss", "valid_loss", "accuracy", "balanced_accuracy")
 LEVELS_WIDTH = 6.4  # inches
 

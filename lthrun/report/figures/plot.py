@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import matplotlib
+from matplotlib import style
 from matplotlib.figure import Figure
 
 from lthrun.registry import Entry, Table
 from lthrun.report.figures.style import DARK, FONT, RC_PARAMS, WIDE
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Plot:
     """
 
     caption: str
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[Row]
     draw: Callable[[bool], Figure]
     width: float = WIDE
 
@@ -55,11 +56,13 @@ class Plot:
     def narrow_svg(self) -> bytes:
         return self._svg(True)
 
+    @cached_property
+    def png(self) -> bytes:
+        return self._save(False, format="png", dpi=160, metadata={"Software": None})
+
     def _svg(self, narrow: bool) -> bytes:
-        with styled():
-            file = io.BytesIO()
-            no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-            self.draw(narrow).savefig(file, format="svg", metadata=no_metadata)
+        no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        svg = self._save(narrow, format="svg", metadata=no_metadata)
         # Rules that only a viewer with a dark background follows exchange the inks.
         dark = "".join(
             f'[style*="{what}: {light}"]{{{what}:{deep}!important}}'
@@ -67,13 +70,13 @@ class Plot:
             for what in ("fill", "stroke")
         )
         rules = f"text{{font-family:{FONT}!important}}@media(prefers-color-scheme:dark){{{dark}}}"
-        return file.getvalue().replace(b"</style>", f"{rules}</style>".encode(), 1)
+        return svg.replace(b"</style>", f"{rules}</style>".encode(), 1)
 
-    @cached_property
-    def png(self) -> bytes:
-        with styled():
-            file = io.BytesIO()
-            self.draw(False).savefig(file, format="png", dpi=160, metadata={"Software": None})
+    def _save(self, narrow: bool, **options: Any) -> bytes:
+        """The figure as a file, drawn with matplotlib's own defaults and RC_PARAMS, whatever the user has set."""
+        file = io.BytesIO()
+        with style.context(RC_PARAMS, after_reset=True):
+            self.draw(narrow).savefig(file, **options)
         return file.getvalue()
 
     @cached_property
@@ -84,12 +87,3 @@ class Plot:
         writer.writeheader()
         writer.writerows(self.rows)
         return file.getvalue()
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """matplotlib's own defaults and RC_PARAMS, whatever the user has set."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(RC_PARAMS)  # type: ignore[arg-type]
-        yield

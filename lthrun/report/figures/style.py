@@ -62,6 +62,7 @@ ARM_STYLES = {
     "supermask": ArmStyle(PURPLE, "*", DOTTED),
     "random-mask": ArmStyle(ORANGE, "^", DASHED),
     "random-init": ArmStyle(SKY, "v", DASHED),
+    "large-init": ArmStyle(GREEN, "P", DASHED, True),
     "one-shot": ArmStyle(GREEN, "P", DASHDOT),
     "prune": ArmStyle(GRAY, "X", DASHDOT),
 }
