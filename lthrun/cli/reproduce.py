@@ -58,7 +58,8 @@ def reproduce(
                 print_json(foreseen.model_dump(mode="json"))
             else:
                 screen.show_dry_run(foreseen)
-                screen.say(plan.entry.cost)
+                if plan.entry.cost:
+                    screen.say(plan.entry.cost)
             return
         try:
             summary = reproducing.reproduce(plan, runs, RunOptions(out, False, checkpoint_every, jobs=jobs), screen)

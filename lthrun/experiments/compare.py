@@ -83,13 +83,7 @@ def describe_epoch(epoch: EpochRecord, record: LevelRecord) -> dict[str, Any]:
 def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, LevelRecord]]) -> StudyFindings:
     config, context = run.config, run.run.context
     epoch_steps, counts = context.conditions.epoch_steps, count_final(context)
-    results = [
-        ArmResult(
-            p.arm, p.seed, p.sparsity, record.epochs, p.level.steps, count_search_steps(p.level), record.sparsity,
-            record.test,
-        )
-        for p, record in trained
-    ]  # fmt: skip
+    results = [make_result(p.arm, p.seed, p.sparsity, p.level, record) for p, record in trained]
     earlier = read_summary(run.run_dir)
     if not isinstance(earlier, StudySummary):
         earlier = None
@@ -109,6 +103,11 @@ def answer_questions(run: Study, trained: Sequence[tuple[PlannedArmResult, Level
         config.compare.primary_sparsity,
     )
     return analyze_study(results, design)
+
+
+def make_result(arm: str, seed: int, sparsity: float | None, level: Level, record: LevelRecord) -> ArmResult:
+    steps = level.steps, count_search_steps(level)
+    return ArmResult(arm, seed, sparsity, record.epochs, *steps, record.sparsity, record.test)
 
 
 def plan_next(config: CompareConfig, summary: StudySummary) -> CompareConfig | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lthrun.analysis.arm_results import ArmResult
 from lthrun.experiments.arms import PlannedArmResult
-from lthrun.experiments.compare import count_search_steps
+from lthrun.experiments.compare import make_result
 from lthrun.experiments.reading import AnySummary
 from lthrun.experiments.run import Run
 from lthrun.records import LevelRecord
@@ -75,10 +75,8 @@ def read_results(finding: Finding, store: LevelStore) -> Iterator[ArmResult]:
         level, facts = planned.level, store.record(planned.level.key)
         if facts is None:
             continue
-        if isinstance(planned, PlannedArmResult):
-            place = planned.arm, planned.seed, planned.sparsity
-        else:
-            place = finding.name, finding.run.config.seed, level.sparsity or None
         record = LevelRecord.from_dict(facts)
-        steps = level.steps, count_search_steps(level)
-        yield ArmResult(*place, record.epochs, *steps, record.sparsity, record.test)
+        if isinstance(planned, PlannedArmResult):
+            yield make_result(planned.arm, planned.seed, planned.sparsity, level, record)
+        else:
+            yield make_result(finding.name, finding.run.config.seed, level.sparsity or None, level, record)

@@ -16,7 +16,7 @@ from lthrun.reproductions import REPRODUCTIONS
 
 IMAGES = {"dataset": "pets", "image_size": 16, "validation": 20.0}
 TRAINING = {"epochs": 2, "batch_size": 8}
-STUDY = {"sparsities": [48.8], "prune_rate": 50.0}
+STUDY = {"sparsities": [48.8], "primary": 48.8, "prune_rate": 50.0}
 OWN: dict[str, dict[str, Any]] = {
     "frankle-carbin-2019-lenet": {"compare": STUDY, "training": {**TRAINING, "evaluate_every": 2}},
     "null": {"compare": STUDY},
