@@ -1,6 +1,6 @@
 """The content of a report before it is rendered: tables, facts and sentences.
 
-One function builds each table from typed records; lthrun.report.terminal and lthrun.report.page render it. So the two
+One function builds each table from typed records; lthrun.report.terminal and page.html render it. So the two
 media cannot disagree. A column that only one medium can show says so, and the other leaves it out.
 """
 

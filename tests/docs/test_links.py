@@ -29,14 +29,14 @@ ELSEWHERE = {
     "reinit",
     "relative_movement",
     "quadratic",
-    "neuron",
+    "plane",
     "flat",
     "radam",
     "linear",
     "conv3",
     "fine-tune",
     "smoke",
-    "strict",
+    "serial",
 }
 
 

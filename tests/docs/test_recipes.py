@@ -36,8 +36,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def edit(file: Path, lines: list[str]) -> None:
-    """Replace the lines that a diff removes by those that it adds; … stands for what is there."""
-    removed, added = ("".join(f"{line[1:]}\n" for line in lines if line[0] == sign) for sign in "-+")
+    """Replace the lines of a diff before by those after; … stands for what is there."""
+    removed, added = ("".join(f"{line[1:]}\n" for line in lines if line[0] in signs) for signs in (" -", " +"))
     pattern = "^" + re.escape(removed).replace("…", "(.*)")
     text, count = re.subn(
         pattern,

@@ -63,14 +63,14 @@ def use_all() -> None:
     for name in (
         "relative_movement",
         "quadratic",
-        "neuron",
+        "plane",
         "flat",
         "radam",
         "linear",
         "conv3",
         "fine-tune",
         "smoke",
-        "strict",
+        "serial",
     ):
         assert any(line.split()[:1] == [name] for line in listed.splitlines()), name
     assert "reinit" in call("--help")
@@ -81,7 +81,7 @@ def use_all() -> None:
     assert "quadratic: sparsity in %" in call("schedule", "quadratic")
 
     whole = run("ticket", **{
-        "pruning.granularity": "neuron", "pruning.steps": 1, "pruning.types": ["conv", "linear"],
+        "pruning.granularity": "plane", "pruning.steps": 1, "pruning.types": ["conv", "linear"],
         "pruning.classifier": True,
     })  # fmt: skip
     masks = lthrun.load_ticket(whole.run_dir / "ticket.safetensors").masks
@@ -98,7 +98,7 @@ def use_all() -> None:
     assert abs(learning_rate_at(training, 50, 100, 10) - 0.6 * training.learning_rate) < 1e-12
     assert run("baseline", **radam, **line).metrics[-1]["train_loss"] > 0
 
-    study = run_study("--arms", "dense,ticket,fine-tune", "--executor", "strict")
+    study = run_study("--arms", "dense,ticket,fine-tune", "--executor", "serial")
     assert study["arms"] == ["dense", "ticket", "fine-tune"] and study["levels"]["trained"] == 3
     assert {cell["arm"] for cell in study["cells"] if cell["sparsity"] == 50} == {"ticket", "fine-tune"}
 
