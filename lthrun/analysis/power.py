@@ -7,13 +7,14 @@ as a study is. The draws are fixed: equal plans have equal chances.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from lthrun.analysis.seed_means import FEWEST_SEEDS
 from lthrun.analysis.sequential import ERROR, nominal_levels
 from lthrun.records import Record
+
+if TYPE_CHECKING:
+    import numpy as np
 
 STUDIES = 4000
 TRUTHS = (0.0, 0.5, 1.0, 2.0)
@@ -53,6 +54,8 @@ def foresee_words(
 
     None where no look has three seeds.
     """
+    import numpy as np
+
     looks = [n for n in seeds if n >= FEWEST_SEEDS]
     if not looks:
         return []
@@ -74,6 +77,7 @@ def simulate_studies(
 
     `differences` has the shape [studies, seeds].
     """
+    import numpy as np
     from scipy.special import stdtrit
 
     studies = len(differences)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lthrun.experiments.listing import LISTED
+from lthrun.sparsity.criteria import CRITERIA
 from lthrun.sparsity.schedules import SCHEDULES
 
 SMALL = ["--set", "data.image_size=16", "--set", "training.batch_size=8", "--epochs", "1", "--json"]
@@ -66,6 +67,8 @@ def test_every_name_runs_through_the_command_line(
             assert removed == {"3.weight": 144}
         elif name.startswith("shared_") or name in ("row", "column"):
             assert all(0 < count < 288 for count in removed.values()), removed  # three groups: 2 of them, or 1
+        elif name in CRITERIA and CRITERIA[name].context == "global":
+            assert sum(removed.values()) == 198, "half of all weights, ranked together"
         else:
             assert removed == {"0.weight": 54, "3.weight": 144}
         assert (summary["sparsity"] > 0) and summary["differs"]

@@ -167,7 +167,7 @@ def test_level_keys_have_exactly_what_the_chosen_augmentations_read(pets_folder:
         return open_pets(pets_folder, data.stored_size).key_facts(SPLIT, data)
 
     plain = facts()
-    assert plain == facts(crop_padding=9) == facts(crop_scale=(0.5, 0.9)) and set(plain) == {"images", "split"}
+    assert plain == facts(crop_padding=9) == facts(crop_scale=(0.5, 0.9)) and set(plain) == {"images", "split", "test"}
     flip, crop, wide = (
         facts(augmentation=("flip",)),
         facts(augmentation=("crop",)),
