@@ -92,8 +92,8 @@ def other_accuracies(summary: StudySummary, cell: ArmCell) -> list[str]:
 def accuracy_table(summary: StudySummary) -> Table:
     """Each arm at each sparsity, its interval drawn beside the majority rate."""
     cells, rate = summary.cells, summary.majority_rate
-    ends = [rate, *(end for cell in cells for end in cell.final_accuracy.interval or [cell.final_accuracy.mean])]
-    low, high = min(ends), max(ends)
+    ends = [end for cell in cells for end in cell.final_accuracy.interval or [cell.final_accuracy.mean]]
+    low, high = min(ends) if words.is_far_below(rate, ends) else min(rate, *ends), max(rate, *ends)
     rows = [
         [
             cell.arm, sparsity_label(cell.sparsity), words.seed_mean(cell.final_accuracy), str(cell.n),

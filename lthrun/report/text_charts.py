@@ -15,7 +15,7 @@ def interval_chart(
 ) -> str:
     """`├──●─┤  ┆`: a mean with its interval, and a mark for reference, on a line from `low` to `high`.
 
-    A value beyond the line is an arrow at its end.
+    A value beyond the line is an arrow at its end; a mark beyond it is left out.
     """
 
     def column(value: float) -> int:
@@ -23,7 +23,8 @@ def interval_chart(
         return round(min(max(share, 0.0), 1.0) * (width - 1))
 
     line = [" "] * width
-    line[column(mark)] = "┆"
+    if low <= mark <= high:
+        line[column(mark)] = "┆"
     if interval is not None:
         left, right = column(interval[0]), column(interval[1])
         line[left : right + 1] = "─" * (right + 1 - left)

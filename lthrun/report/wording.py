@@ -81,6 +81,12 @@ def missing_result(row: MissingResult) -> str:
     return f"{row.arm}{at_sparsity(row.sparsity)}, seed {row.seed}: {row.reason}"
 
 
+def is_far_below(rate: float, accuracies: Sequence[float]) -> bool:
+    """Whether a majority rate, drawn beside these accuracies (all 0 to 1), would hide how they differ."""
+    low, high = min(accuracies, default=rate), max(accuracies, default=rate)
+    return low - rate > max(0.2, 2 * (high - low))
+
+
 def majority_rate(summary: Summary) -> str:
     rate = with_interval(summary.majority_rate, summary.majority_interval)
     return f"{rate} %, the accuracy of always answering the most common class"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from lthrun.experiments import connectivity, summaries, supermask
-from lthrun.report.figures.layout import fit_labels, move_apart, size_in_inches
+from lthrun.report.figures.layout import draw_majority, fit_labels, move_apart, size_in_inches
 from lthrun.report.figures.learning_curves import curve
 from lthrun.report.figures.plot import FIGURES
 from lthrun.report.figures.style import ARM_STYLES, PALETTE, SPARE_MARKERS, arm_style
@@ -150,3 +150,20 @@ def test_no_backend_of_the_environment_matters_and_pyplot_and_torch_are_not_impo
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [backend, "False", "False"] and (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("rate", "accuracies", "is_drawn"),
+    [
+        (0.113, (0.91, 0.98), False),
+        (0.678, (0.70, 0.78), True),
+        (0.113, (0.30, 0.90), True),
+        (0.113, (0.112, 0.113), True),
+        (0.113, (), True),
+    ],
+)
+def test_the_majority_rate_is_left_out_where_it_would_hide_how_accuracies_differ(
+    rate: float, accuracies: tuple[float, ...], is_drawn: bool
+):
+    axes = Figure().subplots()
+    assert bool(draw_majority(axes, rate, accuracies)) == bool(axes.lines) == is_drawn

@@ -33,6 +33,7 @@ def test_an_interval_in_text():
     assert interval_chart(-2, (-3, 0.5), 0, 1, 1, width=9) == "◂───┤   ┆"
     assert interval_chart(0.5, None, 0, 1, 0.5, width=9) == "    ●    "
     assert interval_chart(None, None, 0, 1, 0.5, width=9) == "    ┆    "
+    assert interval_chart(0.5, None, 0, 1, -3, width=9) == "    ●    ", "the mark lies beyond the line"
 
 
 def test_a_scale_is_as_wide_as_its_chart_and_labels_ends_and_middle():

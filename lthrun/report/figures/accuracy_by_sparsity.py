@@ -41,7 +41,8 @@ def accuracy_by_sparsity(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
         f"Mean accuracy of the seeds ({seed_counts([cell.n for cell in summary.cells])}) after the last epoch, on "
         f"{final_images(summary)}; bars, and the band of the dense network, are 95 % intervals of the mean over seeds "
         "(none with fewer than three seeds). The axis is logarithmic in the remaining weights: fewer are left further "
-        "right. Dotted: the majority rate, the accuracy of always answering the most common class.",
+        "right. Dotted: the majority rate, the accuracy of always answering the most common class; left out "
+        "where it is far below.",
         rows,
         lambda narrow: draw(rows, summary.majority_rate, narrow),
     )
@@ -56,7 +57,7 @@ def draw(rows: Sequence[Row], rate: float, narrow: bool) -> Figure:
     figure, (axes,) = make_panels(narrow, 1, 3.6 if narrow else 3.9, Margins(left=0.42, right=1.4))
     axes.set_title("accuracy, %")
     axes.set_xlabel("sparsity")
-    ends = [draw_majority(axes, rate)]
+    ends = draw_majority(axes, rate, [row["mean"] for row in rows])
     for row in rows:
         if row["sparsity"] is None:
             style = arm_style(row["arm"])

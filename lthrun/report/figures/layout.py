@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from lthrun.records import Interval
 from lthrun.report.figures.style import MAJORITY, MUTED, NARROW, WIDE, ArmStyle
+from lthrun.report.wording import is_far_below
 
 LABEL_GAP = 0.155  # inches between the names of lines
 LineEnd = tuple[float, str, ArmStyle]  # where a line ends, its name and its style
@@ -106,10 +107,12 @@ def draw_interval(
     axes.plot(x, y, markersize=size, **style.dot)
 
 
-def draw_majority(axes: Axes, rate: float) -> LineEnd:
-    """The majority rate (0 to 1) as a dotted line; its label."""
+def draw_majority(axes: Axes, rate: float, accuracies: Sequence[float]) -> list[LineEnd]:
+    """The majority rate (0 to 1) as a dotted line; its label. Neither, where it is far below these accuracies."""
+    if is_far_below(rate, accuracies):
+        return []
     axes.axhline(100 * rate, **MAJORITY.stroke)
-    return 100 * rate, "majority rate", MAJORITY
+    return [(100 * rate, "majority rate", MAJORITY)]
 
 
 def bounds(mean: float | None, interval: Interval | None) -> dict[str, float | None]:

@@ -69,7 +69,7 @@ def draw(rows: Sequence[Row], untrained: set[str], rate: float, longest: float, 
         axes.set_xlabel("epochs")
         axes.set_xlim(0, 1.03 * (max((row["epochs"] for row in shown), default=0) or 1))
         if name == "accuracy":
-            ends.append(draw_majority(axes, rate))
+            ends += draw_majority(axes, rate, [row["accuracy_mean"] for row in shown])
         if narrow or name == "accuracy":
             label_right(axes, ends)
     return figure

@@ -40,7 +40,8 @@ def draw_curve(rows: Sequence[Row], rate: float, style: ArmStyle, narrow: bool) 
     draw_lines(losses, rows, 1, {"valid_loss": ("validation", style), "train_loss": ("training", style.sibling)})
     losses.set_title("loss", pad=18)
     lines = {"accuracy": ("accuracy", style), "balanced_accuracy": ("balanced", style.sibling)}
-    draw_lines(accuracies, rows, 100, lines, [draw_majority(accuracies, rate)])
+    majority = draw_majority(accuracies, rate, [row[key] for row in rows for key in lines])
+    draw_lines(accuracies, rows, 100, lines, majority)
     accuracies.set_title("accuracy, %", pad=18)
     for axes in (losses, accuracies):
         axes.set_xlabel("epochs")
@@ -107,7 +108,7 @@ def draw_levels(rows: Sequence[Row], rate: float, style: ArmStyle, narrow: bool)
     figure, (axes,) = make_panels(narrow, 1, 2.4, Margins(left=0.45, right=1.3), wide=LEVELS_WIDTH)
     axes.set_title("accuracy, %")
     axes.set_xlabel("sparsity of the level")
-    ends = [draw_majority(axes, rate)]
+    ends = draw_majority(axes, rate, [row[key] for row in rows for key in ("accuracy", "balanced_accuracy")])
     for shift, key, prefix, line in (
         (-0.08, "accuracy", "", style),
         (0.08, "balanced_accuracy", "balanced_", style.sibling),
