@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lthrun.config.base import ExperimentConfig
 from lthrun.errors import UserError, shorten
-from lthrun.events import Decoding, Emit, Waiting, ignore, only
+from lthrun.events import Decoding, Emit, NoVerdict, Waiting, ignore, only, without
 from lthrun.executors.tasks import RunOptions
 from lthrun.experiments import load_config
 from lthrun.experiments.driver import execute_rounds
@@ -112,7 +112,7 @@ def reproduce(
     missing: list[str] = []
     for sweep in runs:
         if sweep.run.experiment.is_study:
-            study = execute_rounds(sweep.run, options, emit).summary
+            study = execute_rounds(sweep.run, options, without(NoVerdict, emit)).summary  # its claims are the answer
             finished.append(Finding(sweep.point["part"], sweep.run, study))
             missing += [describe_missing(row) for row in study.missing] if isinstance(study, StudySummary) else []
     single = [sweep for sweep in runs if not sweep.run.experiment.is_study]
