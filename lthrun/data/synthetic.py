@@ -39,7 +39,7 @@ def list_synthetic(settings: Data) -> Images:
     """
     if settings.dir is not None:
         raise UserError(
-            "--data-dir goes with data.dataset: pets, cifar10 or folder; the embedded set is drawn, not read"
+            "--data-dir goes with data.dataset: pets, cifar10, mnist or folder; the embedded set is drawn, not read"
         )
     images = cache_dir() / f"synthetic-{VERSION}" / "images"
     with atomic_folder(images) as folder:

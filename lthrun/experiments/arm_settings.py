@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
-from pydantic_core import PydanticCustomError
 
 from lthrun.analysis.arm_results import MAJORITY
 from lthrun.config.fields import ARM_NAME, ARM_POINT, MOST, Section, check_name, named_in, point_text, refuse
@@ -20,7 +19,7 @@ MEANINGLESS = {
     "at_init": REWINDING, "gradual": REWINDING, "dense": MASKS + REWINDING, "dense_budget": MASKS + REWINDING,
 }  # fmt: skip
 """Keys that a schedule does not read."""
-AT_INIT = "large_init, small_init, random, snip, grasp or synflow"
+AT_INIT = ("large_init", "small_init", "random", "snip", "grasp", "synflow")
 """Criteria that say something about weights that were never trained."""
 
 
@@ -69,11 +68,9 @@ class Arm(Section):
         for key in MEANINGLESS.get(self.schedule, ()):
             if key in self.changes:
                 raise refuse(key, self.changes[key], f"schedule: {self.schedule} does not use it")
-        if self.schedule == "at_init" and self.criterion is None:
-            raise PydanticCustomError(
-                "refused", "criterion: is missing; schedule: at_init needs one that reads initial weights: {names}",
-                {"names": AT_INIT},
-            )  # fmt: skip
+        if self.schedule == "at_init" and self.criterion not in AT_INIT:
+            expected = f"schedule: at_init needs one that says something before training: {', '.join(AT_INIT)}"
+            raise refuse("criterion", self.criterion or "null", expected)
         if self.order and self.rewind != "0ep":
             raise refuse("order", self.order, "the states of level 0 are those of order 0: leave out rewind")
         return self

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from lthrun.analysis.arm_results import MAJORITY
 from lthrun.analysis.seed_means import FEWEST_SEEDS
@@ -18,7 +20,6 @@ from lthrun.config.fields import (
     parse_n_of_m,
     positive_percent,
     refuse,
-    unique,
 )
 from lthrun.config.pruning import GradualPruning, MaskSettings, Pruning, Rewind, SparsitySettings
 from lthrun.config.sections import Data, Training
@@ -42,7 +43,9 @@ PRIMARY = 90.0
 
 
 def named_once(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
-    unique(tuple(arm.name for arm in arms))
+    twice = [name for name, n in Counter(arm.name for arm in arms).items() if n > 1]
+    if twice:
+        raise PydanticCustomError("unique", "two arms are named {name}", {"name": twice[0]})
     return arms
 
 
@@ -96,8 +99,8 @@ class Comparison(Section):
             known = ", ".join(f"{sparsity:g}" for sparsity in self.sparsities)
             raise refuse("primary", f"{self.primary:g}", f"must be one of compare.sparsities, [{known}]")
         for arm in self.arms:
-            if not arm.is_named and arm.against not in {*self.names, *ARMS, MAJORITY} - {arm.name}:
-                raise refuse("arms", f"{arm.name} against {arm.against}", "it must be compared with another arm")
+            if not arm.is_named and arm.against not in {*self.names, "dense", MAJORITY} - {arm.name}:
+                raise refuse("arms", f"{arm.name} against {arm.against}", "must be another arm of compare.arms")
         steps = plan_sparsities(self.sparsities, self.prune_rate)
         found = f"{self.prune_rate:g}"
         if steps[0] < 1:
@@ -194,9 +197,10 @@ class CompareConfig(ExperimentConfig):
                 )
             point = self.find_rewind_point(arm)
             if point.endswith("ep") and count_steps(point, 1) >= self.training.epochs:
+                is_shared = arm.rewind == "compare.rewind"
                 raise refuse(
-                    "compare.rewind",
-                    point,
+                    "compare.rewind" if is_shared else "compare.arms",
+                    point if is_shared else f"{arm.name} with rewind {point}",
                     "must lie before the end of level 0, which trains training.epochs = "
                     f"{self.training.epochs} epochs: lower it, or leave out {arm.name}",
                 )

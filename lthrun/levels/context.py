@@ -193,6 +193,11 @@ def check_rewinding(config: ExperimentConfig, epoch_steps: int) -> None:
 
 def check_split(config: ExperimentConfig, store: Store, split: Split) -> None:
     sides = [("training", "validation", split.train), ("validation", "validation", split.valid)]
+    if config.data.test and not split.test:
+        raise UserError(
+            f"data.test: found {config.data.test:g}; that percentage of {len(store.labels):,} images is not one image: "
+            "raise it, or use 0"
+        )
     if split.test:
         sides.append(("test", "test", split.test))
     for side, key, ids in sides:

@@ -86,6 +86,9 @@ def plan_reproduction(
     entry = REPRODUCTIONS[name]
     scale = Scale(seeds or (entry.quick_seeds if is_quick else entry.seeds), is_quick)
     own = read_settings(config) if config else {}
+    for key in ("seed", "compare.seeds"):
+        if key in own:  # its runs differ in their seeds: one network must not count several times
+            raise UserError(f"{config}: {key}: found {shorten(own[key])}; a reproduction counts its seeds: use --seeds")
     overrides = own | ({"data.dir": data_dir} if data_dir else {})
     parts: Sequence[Part] = entry(scale)
     configs = [(p.name, load_config(None, p.experiment, options={**p.settings, **overrides})) for p in parts]

@@ -247,7 +247,7 @@ def test_the_command_reports_a_verdict_or_why_there_is_none(lthrun: Callable, im
         ),
         (["--arms", "dense,{name: dense, criterion: snip}"], "compare.arms.1.name: found dense; an arm of that name"),
         (["--set", "compare.primary=60"], "compare.primary: found 60"),
-        (["--arms", "dense,dense"], "compare.arms: found ['dense', 'dense']; values must be unique"),
+        (["--arms", "dense,dense"], "compare.arms: found ['dense', 'dense']; two arms are named dense"),
         (["--sparsities", "80,50"], "compare.sparsities: found [80.0, 50.0]; must rise"),
         (["--sparsities", "50,x"], "compare.sparsities.1: found 'x'; must be a valid number"),
         (["--sparsities", "0.5"], "sparsity is in percent, so write 50"),

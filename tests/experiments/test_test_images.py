@@ -121,3 +121,10 @@ def test_without_test_images_there_is_no_test_accuracy(small: Callable, tmp_path
 def test_only_levels_with_test_images_have_another_key(small: Callable):
     plain, held_out = (prepare(small("baseline", **{"data.test": share}), ignore).conditions for share in (0.0, 10.0))
     assert set(plain.data) == {"images", "split"} and set(held_out.data) == {"images", "split", "test"}
+
+
+def test_a_share_of_no_test_image_is_refused(lthrun: Callable):
+    outcome = lthrun("baseline", "--config", "smoke/baseline", "--set", "data.test=0.01")
+    assert (
+        outcome.status == 2 and "data.test: found 0.01; that percentage of 1,200 images is not one image" in outcome.err
+    )

@@ -91,3 +91,12 @@ def test_what_is_missing_is_said_and_repeating_repairs_it(
 def test_another_name_is_refused_in_one_line(lthrun: Callable):
     outcome = lthrun("reproduce", "zhou")
     assert outcome.status == 2 and outcome.err.count("\n") == 1 and "must be one of frankle-carbin" in outcome.err
+
+
+@pytest.mark.parametrize(("key", "text"), [("seed", "seed: 7"), ("compare.seeds", "compare: {seeds: 7}")])
+def test_a_config_that_sets_the_seeds_is_refused(lthrun: Callable, tmp_path: Path, key: str, text: str):
+    config = tmp_path / "own.yaml"
+    config.write_text(text)
+    outcome = lthrun("reproduce", "null", "--config", config)
+    assert outcome.status == 2 and outcome.err.count("\n") == 1
+    assert f"{key}: found 7; a reproduction counts its seeds: use --seeds" in outcome.err
