@@ -6,6 +6,7 @@ lthrun is compared with must not benefit from that.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -54,7 +55,8 @@ def in_subprocess(maker: Maker) -> Maker:
 
 
 _implementations: list[Implementation] = []  # of this subprocess
-_stack = ExitStack()  # closed when the subprocess ends
+_stack = ExitStack()
+atexit.register(_stack.close)  # while PyTorch can still be imported
 
 
 def make_here(maker: Maker, config: ExperimentConfig, steps: int) -> list[tuple[str, str]]:

@@ -104,7 +104,7 @@ def test_a_page_renders_fits_and_requests_nothing(
     assert box["y"] + box["height"] < SIZES[size][1], "the verdict is visible without scrolling"
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0], "nothing is wider than the window"
     assert all(page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)"))
-    assert page.locator("figure img").count() == 5 and page.locator("table").count() >= 6
+    assert page.locator("figure img").count() == 6 and page.locator("table").count() >= 6
     for shown in (opened.pixels(), opened.pixels(page.locator("figure img").nth(1))):
         background = shown[2, -3].mean()
         assert background > 240 if scheme == "light" else background < 40
@@ -133,8 +133,8 @@ def test_hostile_names_are_text(pages: dict[str, Path], open_page: Callable[...,
 def test_the_numbers_can_be_downloaded(pages: dict[str, Path], open_page: Callable[..., OpenPage]):
     page = open_page(pages["plain"]).page
     links = page.locator("figcaption a")
-    assert links.count() == 5
-    for k in range(5):
+    assert links.count() == 6
+    for k in range(6):
         with page.expect_download() as download:
             links.nth(k).click()
         beside = pages["plain"].parent / "figures" / download.value.suggested_filename
