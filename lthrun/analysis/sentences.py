@@ -22,7 +22,7 @@ CORRECTIONS = {
 
 def write_question(design: Design) -> str:
     sparsity = design.primary
-    return f"Does the ticket at {sparsity:g} % reach the accuracy of the dense network in the same training time?"
+    return f"Does the ticket at {sparsity:.4g} % reach the accuracy of the dense network in the same training time?"
 
 
 def write_verdict(
@@ -49,7 +49,7 @@ def write_verdict(
 
 
 def write_answer(primary: Comparison | None, design: Design) -> str:
-    ticket = f"the ticket at {design.primary:g} %"
+    ticket = f"the ticket at {design.primary:.4g} %"
     if primary is None:
         absent = [arm for arm in ("ticket", "dense") if arm not in design.pairings]
         return (

@@ -201,7 +201,7 @@ def reach_table(summary: StudySummary) -> Table:
         "Epochs until the dense network's final validation accuracy is reached",
         ["arm", "sparsity", "seeds that reach it", "median epochs"],
         rows,
-        "The first evaluation at which a training is as accurate as the dense network of the same seed is at its end.",
+        "Epochs until the validation accuracy first reaches that at which the dense network of the same seed ends.",
     )
 
 
@@ -219,7 +219,7 @@ def overlap_table(summary: StudySummary) -> Table:
         ["pair", "sparsity", "overlap %", "chance %", "pairs"],
         rows,
         "Weights that both keep, in percent of those that either keeps: mean of the pairs, and lowest to highest. "
-        "Tickets of two seeds share what chance gives, because the units of a layer have no order.",
+        "Tickets of two seeds share little more than chance gives, because the units of a layer have no order.",
     )
 
 
