@@ -218,7 +218,7 @@ def foresee_answer(config: CompareConfig, run_dir: RunDir) -> Mapping[str, Any]:
     if isinstance(earlier, StudySummary):
         looks, most_seeds = sorted({*looks, *earlier.looks}), earlier.most_seeds
         if earlier.primary and earlier.primary.n >= FEWEST_SEEDS:
-            step = 100 / (earlier.n_test or earlier.n_valid)
+            step = 100 / earlier.n_final
             deviations = (estimate(earlier.primary.differences, step).deviation,)
     looks = sorted({min(n, most_seeds) for n in looks})
     chances = [] if compare.no_verdict else foresee_words(looks, most_seeds, deviations, compare.margin)

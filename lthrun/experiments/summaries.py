@@ -56,6 +56,11 @@ class Summary(Record):
     """Bytes of each tensor file."""
 
     @property
+    def n_final(self) -> int:
+        """The number of images that final accuracies are of."""
+        return self.n_test or self.n_valid
+
+    @property
     def metrics_lines(self) -> int:
         """Lines of metrics.jsonl."""
         raise NotImplementedError
@@ -111,11 +116,6 @@ class StudySummary(Summary, StudyFindings):
     levels: LevelCounts
     lines: int
     """Of metrics.jsonl."""
-
-    @property
-    def n_final(self) -> int:
-        """The number of images that the verdict is about."""
-        return self.n_test or self.n_valid
 
     @property
     def metrics_lines(self) -> int:

@@ -164,7 +164,7 @@ def difference_table(title: str, rows: Sequence[Comparison]) -> Table:
 def trace_primary(summary: StudySummary) -> list[TracePoint]:
     """The primary difference after each seed; nothing where there are not two such points."""
     row = summary.primary
-    points = trace_estimate(row, summary, 100 / (summary.n_test or summary.n_valid)) if row else []
+    points = trace_estimate(row, summary, 100 / summary.n_final) if row else []
     return points if len(points) > 1 else []
 
 
@@ -219,7 +219,7 @@ def overlap_table(summary: StudySummary) -> Table:
         ["pair", "sparsity", "overlap %", "chance %", "pairs"],
         rows,
         "Weights that both keep, in percent of those that either keeps: mean of the pairs, and lowest to highest. "
-        "Tickets of two seeds share little more than chance gives, because the units of a layer have no order.",
+        f"{words.SEEDS_OVERLAP}",
     )
 
 

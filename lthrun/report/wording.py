@@ -10,6 +10,7 @@ from lthrun.experiments.summaries import MissingResult, StudySummary, Summary
 from lthrun.records import Interval
 
 MEASURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "early_stopping": "early stopping"}
+SEEDS_OVERLAP = "Tickets of two seeds share little more than chance gives, because the units of a layer have no order."
 
 
 def percent(sparsity: float) -> str:

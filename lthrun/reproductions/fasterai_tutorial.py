@@ -7,10 +7,8 @@ The configs are those of configs/tutorial. Under the protocol `fasterai` a ticke
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
 
 from lthrun.analysis.intervals import wilson_interval
-from lthrun.experiments.supermask import SupermaskSummary
 from lthrun.reproductions.findings import Findings
 from lthrun.reproductions.measures import accuracy_gain, average, mean_accuracy
 from lthrun.reproductions.reproduction import REPRODUCTIONS, Claim, Measurement, Part, Rule, Scale
@@ -29,13 +27,12 @@ def near(percent: float) -> Rule:
 
 def mask_accuracy(findings: Findings) -> Measurement | None:
     """Percent, of the mask on untrained weights."""
-    results = [cast(SupermaskSummary, summary).supermask for summary in findings.summaries("supermask")]
-    return average([100 * result.accuracy for result in results], 100 / findings.n_valid)
+    return average([100 * result.accuracy for result in findings.supermasks("supermask")], 100 / findings.n_valid)
 
 
 def gain_over_random_masks(findings: Findings) -> Measurement | None:
     """Points of balanced accuracy, of the mask over the mean of random masks."""
-    results = [cast(SupermaskSummary, summary).supermask for summary in findings.summaries("supermask")]
+    results = findings.supermasks("supermask")
     gains = [100 * (r.balanced_accuracy - r.random.balanced_accuracy.mean) for r in results]
     return average(gains, 100 / findings.n_valid)
 

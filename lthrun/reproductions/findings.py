@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from lthrun.analysis.arm_results import ArmResult
 from lthrun.experiments.arms import PlannedArmResult
 from lthrun.experiments.compare import make_result
 from lthrun.experiments.reading import AnySummary
 from lthrun.experiments.run import Run
+from lthrun.experiments.supermask import SupermaskResult, SupermaskSummary
 from lthrun.records import LevelRecord
 from lthrun.storage.level_store import LevelStore
 
@@ -49,9 +51,9 @@ class Findings:
         others = {result.seed: result for result in self.select(other)}
         return [(result, others[result.seed]) for result in self.select(one) if result.seed in others]
 
-    def summaries(self, name: str) -> list[AnySummary]:
-        """Of the runs of a part."""
-        return [finding.summary for finding in self.finished if finding.name == name]
+    def supermasks(self, name: str) -> list[SupermaskResult]:
+        """The evaluated masks of the supermask runs of a part."""
+        return [cast(SupermaskSummary, finding.summary).supermask for finding in self.finished if finding.name == name]
 
     @property
     def n_valid(self) -> int:
@@ -60,7 +62,7 @@ class Findings:
     @property
     def n_final(self) -> int:
         """How many images final accuracies are of."""
-        return self.finished[0].summary.n_test or self.n_valid
+        return self.finished[0].summary.n_final
 
 
 def read_findings(finished: Sequence[Finding], out: Path) -> Findings:

@@ -6,10 +6,7 @@ masks of a ticket's levels the most accurate counts.
 
 from __future__ import annotations
 
-from typing import cast
-
 from lthrun.experiments.study_config import plan_sparsities
-from lthrun.experiments.supermask import SupermaskResult, SupermaskSummary
 from lthrun.reproductions.findings import Findings
 from lthrun.reproductions.frankle_carbin_2019_lenet import SPARSITIES
 from lthrun.reproductions.measures import Measure, average
@@ -24,15 +21,11 @@ MASKS: dict[str, Settings] = {
 }
 
 
-def read_results(findings: Findings, part: str) -> list[SupermaskResult]:
-    return [cast(SupermaskSummary, summary).supermask for summary in findings.summaries(part)]
-
-
 def best_accuracy(part: str) -> Measure:
     """Percent, of the most accurate level."""
 
     def measure(findings: Findings) -> Measurement | None:
-        results = read_results(findings, part)
+        results = findings.supermasks(part)
         best = [max([result.accuracy, *(level.accuracy for level in result.levels)]) for result in results]
         return average([100 * accuracy for accuracy in best], 100 / findings.n_valid)
 
@@ -43,7 +36,7 @@ def random_accuracy(part: str) -> Measure:
     """Percent: the mean of the random masks with the per-layer sparsities of the last level."""
 
     def measure(findings: Findings) -> Measurement | None:
-        accuracies = [100 * result.random.accuracy.mean for result in read_results(findings, part)]
+        accuracies = [100 * result.random.accuracy.mean for result in findings.supermasks(part)]
         return average(accuracies, 100 / findings.n_valid)
 
     return measure

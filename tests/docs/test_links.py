@@ -17,6 +17,7 @@ import lthrun.experiments.sweep
 from lthrun.bench import overhead
 from lthrun.reproductions.reproduce import PlannedReproduction
 from lthrun.version import __version__
+from tests.docs.use_recipes import ADDED
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -25,19 +26,7 @@ NOT_HELD = {"docs/reference.md", "CHANGELOG.md"}  # made from the code; about ot
 HAND_WRITTEN = {name: text for name, text in NAMES.items() if name not in NOT_HELD}
 # What stands for a value in a command, and one that could stand there.
 PLACEHOLDERS = {"NAME": "agp", "SEED": "0", "PRECISION": "float32"}
-ELSEWHERE = {
-    "reinit",
-    "relative_movement",
-    "quadratic",
-    "plane",
-    "flat",
-    "radam",
-    "linear",
-    "conv3",
-    "fine-tune",
-    "smoke",
-    "serial",
-}
+ELSEWHERE = {"reinit", *ADDED}
 
 
 def without_code(text: str) -> str:

@@ -19,6 +19,10 @@ from lthrun.levels.keys import Conditions
 from lthrun.levels.plan import plan_dense
 from lthrun.training.learning_rates import learning_rate_at
 
+ADDED = (
+    "relative_movement", "quadratic", "plane", "flat", "radam", "linear", "conv3", "fine-tune", "smoke", "serial",
+)  # fmt: skip
+"""Names in tables."""
 IMAGES = Path("images")
 SMALL = {
     "data.dataset": "flat", "data.dir": "images", "data.image_size": 16, "model.name": "conv3", "training.epochs": 2,
@@ -60,18 +64,7 @@ def dense_key(**settings: Any) -> str:
 def use_all() -> None:
     draw_images()
     listed = call("list")
-    for name in (
-        "relative_movement",
-        "quadratic",
-        "plane",
-        "flat",
-        "radam",
-        "linear",
-        "conv3",
-        "fine-tune",
-        "smoke",
-        "serial",
-    ):
+    for name in ADDED:
         assert any(line.split()[:1] == [name] for line in listed.splitlines()), name
     assert "reinit" in call("--help")
 
@@ -133,4 +126,5 @@ def parse_json(printed: str) -> Any:
     return json.loads(printed[printed.index("\n{\n") if printed[0] != "{" else 0 : printed.rindex("}") + 1])
 
 
-use_all()
+if __name__ == "__main__":
+    use_all()

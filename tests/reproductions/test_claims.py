@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lthrun.analysis.arm_results import ArmResult
+from lthrun.experiments.summaries import RunSummary
 from lthrun.records import InterimEvaluation
 from lthrun.reproductions.findings import Finding, Findings
 from lthrun.reproductions.measures import accuracy_gain, mean_accuracy, stopped_accuracy, times_sooner
@@ -36,7 +36,7 @@ def make_result(arm: str, seed: int, losses: Sequence[float], accuracies: Sequen
 
 
 def collect(*results: ArmResult) -> Findings:
-    summary = cast(Any, SimpleNamespace(n_valid=IMAGES, n_test=0))
+    summary = RunSummary.model_construct(n_valid=IMAGES, n_test=0)
     run = cast(Any, None)
     found = {(result.arm, result.seed, result.sparsity): result for result in results}
     return Findings([Finding("study", run, summary)], found)

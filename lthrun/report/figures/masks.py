@@ -19,7 +19,7 @@ from lthrun.report.figures.layout import (
 )
 from lthrun.report.figures.plot import FIGURES, Plot, Row
 from lthrun.report.figures.style import BLUE, DOTTED, INK, MUTED, ArmStyle, arm_style
-from lthrun.report.wording import percent
+from lthrun.report.wording import SEEDS_OVERLAP, percent
 
 OVERLAP_WIDTH = 5.6  # inches
 CHANCE = ArmStyle(MUTED, "o", DOTTED, True)
@@ -39,8 +39,8 @@ def mask_overlap(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
     return Plot(
         "Weights that two masks both keep, in percent of those that either keeps: the mean over all pairs, with a line "
         "from lowest to highest, beside what random masks would share. A ticket's mask beside that of the largest "
-        "initial weights of its seed, and beside the ticket of another order of the images. Tickets of two seeds share "
-        "what chance gives, because the units of a layer have no order.",
+        "initial weights of its seed, and beside the ticket of another order of the images. "
+        f"{SEEDS_OVERLAP}",
         rows,
         lambda narrow: draw_overlap(rows, narrow),
         OVERLAP_WIDTH,
