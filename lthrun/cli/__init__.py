@@ -1,5 +1,6 @@
 """The command line: one file per group of commands. Torch is imported inside commands only."""
 
+import gc
 import os
 import sys
 
@@ -12,8 +13,11 @@ def main() -> None:
     """The `lthrun` command (lthrun.cli.app), whose import takes a while: Ctrl-C ends that as well."""
     try:
         try:
+            gc.disable()  # importing makes little garbage; looking for it takes a sixth of `lthrun --help`
             from lthrun.cli import app
 
+            gc.freeze()
+            gc.enable()
             app.main()
         except KeyboardInterrupt as interrupt:
             exit_early(interrupt)
