@@ -45,6 +45,7 @@ def load_config(
         raise UserError(
             f"{where}experiment: found {name}; this is not a config of `lthrun {experiment}`: use `lthrun {name}`"
         )
+    of_file = dict(tree)
     for setting in sets:
         key, equals, text = setting.partition("=")
         if not equals or not key:
@@ -57,7 +58,16 @@ def load_config(
     try:
         return configs[name].model_validate(tree)
     except ValidationError as error:
-        raise UserError(where + explain_faults(error, configs[name], configs)) from None
+        blamed = "" if is_valid(configs[name], of_file) else where
+        raise UserError(blamed + explain_faults(error, configs[name], configs)) from None
+
+
+def is_valid(config: type[ExperimentConfig], tree: dict[str, Any]) -> bool:
+    try:
+        config.model_validate(tree)
+    except ValidationError:
+        return False
+    return True
 
 
 def put(tree: dict[str, Any], key: str, value: Any) -> None:

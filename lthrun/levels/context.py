@@ -266,7 +266,10 @@ def check_masks(config: ExperimentConfig, store: Store) -> None:
             f"pruning.criterion: found grasp; it needs second derivatives, which PyTorch lacks for some operations of "
             f"{config.model.name}: use another criterion, or another model"
         )
-    peak = max(settings.level_targets())
+    peak, is_local = max(settings.level_targets()), settings.context == "local"
+    targets = {name: settings.layer_target(name.removesuffix(".weight"), peak) if is_local else 0.0 for name in names}
+    if peak and is_local and not any(targets.values()):
+        key, found = ("rates", settings.rates) if settings.rates else ("targets", settings.targets)
+        raise UserError(f"pruning.{key}: found {shorten(dict(found))}; they leave every layer at 0 %")
     for name, shape in shapes.items():
-        target = settings.layer_target(name.removesuffix(".weight"), peak) if settings.context == "local" else 0.0
-        masks.check_target(name, shape, target, settings.granularity, settings.round_to)
+        masks.check_target(name, shape, targets[name], settings.granularity, settings.round_to)
