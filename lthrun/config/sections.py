@@ -33,7 +33,8 @@ class Data(Section):
     """Of pets: cats against dogs, or the breeds by file name (37 in the whole set)."""
     dir: Annotated[str, Field(min_length=1)] | None = None
     """An existing copy of the images (pets: DIR/images or DIR/oxford-iiit-pet/images; cifar10:
-    DIR/cifar-10-batches-py; mnist: DIR/MNIST/raw or DIR/train/<digit>; folder: DIR/<class>); null: lthrun's own."""
+    DIR/cifar-10-batches-py or DIR/train/<class>; mnist: DIR/MNIST/raw or DIR/train/<class>; folder: DIR/<class>); null:
+    lthrun's own."""
     image_size: int = Field(64, ge=16, le=512)
     """Side of the square the model sees, in pixels."""
     validation: float = Field(20.0, gt=0, lt=100)

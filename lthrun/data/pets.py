@@ -56,7 +56,7 @@ def list_pets(settings: Data) -> Images:
         if not (home() / "complete").exists():
             raise MissingData(
                 "data: Oxford-IIIT Pet is not on this machine; download it (800 MB) with `lthrun data prepare`, "
-                "name a copy with --data-dir DIR, or use the embedded set with --set data.dataset=synthetic"
+                "name a copy with --data-dir DIR, or use the embedded set, data.dataset: synthetic"
             )
         return label_by_name("pets", folder, settings.labels)
     root = expand_dir(settings.dir)

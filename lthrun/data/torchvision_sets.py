@@ -60,15 +60,20 @@ class TorchvisionSet:
     def list_images(self, settings: Data) -> Images:
         """The images of the copy under `settings.dir`, or of the downloaded one. Its own test images are kept.
 
+        A copy is as torchvision has it, or image files in the folders DIR/train/<class> and DIR/test/<class>.
+
         Raises:
             MissingData: there is no downloaded copy yet.
             UserError: the folder holds no copy, or a damaged one.
         """
         root = self.home if settings.dir is None else expand_dir(settings.dir)
         pngs = self.home / f"png-{VERSION}"
+        if settings.dir is not None and is_folder(root / "train"):
+            return label_by_folder(self.name, root)
         if settings.dir is not None and not is_folder(root / self.layout):
             raise UserError(
-                f"--data-dir {settings.dir}: found no {root / self.layout}; name the folder that holds {self.layout}/"
+                f"--data-dir {settings.dir}: found neither {root / self.layout} nor {root / 'train'}; name the folder "
+                f"that holds {self.layout}/, or train/ and test/"
             )
         if not pngs.exists() and not is_folder(root / self.layout):
             raise MissingData(f"data: {self.title} is not on this machine; {self.remedy}")
@@ -112,13 +117,6 @@ class TorchvisionSet:
 CIFAR10 = TorchvisionSet("cifar10", "CIFAR-10", "170 MB", "cifar-10-batches-py")
 MNIST = TorchvisionSet("mnist", "MNIST", "12 MB", "MNIST/raw")
 
-
-def list_mnist(settings: Data) -> Images:
-    """MNIST as torchvision has it, or as PNG files in the folders DIR/train/<digit> and DIR/test/<digit>."""
-    root = settings.dir and expand_dir(settings.dir)
-    return label_by_folder("mnist", root) if root and is_folder(root / "train") else MNIST.list_images(settings)
-
-
 DATASETS.add(
     CIFAR10.name,
     "CIFAR-10: 60,000 images of 32 px in 10 classes, 10,000 of them its own test images (Krizhevsky 2009).",
@@ -128,6 +126,6 @@ DATASETS.add(
 DATASETS.add(
     MNIST.name,
     "MNIST: 70,000 gray images of 28 px in 10 classes, 10,000 of them its own test images (LeCun et al. 1998).",
-    list_mnist,
+    MNIST.list_images,
     download=Download(MNIST.title, MNIST.size, MNIST.download),
 )

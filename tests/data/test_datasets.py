@@ -17,7 +17,7 @@ from PIL import Image
 from lthrun import data
 from lthrun.config.sections import Data
 from lthrun.data import folder, pets, store
-from lthrun.data.torchvision_sets import CIFAR10, MNIST, list_mnist
+from lthrun.data.torchvision_sets import CIFAR10, MNIST, TorchvisionSet
 from lthrun.errors import MissingData, UserError
 from lthrun.experiments import load_config
 from lthrun.levels.context import prepare
@@ -192,7 +192,7 @@ def test_cifar10_is_unpickled_once_and_only_with_correct_checksums(cifar_copy: P
 def test_missing_cifar10(cifar_copy: Path, tmp_path: Path):
     with pytest.raises(MissingData, match="CIFAR-10 is not on this machine; download it .170 MB. with `lthrun data"):
         CIFAR10.list_images(Data(dataset="cifar10"))
-    with pytest.raises(UserError, match=r"--data-dir .*: found no .*cifar-10-batches-py; name the folder"):
+    with pytest.raises(UserError, match=r"--data-dir .*: found neither .*cifar-10-batches-py nor .*train; name the folder"):
         CIFAR10.list_images(Data(dataset="cifar10", dir=str(tmp_path)))
     (CIFAR10.home / CIFAR10.layout).mkdir(parents=True)  # an interrupted download can be resumed
     with pytest.raises(MissingData, match="not a complete copy"):
@@ -263,9 +263,9 @@ def test_mnist_keeps_its_pixels_labels_test_images_and_one_channel(tmp_path: Pat
 
     monkeypatch.setenv("LTHRUN_CACHE", str(tmp_path / "cache"))
     with pytest.raises(MissingData, match="MNIST is not on this machine; download it .12 MB. with `lthrun data prep"):
-        list_mnist(Data(dataset="mnist"))
+        MNIST.list_images(Data(dataset="mnist"))
     root = write_mnist(tmp_path / "copy")
-    opened = store.open_store(list_mnist(Data(dataset="mnist", dir=str(root))), 28)
+    opened = store.open_store(MNIST.list_images(Data(dataset="mnist", dir=str(root))), 28)
     assert opened.channels == 1 and opened.classes == tuple("0123456789")
     train, valid, test = opened.split(Data())
     assert (len(train), len(valid), len(test)) == (TRAIN - TRAIN // 5, TRAIN // 5, TEST)
@@ -276,23 +276,24 @@ def test_mnist_keeps_its_pixels_labels_test_images_and_one_channel(tmp_path: Pat
             number = int(opened.names[i][-9:-4])
             assert np.array_equal(pixels[i], original.data[number].numpy())
             assert opened.labels[i] == original.targets[number]
-    with pytest.raises(UserError, match="found no .*MNIST/raw; name the folder"):
-        list_mnist(Data(dataset="mnist", dir=str(tmp_path)))
+    with pytest.raises(UserError, match="found neither .*MNIST/raw nor .*train; name the folder"):
+        MNIST.list_images(Data(dataset="mnist", dir=str(tmp_path)))
     (root / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"?")
     shutil.rmtree(MNIST.home)
     with pytest.raises(UserError, match="not a complete copy of MNIST"):
-        list_mnist(Data(dataset="mnist", dir=str(root)))
+        MNIST.list_images(Data(dataset="mnist", dir=str(root)))
 
 
-def test_mnist_as_png_files(tmp_path: Path):
+@pytest.mark.parametrize(("dataset", "shape"), [(MNIST, (28, 28)), (CIFAR10, (32, 32, 3))])
+def test_downloaded_sets_may_be_folders_of_files(tmp_path: Path, dataset: TorchvisionSet, shape: tuple[int, ...]):
     for side in ("train", "test"):
         for digit in range(3):
             (tmp_path / side / str(digit)).mkdir(parents=True)
             for i in range(12):
-                values = np.random.default_rng([digit, i]).integers(0, 256, (28, 28), dtype=np.uint8)
+                values = np.random.default_rng([digit, i]).integers(0, 256, shape, dtype=np.uint8)
                 Image.fromarray(values).save(tmp_path / side / str(digit) / f"{i}.png")
-    opened = store.open_store(list_mnist(Data(dataset="mnist", dir=str(tmp_path))), 28)
-    assert opened.channels == 1 and len(opened.split(Data()).test) == 36
+    opened = store.open_store(dataset.list_images(Data(dataset=dataset.name, dir=str(tmp_path))), shape[0])
+    assert opened.channels == (*shape, 1)[2] and len(opened.split(Data()).test) == 36
 
 
 @pytest.mark.usefixtures("cache")
