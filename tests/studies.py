@@ -128,7 +128,7 @@ def write_study(
         margin=1.0,
         most_seeds=len(seeds),
         looks=[len(seeds)],
-        question=f"Does the ticket at {sparsities[0]:g} % match the dense network's accuracy in the same training time?",
+        question=f"Does the ticket at {sparsities[0]:g} % match the dense network's accuracy after the same training?",
         verdict=Verdict(
             word=primary.word,
             winning_ticket=winning,

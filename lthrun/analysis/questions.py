@@ -1,7 +1,7 @@
 """The questions of a study. They follow from its design, never from its results.
 
-The primary question: does the ticket at the primary sparsity reach the accuracy of the dense network in the same
-training time? It is the first part of the claim "winning ticket"; the others are that the ticket there beats both
+The primary question: does the ticket at the primary sparsity reach the accuracy of the dense network after the
+same training? It is the first part of the claim "winning ticket"; the others are that the ticket there beats both
 controls. All other questions are exploratory: other sparsities, balanced accuracy, early stopping, other arms.
 """
 

@@ -22,7 +22,7 @@ CORRECTIONS = {
 
 def write_question(design: Design) -> str:
     sparsity = design.primary
-    return f"Does the ticket at {sparsity:.4g} % reach the accuracy of the dense network in the same training time?"
+    return f"Does the ticket at {sparsity:.4g} % reach the accuracy of the dense network after the same training?"
 
 
 def write_verdict(
@@ -162,7 +162,7 @@ def describe_extremes(row: Comparison) -> Iterator[str]:
 
 
 def describe_time(comparisons: Sequence[Comparison], reach: Sequence[Reach], design: Design) -> Iterator[str]:
-    """The other half of the hypothesis: training time to equal accuracy."""
+    """The other half of the hypothesis: epochs to equal accuracy."""
     sparsity = design.primary
     for row in comparisons:
         if row.measure == "early_stopping" and row.sparsity == sparsity and row.word:

@@ -147,13 +147,13 @@ def list_notes(run: Study) -> list[str]:
     ]
     if split.test:
         notes.append(
-            f"Losses, early stopping and training time are measured on n = {n:,} validation images; nothing but the "
-            "accuracy depends on the test images."
+            f"Losses, early stopping and epochs to equal accuracy are measured on n = {n:,} validation images; nothing "
+            "but the accuracy depends on the test images."
         )
     if training.evaluate_every and training.evaluate_images and training.evaluate_images < n:
         notes.append(
-            f"Training time is measured on {training.evaluate_images:,} of the validation images, always the same, "
-            f"every {training.evaluate_every} steps."
+            f"Early stopping and epochs to equal accuracy are measured on {training.evaluate_images:,} of the "
+            f"validation images, always the same, every {training.evaluate_every} steps."
         )
     if config.data.dataset == "synthetic":
         notes.append("The images are synthetic: this tests the tool and says nothing about photographs.")

@@ -168,8 +168,8 @@ class ComparedMaskSettings(MaskSettings):
 class CompareConfig(ExperimentConfig):
     """Does the ticket win? Train the arms, each for every seed, and say which does better, and how sure that is.
 
-    `seed` is the first of the seeds. The primary question is always the same: `ticket` against `dense` at equal
-    training time, accuracy, at compare.primary.
+    `seed` is the first of the seeds. The primary question is always the same: `ticket` against `dense` after the
+    same training, accuracy, at compare.primary.
     """
 
     experiment: Literal["compare"] = "compare"

@@ -52,7 +52,7 @@ def study_facts(summary: StudySummary) -> Iterable[Fact]:
     yield Fact("Images", words.image_counts(summary))
     counts = summary.levels
     failed = f", {counts.failed} failed" if counts.failed else ""
-    levels = f"{plural(counts.trained, 'level')} trained, {counts.reused} reused{failed}"
+    levels = f"{plural(counts.trained, 'level')} (trainings at one sparsity) trained, {counts.reused} reused{failed}"
     yield Fact("Training time", f"{words.training_time(summary)}: {levels}")
 
 

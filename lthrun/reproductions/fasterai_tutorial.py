@@ -77,7 +77,7 @@ for _name, _protocol in (("fasterai-tutorial", "fasterai"), ("fasterai-tutorial-
         source="fasterai, tutorial on the Lottery Ticket Hypothesis (docs/results.md)",
         claims=CLAIMS,
         seeds=5,
-        quick="3 seeds, and 2 epochs of each training instead of 5",
+        quick="2 epochs of each training instead of 5",
         departures=(
             "The page has one seed and no interval.",
             "The ticket trains four times as long as the baseline, there and here.",

@@ -52,7 +52,7 @@ CLAIMS = (
     source="Renda, Frankle & Carbin 2020, Comparing Rewinding and Fine-tuning in Neural Network Pruning",
     claims=CLAIMS,
     seeds=3,
-    quick="3 seeds, 1 epoch of each training instead of 182, one level for each density, rewound to step 100",
+    quick="1 epoch of each training instead of 182, one level for each density, rewound to step 100",
     cost="Without --quick this needs a GPU: 31 trainings of 182 epochs for each seed.",
     departures=(
         "5,000 of the 50,000 training images are held out for validation.",

@@ -91,7 +91,10 @@ def plan_reproduction(
             raise UserError(f"{config}: {key}: found {shorten(own[key])}; a reproduction counts its seeds: use --seeds")
     overrides = own | ({"data.dir": data_dir} if data_dir else {})
     parts: Sequence[Part] = entry(scale)
-    configs = [(p.name, load_config(None, p.experiment, options={**p.settings, **overrides})) for p in parts]
+    try:
+        configs = [(p.name, load_config(None, p.experiment, options={**p.settings, **overrides})) for p in parts]
+    except UserError as error:
+        raise UserError(f"{config}: {error}") if config else error from None
     return PlannedReproduction(name, scale, configs, list(own))
 
 
@@ -159,8 +162,12 @@ def summarize(plan: PlannedReproduction, findings: Findings, folder: Path, missi
 
 def list_changes(plan: PlannedReproduction) -> Iterator[str]:
     """What makes it another experiment than that of the source."""
+    entry, seeds = plan.entry, plan.scale.seeds
     if plan.scale.is_quick:
-        yield f"Quick: {plan.entry.quick}."
+        yield f"Quick: {entry.quick}."
+    if seeds < entry.seeds:
+        few = f"; with fewer than {entry.least_seeds} no claim is decided" if seeds < entry.least_seeds else ""
+        yield f"Seeds: {seeds} instead of {entry.seeds}{few}."
     if plan.changed:
         yield f"Other settings than those of the source: {', '.join(plan.changed)}."
     if plan.dataset == "synthetic":

@@ -94,7 +94,8 @@ class Reproduction(Entry):
     Attributes:
         source: whose claims these are.
         seeds, quick_seeds: of each part, by default.
-        quick: what is less with --quick, in words.
+        least_seeds: with fewer no claim is decided.
+        quick: what else is less with --quick, in words.
         cost: what all of it takes, and where that was measured.
         departures: what differs from the source, in sentences.
     """
@@ -103,6 +104,7 @@ class Reproduction(Entry):
     claims: Sequence[Claim] = ()
     seeds: int = 10
     quick_seeds: int = 3
+    least_seeds: int = 3
     quick: str = ""
     cost: str = ""
     departures: Sequence[str] = ()

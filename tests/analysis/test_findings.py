@@ -40,7 +40,7 @@ def test_a_winning_ticket():
 def test_question_answer_and_reason_are_plain_sentences():
     findings = analyze(0.7485, 0.60)
     assert findings.question == (
-        "Does the ticket at 50 % reach the accuracy of the dense network in the same training time?"
+        "Does the ticket at 50 % reach the accuracy of the dense network after the same training?"
     )
     assert findings.verdict.answer == (
         "Yes, it wins: after the same training the ticket at 50 % is more accurate than the dense network."

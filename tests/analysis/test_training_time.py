@@ -1,4 +1,4 @@
-"""Training time to the dense network's accuracy."""
+"""Epochs to the dense network's accuracy."""
 
 from __future__ import annotations
 

@@ -192,7 +192,9 @@ def test_cifar10_is_unpickled_once_and_only_with_correct_checksums(cifar_copy: P
 def test_missing_cifar10(cifar_copy: Path, tmp_path: Path):
     with pytest.raises(MissingData, match="CIFAR-10 is not on this machine; download it .170 MB. with `lthrun data"):
         CIFAR10.list_images(Data(dataset="cifar10"))
-    with pytest.raises(UserError, match=r"--data-dir .*: found neither .*cifar-10-batches-py nor .*train; name the folder"):
+    with pytest.raises(
+        UserError, match=r"--data-dir .*: found neither .*cifar-10-batches-py nor .*train; name the folder"
+    ):
         CIFAR10.list_images(Data(dataset="cifar10", dir=str(tmp_path)))
     (CIFAR10.home / CIFAR10.layout).mkdir(parents=True)  # an interrupted download can be resumed
     with pytest.raises(MissingData, match="not a complete copy"):

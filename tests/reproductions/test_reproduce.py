@@ -56,6 +56,7 @@ def test_a_second_call_trains_nothing_and_fewer_seeds_report_what_there_is(repro
     assert json.loads(again.out) == first and "already finished" in again.err
     fewer = json.loads(reproduce(LENET, "--seeds", 2, "--json").out)
     assert {claim["answer"] for claim in fewer["claims"]} == {"not decided"}
+    assert fewer["changes"][0] == "Seeds: 2 instead of 10; with fewer than 3 no claim is decided."
     measured = [claim for claim in fewer["claims"] if claim["value"] is not None]
     assert measured and all(claim["n"] == 2 and claim["interval"] is None for claim in measured)
     assert sorted(path.name for path in (tmp_path / "out" / "levels").glob("*/level.json")) == levels
@@ -91,6 +92,13 @@ def test_what_is_missing_is_said_and_repeating_repairs_it(
 def test_another_name_is_refused_in_one_line(lthrun: Callable):
     outcome = lthrun("reproduce", "zhou")
     assert outcome.status == 2 and outcome.err.count("\n") == 1 and "must be one of frankle-carbin" in outcome.err
+
+
+def test_what_is_wrong_in_a_config_names_its_file(lthrun: Callable, tmp_path: Path):
+    config = tmp_path / "own.yaml"
+    config.write_text("training: {epochs: many}")
+    outcome = lthrun("reproduce", "null", "--config", config)
+    assert outcome.status == 2 and f"{config}: training.epochs: found 'many'" in outcome.err
 
 
 @pytest.mark.parametrize(("key", "text"), [("seed", "seed: 7"), ("compare.seeds", "compare: {seeds: 7}")])

@@ -36,11 +36,12 @@ LONGEST = 24  # characters of a layer's name
 @FIGURES.register("What a ticket's mask has in common with others", "mask-overlap", of="StudySummary")
 def mask_overlap(summary: StudySummary, metrics: Sequence[Row]) -> Plot:
     rows = [row.model_dump() for row in summary.overlap]
+    has_orders = any(row.kind == "orders" for row in summary.overlap)
+    order = ", and beside the ticket of another order of the images" if has_orders else ""
     return Plot(
         "Weights that two masks both keep, in percent of those that either keeps: the mean over all pairs, with a line "
         "from lowest to highest, beside what random masks would share. A ticket's mask beside that of the largest "
-        "initial weights of its seed, and beside the ticket of another order of the images. "
-        f"{SEEDS_OVERLAP}",
+        f"initial weights of its seed{order}. {SEEDS_OVERLAP}",
         rows,
         lambda narrow: draw_overlap(rows, narrow),
         OVERLAP_WIDTH,
