@@ -21,7 +21,7 @@ from lthrun.config.fields import EXAMPLES
 from lthrun.experiments import EXPERIMENTS, load_config
 from lthrun.experiments.listing import LISTED
 from lthrun.experiments.study_config import CompareConfig
-from lthrun.experiments.supermask import LEARNED
+from lthrun.experiments.supermask_config import LEARNED
 from lthrun.registry import TABLES
 
 HEAD = """\

@@ -7,17 +7,16 @@ same batch-norm treatment: a single accuracy cannot tell a mask from luck.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field
 
-from lthrun.config.base import LearnedMask, flatten
-from lthrun.config.fields import Section, named_in, refuse
-from lthrun.config.pruning import LayerSelection, Pruning, Rewind, SparsitySettings
+from lthrun.config.base import LearnedMask
 from lthrun.events import Evaluated, Evaluating
 from lthrun.experiments.experiment import EXPERIMENTS, PRUNING_OPTIONS, PlannedResult, plan_levels
 from lthrun.experiments.summaries import RunSummary
-from lthrun.experiments.ticket import REWIND_OPTIONS, TicketConfig
+from lthrun.experiments.supermask_config import SupermaskConfig
+from lthrun.experiments.ticket import REWIND_OPTIONS
 from lthrun.experiments.trained_run import TrainedRun
 from lthrun.levels.keys import Conditions, make_key, selection_facts
 from lthrun.levels.plan import Level, plan_chain
@@ -28,111 +27,6 @@ if TYPE_CHECKING:
     from lthrun.sparsity.masks import Tensors
 
 RANDOM_MASKS = 20
-LEARNED: dict[str, dict[str, dict[str, Any]]] = {
-    "edge-popup": {
-        "training": {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "cosine", "weight_decay": 1e-4},
-        "pruning": {"classifier": True},
-    },
-    "bernoulli": {
-        "training": {"optimizer": "adamw", "learning_rate": 0.3, "schedule": "cosine", "weight_decay": 0.0},
-        "pruning": {"classifier": True},
-    },
-}
-"""The defaults of the methods that learn a mask, where they differ: scores are not weights."""
-
-
-class Supermask(Section):
-    method: named_in("supermasks") = "lth"  # type: ignore[valid-type]
-    """lth: the ticket's mask; edge-popup (Ramanujan et al. 2020) and bernoulli (Zhou et al. 2019): learned masks."""
-    weights: Literal["signed_constant", "kaiming_normal"] = "signed_constant"
-    """Learned masks: the weights, which are never trained. With edge-popup both are scaled by the kept share."""
-    batch_norm: Literal["recalibrate", "initial", "trained"] = "recalibrate"
-    """The running statistics that a mask is evaluated with: estimated for the masked untrained weights; mean 0 and
-    variance 1; or those of the training."""
-
-
-def unused_keys(method: str) -> dict[str, set[str]]:
-    """Keys that a method which learns its mask does not use, by section."""
-    used = set(LayerSelection.model_fields) | ({"sparsity"} if method == "edge-popup" else set())
-    return {"pruning": set(Pruning.model_fields) - used, "rewind": set(Rewind.model_fields)}
-
-
-class SupermaskConfig(TicketConfig):
-    """Find a mask, by training a ticket or by learning it, and evaluate it on weights that were never trained."""
-
-    experiment: Literal["supermask"] = "supermask"  # type: ignore[assignment]
-    supermask: Supermask = Supermask()
-
-    @property
-    def identity_extras(self) -> dict[str, Any]:
-        return self.supermask.model_dump()
-
-    @property
-    def layer_selection(self) -> LayerSelection:
-        return self.pruning
-
-    @property
-    def mask_settings(self) -> SparsitySettings | None:
-        return self.pruning if self.supermask.method == "lth" else None
-
-    @property
-    def learned_mask(self) -> LearnedMask | None:
-        method = self.supermask.method
-        sparsity = self.pruning.sparsity if method == "edge-popup" else 0.0
-        return (
-            LearnedMask(method=method, sparsity=sparsity, weights=self.supermask.weights) if method != "lth" else None
-        )
-
-    def defaults(self) -> dict[str, Any]:
-        if self.supermask.method == "lth":
-            return super().defaults()
-        own = SupermaskConfig.model_validate({"supermask": {"method": self.supermask.method}}).model_dump(mode="json")
-        return {key: value for key, value in flatten(own).items() if key != "supermask.method"}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _method_decides_keys_and_defaults(cls, tree: Any) -> Any:
-        def section(name: str) -> dict[str, Any]:
-            found = tree.get(name) if isinstance(tree, dict) else None
-            return found if isinstance(found, dict) else {}
-
-        method = section("supermask").get("method", "lth")
-        if method == "lth" and "weights" in section("supermask"):
-            found = section("supermask")["weights"]
-            raise refuse("supermask.weights", found, "with method lth, rewind.kept chooses the weights")
-        if not isinstance(method, str) or method not in LEARNED:
-            return tree
-        for name, keys in unused_keys(method).items():
-            for key in keys & set(section(name)):
-                expected = (
-                    "the sparsity of a bernoulli mask is a result, not a setting: leave it out"
-                    if key == "sparsity"
-                    else f"method {method} learns its mask and does not use it: leave it out"
-                )
-                raise refuse(f"{name}.{key}", section(name)[key], expected)
-        own = LEARNED[method]
-        return tree | {name: {**own[name], **section(name)} for name in own if isinstance(tree.get(name, {}), dict)}
-
-    @model_validator(mode="after")
-    def _mask_matters(self) -> SupermaskConfig:
-        if self.rewind.pruned == "frozen" and self.rewind.kept == "rewind":
-            raise refuse(
-                "rewind.pruned",
-                "frozen",
-                "with rewind.kept: rewind, kept and pruned weights would both be the initial ones, whatever the mask: "
-                "use zero, or kept: sign_constant, shuffle or redraw",
-            )
-        return self
-
-    @model_serializer(mode="wrap")
-    def _without_keys_of_other_methods(self, plain: Any) -> dict[str, Any]:
-        tree: dict[str, Any] = plain(self)
-        if self.supermask.method == "lth":
-            del tree["supermask"]["weights"]
-            return tree
-        for name, keys in unused_keys(self.supermask.method).items():
-            tree[name] = {key: value for key, value in tree[name].items() if key not in keys}
-        return {name: section for name, section in tree.items() if section != {}}
 
 
 class Range(Record):
@@ -198,8 +92,9 @@ def plan_learned(config: SupermaskConfig, learned: LearnedMask, conditions: Cond
 def evaluate(run: TrainedRun[SupermaskConfig]) -> SupermaskSummary:
     """Evaluate the mask on untrained weights.
 
-    With method `lth`, the ticket's mask at every level on the initial weights, or on what `rewind.kept` and
-    `rewind.pruned` make of them (Zhou et al. 2019). Else the learned mask on the weights that it was learned for.
+    With method `lth`, the ticket's mask at every level on the initial weights, or on what `rewind.kept`,
+    `rewind.pruned` or `supermask.weights` make of them (Zhou et al. 2019). Else the learned mask on the weights that it
+    was learned for.
     """
     import torch
 
@@ -272,7 +167,7 @@ class MaskEvaluator:
 
     def _count_correct(self, masks: Tensors) -> list[int]:
         states = self.builder.states
-        weights = states.reset(states.initial(), masks, self.run.config.resets.kept)
+        weights = states.reset(states.initial(), masks, self.run.config.evaluated_reset)
         if self.batch_norm == "trained":
             weights |= self.buffers
         return self.builder.evaluate(masks, weights, self.batch_norm).correct

@@ -17,7 +17,7 @@ LEVELS = 12
 """Down to 7 % of the weights."""
 MASKS: dict[str, Settings] = {
     "large-final": {"pruning.criterion": "large_final"},
-    "same-sign": {"pruning.criterion": "large_final_same_sign", "rewind.kept": "sign_constant"},
+    "same-sign": {"pruning.criterion": "large_final_same_sign", "supermask.weights": "signed_constant"},
 }
 
 
@@ -84,7 +84,6 @@ CLAIMS = (
     departures=(
         "Accuracies of supermasks are of the validation images. Of a ticket's levels the best counts, which is "
         "optimistic by less than its interval.",
-        "With signed constants the levels in between are trained from signed constants as well.",
     ),
 )
 def zhou_2019_supermask(scale: Scale) -> list[Part]:

@@ -93,7 +93,7 @@ WRONG: dict[type, list[str]] = {
     type(None): ["-5", "[a]", "true", "1.5"],
 }
 for turn, (experiment, kind) in enumerate(CONFIGS.items()):
-    left_out = {"supermask": {"supermask.weights": ""}, "connectivity": {"rewind.to": ""}}.get(experiment, {})
+    left_out = {"connectivity": {"rewind.to": ""}}.get(experiment, {})
     defaults = flatten(kind().model_dump(mode="json")) | left_out
     for number, (key, value) in enumerate(defaults.items()):
         if key != "experiment":

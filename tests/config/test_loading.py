@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lthrun.config.loading import dump
 from lthrun.errors import UserError
 from lthrun.experiments import load_config
-from lthrun.experiments.supermask import LEARNED
+from lthrun.experiments.supermask_config import LEARNED
 from lthrun.sparsity.criteria import CRITERIA
 
 

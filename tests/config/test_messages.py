@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lthrun.config.fields import fields_by_key
 from lthrun.errors import UserError
 from lthrun.experiments import EXPERIMENTS, load_config
-from lthrun.experiments.supermask import LEARNED
+from lthrun.experiments.supermask_config import LEARNED
 
 KEYS = {name: list(fields_by_key(entry.make)) for name, entry in EXPERIMENTS.items()}
 # By experiment and settings, which are separated by semicolons.
@@ -147,7 +147,9 @@ WRONG = {
     "prune pruning.protocol=frankle": "pruning.protocol: unknown key; it belongs to ticket and supermask and connectivity",
     "prune rewind.to=1ep": "rewind: unknown key; it belongs to ticket and supermask and connectivity",
     "supermask supermask.method=zhou": "supermask.method: found 'zhou'; must be one of lth, edge-popup, bernoulli",
-    "supermask supermask.weights=kaiming_normal": "supermask.weights: found kaiming_normal; with method lth, rewind.kept chooses the weights",
+    "supermask supermask.weights=kaiming_normal": "supermask.weights: found kaiming_normal; with method lth it must be initial or signed_constant",
+    "supermask supermask.method=bernoulli; supermask.weights=initial": "supermask.weights: found initial; with method bernoulli it must be signed_constant or kaiming_normal",
+    "supermask supermask.weights=signed_constant; rewind.kept=redraw": "supermask.weights: found signed_constant; rewind.kept chooses the weights",
     "connectivity connectivity.rewind_points=[]": "connectivity.rewind_points: found []; must be a list of one",
     "connectivity connectivity.points=1.5": "connectivity.points: found 1.5; must be a valid integer",
     "connectivity rewind.to=0ep": "rewind.to: found 0ep; connectivity.rewind_points replaces it: leave it out",

@@ -12,7 +12,7 @@ from lthrun.config.loading import dump
 from lthrun.config.yaml_files import locate_config, shipped_configs
 from lthrun.experiments import load_config
 from lthrun.experiments.schemas import config_schema
-from lthrun.experiments.supermask import LEARNED
+from lthrun.experiments.supermask_config import LEARNED
 
 FILES = sorted(shipped_configs().rglob("*.yaml"))
 

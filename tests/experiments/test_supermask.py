@@ -15,6 +15,7 @@ from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import interrupt, read_lines, run
 from tests.experiments.levels import make_builder
 
+BY_SIGN = {"supermask.batch_norm": "initial", "supermask.weights": "signed_constant"}
 pytestmark = pytest.mark.usefixtures("tiny_model")
 
 
@@ -53,6 +54,22 @@ def test_a_supermask_is_the_mask_on_untrained_weights(small: Callable, tmp_path:
         assert mask.balanced_accuracy == pytest.approx(sum(c / n for c, n in zip(correct, counts, strict=True)) / 2)
         assert result.summary.accuracy == result.summary.levels[-1].accuracy
     assert len({result.run_dir for result in results.values()}) == 3
+
+
+def test_a_mask_can_be_evaluated_on_the_signs_of_the_initial_weights(small: Callable, tmp_path: Path):
+    """Signs times the standard deviation of a layer's initial weights, on a mask from ordinary training."""
+    plain = run(small("supermask", **{"supermask.batch_norm": "initial"}), tmp_path)
+    signs = run(small("supermask", **BY_SIGN), tmp_path)
+    assert all(level.reused for level in signs.summary.levels) and signs.run_dir != plain.run_dir
+    model = build_model("resnet18", 2, 0)
+    with torch.no_grad():
+        for name, mask in lthrun.load_ticket(plain.run_dir / "ticket.safetensors").masks.items():
+            weights = model.get_parameter(name)
+            weights.copy_(weights.sign() * weights.std(correction=0) * mask)
+    batches = make_builder(small("supermask"), tmp_path).batches
+    model.eval()
+    right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches.center_crops("valid", 99))
+    assert signs.summary.supermask.accuracy == pytest.approx(right / sum(batches.valid_counts))
 
 
 def test_what_was_evaluated_is_not_evaluated_again(small: Callable, tmp_path: Path):
