@@ -97,9 +97,10 @@ def run_sweep(runs: Sequence[SweepRun], options: RunOptions, emit: Emit) -> list
         replace(task, about=sweep.name) for sweep in runs if sweep.run in unfinished for task in sweep.run.tasks
     )
     first = runs[0].run
+    experiments = dict.fromkeys(sweep.run.config.experiment for sweep in runs)
     emit(
         SweepStarted(
-            first.config.experiment,
+            " and ".join(experiments),
             len(runs),
             len(tasks),
             str(first.context.device),

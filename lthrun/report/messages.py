@@ -27,7 +27,7 @@ def study_started(event: events.StudyStarted) -> str:
 
 
 def sweep_started(event: events.SweepStarted) -> str:
-    return f"sweep: {plural(event.runs, 'run')} of {event.experiment}, {plural(event.levels, 'level')} {where(event)}"
+    return f"{plural(event.runs, 'run')} of {event.experiment}, {plural(event.levels, 'level')} {where(event)}"
 
 
 def where(event: Any) -> str:

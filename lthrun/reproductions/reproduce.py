@@ -26,8 +26,7 @@ from lthrun.reproductions.reproduction import REPRODUCTIONS, Claim, Part, Reprod
 from lthrun.reproductions.settings import read_settings
 from lthrun.storage.files import FORMAT
 from lthrun.storage.json_files import write_json
-
-RECORD = "reproduction.json"
+from lthrun.storage.run_dir import REPRODUCTION
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def reproduce(
     if not finished:
         raise UserError(f"reproduce: no run could be finished; the first, {missing[0]} (repeat the command to retry)")
     summary = summarize(plan, read_findings(finished, options.out), plan.folder(options.out), missing)
-    write_json(plan.folder(options.out) / RECORD, summary.model_dump(mode="json"))
+    write_json(plan.folder(options.out) / REPRODUCTION, summary.model_dump(mode="json"))
     return summary
 
 

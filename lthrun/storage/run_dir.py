@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 METRICS, EVENTS, EVALUATIONS = "metrics.jsonl", "events.jsonl", "evaluations.jsonl"
+REPRODUCTION = "reproduction.json"
 
 
 class RunDir:
@@ -51,6 +52,8 @@ class RunDir:
 
     def check_is_run(self) -> None:
         self.check_format()
+        if (self.path / REPRODUCTION).is_file():
+            raise UserError(f"{self.path}: a reproduction; to go on, or to see it again, repeat `lthrun reproduce`")
         if not (self.path / "config.yaml").is_file():
             raise UserError(f"{self.path}: not a run directory (no config.yaml in it); `lthrun runs` lists them")
 

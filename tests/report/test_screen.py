@@ -32,7 +32,7 @@ LINES: dict[Event, str] = {
     RUN: "ticket: 4 levels, 20 epochs on cpu in float32; 5,912 images for training, 1,478 for validation",
     events.RunStarted("baseline", 1, 5, "cpu", "float32", 8, 4): "baseline: 5 epochs on cpu in float32; 8 images",
     STUDY: "compare: 3 arms, 5 seeds, 40 levels on cpu in float32; 5,912 images for training",
-    events.SweepStarted("ticket", 4, 9, "cpu", "float32"): "sweep: 4 runs of ticket, 9 levels on cpu in float32",
+    events.SweepStarted("ticket", 4, 9, "cpu", "float32"): "4 runs of ticket, 9 levels on cpu in float32",
     events.NoVerdict("it needs 3 seeds"): "there will be no verdict, whatever is trained: it needs 3 seeds",
     events.AlreadyFinished("runs/x"): "already finished, showing saved results (--fresh retrains)",
     LEVEL: "1 of 0      ticket, seed 1, 50 %              1     50.00       75.50     12.3",

@@ -62,6 +62,13 @@ def test_a_second_call_trains_nothing_and_fewer_seeds_report_what_there_is(repro
     assert sorted(path.name for path in (tmp_path / "out" / "levels").glob("*/level.json")) == levels
 
 
+def test_its_folder_is_no_run_and_the_message_says_what_to_do(reproduce: Callable, lthrun: Callable, tmp_path: Path):
+    reproduce("null", "--seeds", 1)
+    for command in ("resume", "report"):
+        outcome = lthrun(command, tmp_path / "out" / "reproduce-null")
+        assert outcome.status == 2 and "a reproduction; to go on, or to see it again, repeat" in outcome.err
+
+
 def test_a_dry_run_trains_nothing(reproduce: Callable, tmp_path: Path):
     foreseen = json.loads(reproduce(LENET, "--seeds", 2, "--dry-run", "--json").out)
     assert foreseen["experiment"] == LENET and foreseen["to_train"] == 2 * (2 + 2)
