@@ -73,7 +73,7 @@ FOLDERS: dict[str, tuple[list[str], str]] = {
     "classes: one": (folder("--data-dir", "@one class"), "data.dir: found one folder only, cat,"),
     "classes: empty": (folder("--data-dir", "@empty class"), "data.dir: found no images (JPEG, PNG"),
     "classes: no folders": (folder("--data-dir", "@twelve/images"), "data.dir: found no folders in"),
-    "no CIFAR-10": (["baseline", "--set", "data.dataset=cifar10", "--data-dir", "@twelve"], "found no"),
+    "no CIFAR-10": (["baseline", "--set", "data.dataset=cifar10", "--data-dir", "@twelve"], "found neither"),
     "half of CIFAR-10": (["baseline", "--set", "data.dataset=cifar10", "--data-dir", "@cifar"], "is not a complete copy of CIFAR-10"),
     "drawn, with a folder": (["baseline", "--config", "smoke/baseline", "--data-dir", "@twelve"], "--data-dir goes with data.dataset: pets"),
 }  # fmt: skip

@@ -266,7 +266,7 @@ def test_config_show_check_and_schema(lthrun: Callable, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(shown)
     assert lthrun("config", "check", "mine.yaml", "configs/ticket.yaml").out.count("a valid ticket config") == 2
     assert yaml.safe_load(lthrun("config", "show", "supermask").out)["supermask"] == {
-        "method": "lth", "batch_norm": "recalibrate",
+        "method": "lth", "weights": "initial", "batch_norm": "recalibrate",
     }  # fmt: skip
     assert json.loads(lthrun("config", "schema").out)["title"] == "lthrun experiment"
 
