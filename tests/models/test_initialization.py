@@ -34,7 +34,8 @@ def seeded_globally(name: str, seed: int, *draw: int) -> nn.Module:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_are_those_of_the_global_generator_under_the_same_seed(name: str):
-    assert fingerprint(build_model(name, 3, 5, 1)) == fingerprint(seeded_globally(name, 5, 1))
+    built, plain = build_model(name, 3, 5, 1).state_dict(), seeded_globally(name, 5, 1).state_dict()
+    assert built.keys() == plain.keys() and all(torch.equal(built[key], plain[key]) for key in plain)
 
 
 @pytest.mark.parametrize("name", SMALL)
