@@ -58,8 +58,8 @@ def reproduce(
                 print_json(foreseen.model_dump(mode="json"))
             else:
                 screen.show_dry_run(foreseen)
-                if plan.entry.cost:
-                    screen.say(plan.entry.cost)
+                for sentence in filter(None, (*reproducing.list_changes(plan), plan.entry.cost)):
+                    screen.say(sentence)
             return
         try:
             summary = reproducing.reproduce(plan, runs, RunOptions(out, False, checkpoint_every, jobs=jobs), screen)

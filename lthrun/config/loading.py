@@ -58,16 +58,16 @@ def load_config(
     try:
         return configs[name].model_validate(tree)
     except ValidationError as error:
-        blamed = "" if is_valid(configs[name], of_file) else where
-        raise UserError(blamed + explain_faults(error, configs[name], configs)) from None
+        faults = explain_faults(error, configs[name], configs)
+        raise UserError(f"{where * (faults == find_faults(name, of_file, configs))}{faults}") from None
 
 
-def is_valid(config: type[ExperimentConfig], tree: dict[str, Any]) -> bool:
+def find_faults(name: str, tree: dict[str, Any], configs: Configs) -> str:
     try:
-        config.model_validate(tree)
-    except ValidationError:
-        return False
-    return True
+        configs[name].model_validate(tree)
+    except ValidationError as error:
+        return explain_faults(error, configs[name], configs)
+    return ""
 
 
 def put(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -37,11 +37,12 @@ def list_folder(settings: Data) -> Images:
     return label_by_folder("folder", expand_dir(settings.dir))
 
 
-def label_by_folder(name: str, root: Path) -> Images:
+def label_by_folder(name: str, root: Path, only: Sequence[str] = ()) -> Images:
     """The images below the folders in `root`, whose sorted names are the classes.
 
     Where these folders are the sides of a split, DIR/train/<class> beside DIR/val/<class>, DIR/test/<class> or both,
-    the split is kept. A link to a folder is followed for a side or a class but not further down.
+    the split is kept. A link to a folder is followed for a side or a class but not further down. Of the folders in
+    `root` those that are not in `only` are left out, if it names any.
     """
     skipped: Counter[str] = Counter()
     try:
@@ -49,7 +50,7 @@ def label_by_folder(name: str, root: Path) -> Images:
             reason = "is a file" if root.is_file() else "No such file or directory"
             raise UserError(f"data.dir: {root} cannot be read: {reason}; must be a folder of class folders")
         root = root.resolve()
-        folders = list_folders(root, skipped)
+        folders = [folder for folder in list_folders(root, skipped) if not only or folder.name in only]
         sides = name_sides(root, folders) or {"train": root}
         by_side = {}
         for side, place in sides.items():

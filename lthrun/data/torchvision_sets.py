@@ -68,12 +68,12 @@ class TorchvisionSet:
         """
         root = self.home if settings.dir is None else expand_dir(settings.dir)
         pngs = self.home / f"png-{VERSION}"
-        if settings.dir is not None and is_folder(root / "train"):
-            return label_by_folder(self.name, root)
         if settings.dir is not None and not is_folder(root / self.layout):
+            if is_folder(root / "train") and is_folder(root / "test"):
+                return label_by_folder(self.name, root, ("train", "test"))
             raise UserError(
-                f"--data-dir {settings.dir}: found neither {root / self.layout} nor {root / 'train'}; name the folder "
-                f"that holds {self.layout}/, or train/ and test/"
+                f"--data-dir {settings.dir}: found neither {root / self.layout} nor both {root / 'train'} and "
+                f"{root / 'test'}; name the folder that holds {self.layout}/, or train/ and test/"
             )
         if not pngs.exists() and not is_folder(root / self.layout):
             raise MissingData(f"data: {self.title} is not on this machine; {self.remedy}")

@@ -56,6 +56,8 @@ class SupermaskResult(Measured):
     """A mask on weights that were never trained, beside what it has to beat."""
 
     method: str
+    weights: str = "initial"
+    """`supermask.weights`; initial: those of `rewind.kept` at initialization."""
     batch_norm: str
     levels: list[SupermaskLevel] = Field([])
     """With method lth: the ticket's mask at every level, the last one included."""
@@ -113,7 +115,7 @@ def evaluate(run: TrainedRun[SupermaskConfig]) -> SupermaskSummary:
     networks, _ = count_evaluations(config, levels)
     run.emit(Evaluating(f"masks on untrained weights, batch norm: {settings.batch_norm}", networks))
     own = evaluator("mask", masks)
-    facts: dict[str, Any] = {"method": settings.method, "batch_norm": settings.batch_norm, **own.model_dump()}
+    facts: dict[str, Any] = {**settings.model_dump(), **own.model_dump()}
     if settings.method == "lth":
         sparsity = run.measured_sparsity
         facts["levels"] = [

@@ -29,10 +29,10 @@ LEARNED: dict[str, dict[str, dict[str, Any]]] = {
 class Supermask(Section):
     method: named_in("supermasks") = "lth"  # type: ignore[valid-type]
     """lth: the ticket's mask; edge-popup (Ramanujan et al. 2020) and bernoulli (Zhou et al. 2019): learned masks."""
-    weights: Literal["initial", "signed_constant", "kaiming_normal"] = "initial"
-    """The untrained weights that a mask is evaluated on. lth: initial, those that its levels start from, or
-    signed_constant, their signs (Zhou et al. 2019). Learned masks: signed_constant or kaiming_normal; with edge-popup
-    both are scaled by the kept share."""
+    weights: Literal["initial", "sign_constant", "signed_constant", "kaiming_normal"] = "initial"
+    """The untrained weights that a mask is evaluated on. lth: initial, those that its levels start from, or what
+    rewind.kept calls sign_constant (Zhou et al. 2019). Learned masks: signed_constant, whose signs are random, or
+    kaiming_normal; with edge-popup both are scaled by the kept share."""
     batch_norm: Literal["recalibrate", "initial", "trained"] = "recalibrate"
     """The running statistics that a mask is evaluated with: estimated for the masked untrained weights; mean 0 and
     variance 1; or those of the training."""
@@ -73,8 +73,7 @@ class SupermaskConfig(TicketConfig):
     @property
     def evaluated_reset(self) -> str:
         """What the kept weights are reset to before a mask is evaluated: a rule of `rewind.kept`."""
-        is_sign = self.supermask.method == "lth" and self.supermask.weights == "signed_constant"
-        return "sign_constant" if is_sign else self.rewind.kept
+        return "sign_constant" if self.supermask.weights == "sign_constant" else self.rewind.kept
 
     def defaults(self) -> dict[str, Any]:
         if self.supermask.method == "lth":
@@ -93,7 +92,7 @@ class SupermaskConfig(TicketConfig):
         if not isinstance(method, str) or method not in LEARNED:
             return tree
         for name, keys in unused_keys(method).items():
-            for key in keys & set(section(name)):
+            for key in sorted(keys & set(section(name))):
                 expected = (
                     "the sparsity of a bernoulli mask is a result, not a setting: leave it out"
                     if key == "sparsity"
@@ -106,16 +105,16 @@ class SupermaskConfig(TicketConfig):
     @model_validator(mode="after")
     def _weights_fit_method(self) -> SupermaskConfig:
         method, weights = self.supermask.method, self.supermask.weights
-        fitting = ("initial", "signed_constant") if method == "lth" else ("signed_constant", "kaiming_normal")
+        fitting = ("initial", "sign_constant") if method == "lth" else ("signed_constant", "kaiming_normal")
         if weights not in fitting:
             raise refuse("supermask.weights", weights, f"with method {method} it must be {' or '.join(fitting)}")
         if method == "lth" and weights != "initial" and self.rewind.kept != "rewind":
-            raise refuse("supermask.weights", weights, "rewind.kept chooses the weights: use it without, or initial")
+            raise refuse("supermask.weights", weights, "rewind.kept chooses the weights already: use one of the two")
         return self
 
     @model_validator(mode="after")
     def _mask_matters(self) -> SupermaskConfig:
-        if self.rewind.pruned == "frozen" and self.rewind.kept == "rewind":
+        if self.rewind.pruned == "frozen" and self.evaluated_reset == "rewind":
             raise refuse(
                 "rewind.pruned",
                 "frozen",

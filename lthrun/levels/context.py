@@ -270,6 +270,8 @@ def check_masks(config: ExperimentConfig, store: Store) -> None:
     targets = {name: settings.layer_target(name.removesuffix(".weight"), peak) if is_local else 0.0 for name in names}
     if peak and is_local and not any(targets.values()):
         key, found = ("rates", settings.rates) if settings.rates else ("targets", settings.targets)
-        raise UserError(f"pruning.{key}: found {shorten(dict(found))}; they leave every layer at 0 %")
+        raise UserError(
+            f"pruning.{key}: found {shorten(dict(found))}; they leave every layer at 0 %: give one of them more"
+        )
     for name, shape in shapes.items():
         masks.check_target(name, shape, targets[name], settings.granularity, settings.round_to)

@@ -57,7 +57,7 @@ def tables(summary: SupermaskSummary) -> list[Table]:
         rows.append(["the trained ticket", *both_accuracies(summary)])
     return [
         Table(
-            f"The mask ({mask.method}) on untrained weights",
+            f"The mask ({mask.method}) on untrained weights ({mask.weights})",
             ["network", "accuracy %", "balanced %"],
             rows,
             f"Batch norm: {mask.batch_norm}. With 95 % intervals, n = {summary.n_valid:,}; for several masks the mean, "

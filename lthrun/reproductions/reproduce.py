@@ -102,7 +102,8 @@ def foresee(plan: PlannedReproduction, runs: Sequence[SweepRun], out: Path) -> D
     first = runs[0].run
     is_study = len(runs) == 1 and first.experiment.is_study
     found = foresee_run(first, out, False) if is_study else foresee_sweep(runs, out)
-    return found.model_copy(update={"experiment": plan.name, "run_dir": str(plan.folder(out))})
+    # Whether its study would have a verdict is not the question.
+    return found.model_copy(update={"experiment": plan.name, "run_dir": str(plan.folder(out)), "no_verdict": None})
 
 
 def reproduce(

@@ -17,7 +17,7 @@ LEVELS = 12
 """Down to 7 % of the weights."""
 MASKS: dict[str, Settings] = {
     "large-final": {"pruning.criterion": "large_final"},
-    "same-sign": {"pruning.criterion": "large_final_same_sign", "supermask.weights": "signed_constant"},
+    "same-sign": {"pruning.criterion": "large_final_same_sign", "supermask.weights": "sign_constant"},
 }
 
 

@@ -137,7 +137,7 @@ def test_json_is_the_summary_on_stdout_and_all_else_on_stderr(ticket: Callable, 
     summary = json.loads(outcome.out)
     assert summary == read_json(next(tmp_path.glob("out/supermask-*/summary.json")))
     assert {key for key, value in summary["supermask"].items() if value is not None} == {
-        "accuracy", "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval", "batch_norm",
+        "accuracy", "accuracy_interval", "balanced_accuracy", "balanced_accuracy_interval", "batch_norm", "weights",
         "method", "levels", "dense", "random", "better_than_chance",
     }  # fmt: skip
     assert "pruned to 50.00 %" in outcome.err

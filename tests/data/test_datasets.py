@@ -193,7 +193,7 @@ def test_missing_cifar10(cifar_copy: Path, tmp_path: Path):
     with pytest.raises(MissingData, match="CIFAR-10 is not on this machine; download it .170 MB. with `lthrun data"):
         CIFAR10.list_images(Data(dataset="cifar10"))
     with pytest.raises(
-        UserError, match=r"--data-dir .*: found neither .*cifar-10-batches-py nor .*train; name the folder"
+        UserError, match=r"--data-dir .*: found neither .*cifar-10-batches-py nor both .*train and .*test; name"
     ):
         CIFAR10.list_images(Data(dataset="cifar10", dir=str(tmp_path)))
     (CIFAR10.home / CIFAR10.layout).mkdir(parents=True)  # an interrupted download can be resumed
@@ -278,7 +278,7 @@ def test_mnist_keeps_its_pixels_labels_test_images_and_one_channel(tmp_path: Pat
             number = int(opened.names[i][-9:-4])
             assert np.array_equal(pixels[i], original.data[number].numpy())
             assert opened.labels[i] == original.targets[number]
-    with pytest.raises(UserError, match="found neither .*MNIST/raw nor .*train; name the folder"):
+    with pytest.raises(UserError, match="found neither .*MNIST/raw nor both .*train and .*test; name"):
         MNIST.list_images(Data(dataset="mnist", dir=str(tmp_path)))
     (root / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"?")
     shutil.rmtree(MNIST.home)
@@ -294,6 +294,7 @@ def test_downloaded_sets_may_be_folders_of_files(tmp_path: Path, dataset: Torchv
             for i in range(12):
                 values = np.random.default_rng([digit, i]).integers(0, 256, shape, dtype=np.uint8)
                 Image.fromarray(values).save(tmp_path / side / str(digit) / f"{i}.png")
+    (tmp_path / "samples" / "more").mkdir(parents=True)
     opened = store.open_store(dataset.list_images(Data(dataset=dataset.name, dir=str(tmp_path))), shape[0])
     assert opened.channels == (*shape, 1)[2] and len(opened.split(Data()).test) == 36
 

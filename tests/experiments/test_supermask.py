@@ -15,7 +15,7 @@ from lthrun.storage.tensor_files import read_tensors
 from tests.conftest import interrupt, read_lines, run
 from tests.experiments.levels import make_builder
 
-BY_SIGN = {"supermask.batch_norm": "initial", "supermask.weights": "signed_constant"}
+BY_SIGN = {"supermask.batch_norm": "initial", "supermask.weights": "sign_constant"}
 pytestmark = pytest.mark.usefixtures("tiny_model")
 
 

@@ -234,8 +234,8 @@ def test_a_reused_dense_level_shows_the_layers_of_this_run(small: Callable, tmp_
         ({"pruning.exclude": ["0", "3"]}, "no layer is left to prune"),
         ({"pruning.targets": {"8": 20}}, "pruning.targets: found 8; no layer has such a name, they are 0, 3"),
         ({"pruning.rates": {"8": 0.5}}, "pruning.rates: found 8; no layer has such a name, they are 0, 3"),
-        ({"pruning.rates": {"*": 0}}, "pruning.rates: found {'*': 0.0}; they leave every layer at 0 %"),
-        ({"pruning.targets": {"*": 0}}, "pruning.targets: found {'*': 0.0}; they leave every layer at 0 %"),
+        ({"pruning.rates": {"*": 0}}, "pruning.rates: found {'*': 0.0}; they leave every layer at 0 %: give one"),
+        ({"pruning.targets": {"*": 0}}, "pruning.targets: found {'*': 0.0}; they leave every layer at 0 %: give one"),
         (
             {"pruning.granularity": "2:4", "pruning.steps": 1},
             "0.weight has 3 input channels, which is no multiple of 4",
