@@ -27,8 +27,8 @@ run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --protocol
 run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --retrain lr --set training.schedule=cosine
 run prune --config configs/smoke/prune.yaml "${small[@]}"
 run supermask --config configs/smoke/supermask.yaml "${small[@]}" --steps 1
-run supermask --config configs/smoke/edge-popup.yaml "${small[@]}"
-run supermask --config configs/smoke/bernoulli.yaml "${small[@]}"
+run supermask --config configs/smoke/edge-popup.yaml "${small[@]}" --model resnet20
+run supermask --config configs/smoke/bernoulli.yaml "${small[@]}" --model resnet20
 run connectivity --config configs/smoke/connectivity.yaml "${small[@]}" --rewind-points 0ep --set connectivity.points=3
 run compare --config configs/smoke/compare.yaml "${small[@]}" --dry-run
 run compare --config configs/smoke/compare.yaml "${small[@]}" --arms dense,ticket --seeds 1
