@@ -19,6 +19,7 @@ run config schema --of summary > /dev/null
 run data prepare --config configs/smoke/baseline.yaml
 run data info --config configs/smoke/baseline.yaml --json > /dev/null
 small=(--out "$out/runs" --epochs 2 --quiet)
+fast=(--set data.image_size=16 --batch-norm initial)
 run baseline --config configs/smoke/baseline.yaml "${small[@]}"
 run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --dry-run
 run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --json > "$out/summary.json"
@@ -27,8 +28,8 @@ run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --protocol
 run ticket --config configs/smoke/ticket.yaml "${small[@]}" --steps 1 --retrain lr --set training.schedule=cosine
 run prune --config configs/smoke/prune.yaml "${small[@]}"
 run supermask --config configs/smoke/supermask.yaml "${small[@]}" --steps 1
-run supermask --config configs/smoke/edge-popup.yaml "${small[@]}" --model resnet20
-run supermask --config configs/smoke/bernoulli.yaml "${small[@]}" --model resnet20
+run supermask --config configs/smoke/edge-popup.yaml "${small[@]}" "${fast[@]}"
+run supermask --config configs/smoke/bernoulli.yaml "${small[@]}" "${fast[@]}"
 run connectivity --config configs/smoke/connectivity.yaml "${small[@]}" --rewind-points 0ep --set connectivity.points=3
 run compare --config configs/smoke/compare.yaml "${small[@]}" --dry-run
 run compare --config configs/smoke/compare.yaml "${small[@]}" --arms dense,ticket --seeds 1
