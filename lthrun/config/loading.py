@@ -59,10 +59,12 @@ def load_config(
         return configs[name].model_validate(tree)
     except ValidationError as error:
         faults = explain_faults(error, configs[name], configs)
-        raise UserError(f"{where * (faults == find_faults(name, of_file, configs))}{faults}") from None
+        is_files_own = faults == find_faults(name, of_file, configs)
+        raise UserError(where + faults if is_files_own else faults) from None
 
 
 def find_faults(name: str, tree: dict[str, Any], configs: Configs) -> str:
+    """What is wrong with a tree by itself; empty if nothing is."""
     try:
         configs[name].model_validate(tree)
     except ValidationError as error:

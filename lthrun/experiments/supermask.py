@@ -57,7 +57,7 @@ class SupermaskResult(Measured):
 
     method: str
     weights: str = "initial"
-    """`supermask.weights`; initial: those of `rewind.kept` at initialization."""
+    """The untrained weights that it is evaluated on: `supermask.weights`."""
     batch_norm: str
     levels: list[SupermaskLevel] = Field([])
     """With method lth: the ticket's mask at every level, the last one included."""

@@ -108,7 +108,7 @@ class SupermaskConfig(TicketConfig):
         fitting = ("initial", "sign_constant") if method == "lth" else ("signed_constant", "kaiming_normal")
         if weights not in fitting:
             raise refuse("supermask.weights", weights, f"with method {method} it must be {' or '.join(fitting)}")
-        if method == "lth" and weights != "initial" and self.rewind.kept != "rewind":
+        if weights == "sign_constant" and self.rewind.kept != "rewind":
             raise refuse("supermask.weights", weights, "rewind.kept chooses the weights already: use one of the two")
         return self
 
