@@ -1,5 +1,6 @@
 """What the user can mend, as opposed to what is our fault."""
 
+import sys
 from collections.abc import Iterable
 
 
@@ -25,6 +26,11 @@ LONGEST = 200
 def escape_unprintable(text: str) -> str:
     """The text on one line, with what would move a terminal's cursor, or worse, escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def print_error(message: str) -> None:
+    """One line on stderr."""
+    print(f"lthrun: {escape_unprintable(message)}", file=sys.stderr)
 
 
 def shorten(found: object) -> str:

@@ -14,7 +14,7 @@ import typer
 from lthrun.cli import bench, configs, data, experiments, reproduce, results, sweep
 from lthrun.cli.interrupts import Terminated, exit_early, terminate
 from lthrun.cli.options import explain_option
-from lthrun.errors import UserError, escape_unprintable
+from lthrun.errors import UserError, print_error
 from lthrun.training.openmp import limit_spinning
 from lthrun.version import __version__
 
@@ -75,5 +75,5 @@ def main() -> None:
 def fail(message: str) -> None:
     """One line on stderr, exit status 2. There is no message where help was shown because no command was given."""
     if message:
-        print(f"lthrun: {escape_unprintable(message)}", file=sys.stderr)
+        print_error(message)
     sys.exit(2)

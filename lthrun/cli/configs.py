@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lthrun.cli import options as opt
-from lthrun.errors import UserError
+from lthrun.errors import UserError, print_error
 
 app = typer.Typer()
 config_app = typer.Typer(no_args_is_help=True, help="Show, check and describe experiment configs.")
@@ -26,11 +26,17 @@ def show(experiment: opt.ExperimentName = None, config: opt.ConfigFile = None, s
 
 @config_app.command()
 def check(files: Annotated[list[str], typer.Argument(metavar="FILE…", help="YAML configs.")]) -> None:
-    """Validate configs, and run nothing."""
+    """Validate configs, and run nothing. Exit status 2 if one of them is wrong."""
     from lthrun.experiments import load_config
 
+    status = 0
     for file in files:
-        print(f"{file}: a valid {load_config(file).experiment} config")
+        try:
+            print(f"{file}: a valid {load_config(file).experiment} config")
+        except UserError as error:
+            print_error(str(error))
+            status = 2
+    raise typer.Exit(status)
 
 
 @config_app.command()

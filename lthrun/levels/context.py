@@ -200,15 +200,17 @@ def check_split(config: ExperimentConfig, store: Store, split: Split) -> None:
         )
     if split.test:
         sides.append(("test", "test", split.test))
+    own = {"validation": store.valid, "test": store.test}
     for side, key, ids in sides:
         present = {store.labels[i] for i in ids}
         missing = [name for c, name in enumerate(store.classes) if c not in present]
         if missing:
             names = " and no ".join(missing[:3]) + (f" (and {len(missing) - 3} more classes)" if missing[3:] else "")
-            raise UserError(
-                f"data.{key}: found {getattr(config.data, key):g}; there is no {names} among "
-                f"the {len(ids)} {side} images: give more images or another share"
-            )
+            where = f"there is no {names} among the {len(ids)} {side} images"
+            if own.get(side) is not None:
+                raise UserError(f"data.dir: {where} of the data set's own: add some, or leave that folder out")
+            share = f"{getattr(config.data, key):g}"
+            raise UserError(f"data.{key}: found {share}; {where}: give more images or another share")
     size = config.training.batch_size
     if len(split.train) < size:
         raise UserError(

@@ -260,6 +260,16 @@ def test_data_prepare_and_info(lthrun: Callable, images: Path):
     assert found["majority_rate"] == max(found["valid"].values()) / 12
 
 
+def test_config_check_names_every_wrong_file(lthrun: Callable, tmp_path: Path):
+    (tmp_path / "typo.yaml").write_text("pruning: {sparsty: 30}")
+    (tmp_path / "range.yaml").write_text("pruning: {sparsity: 300}")
+    outcome = lthrun("config", "check", "typo.yaml", "configs/ticket.yaml", "range.yaml")
+    assert outcome.status == 2 and outcome.out == "configs/ticket.yaml: a valid ticket config\n"
+    typo, wrong_range = outcome.err.splitlines()
+    assert typo.startswith("lthrun: typo.yaml: pruning.sparsty: unknown key")
+    assert wrong_range.startswith("lthrun: range.yaml: pruning.sparsity: found 300")
+
+
 def test_config_show_check_and_schema(lthrun: Callable, tmp_path: Path):
     shown = lthrun("config", "show", "--config", "smoke/rewind", "--set", "seed=4").out
     assert yaml.safe_load(shown)["seed"] == 4 and yaml.safe_load(shown)["rewind"]["to"] == "1ep"

@@ -94,6 +94,16 @@ def test_data_info_says_which_split_it_is(tmp_path: Path, lthrun: Callable):
     assert (facts["n_train"], facts["n_valid"], facts["n_test"]) == (48, 13, 12)
 
 
+def test_a_class_without_test_images_of_the_sets_own_is_refused(tmp_path: Path, lthrun: Callable):
+    root = write_sides(tmp_path / "set", train=20, test=5)
+    shutil.rmtree(root / "test" / "fox")
+    outcome = lthrun("baseline", "--set", "data.dataset=folder", "--data-dir", root, "--dry-run")
+    assert (
+        outcome.status == 2
+        and "data.dir: there is no fox among the 10 test images of the data set's own" in outcome.err
+    )
+
+
 @pytest.mark.usefixtures("tiny_model")
 def test_test_images_are_never_seen_in_training_or_validation(tmp_path: Path, lthrun: Callable):
     """An experiment on a set whose test images are other pictures than before has the same numbers."""

@@ -108,6 +108,13 @@ def test_what_is_wrong_in_a_config_names_its_file(lthrun: Callable, tmp_path: Pa
     assert outcome.status == 2 and f"{config}: training.epochs: found 'many'" in outcome.err
 
 
+def test_a_config_that_names_a_key_by_its_path_is_refused_as_elsewhere(lthrun: Callable, tmp_path: Path):
+    config = tmp_path / "own.yaml"
+    config.write_text("training.epochs: 2")
+    outcome = lthrun("reproduce", "null", "--config", config)
+    assert outcome.status == 2 and f"{config}: training.epochs: unknown key" in outcome.err
+
+
 @pytest.mark.parametrize(("key", "text"), [("seed", "seed: 7"), ("compare.seeds", "compare: {seeds: 7}")])
 def test_a_config_that_sets_the_seeds_is_refused(lthrun: Callable, tmp_path: Path, key: str, text: str):
     config = tmp_path / "own.yaml"
