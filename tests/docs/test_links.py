@@ -82,12 +82,19 @@ COMMANDS = [
 ]
 
 
+# Files that a line above such a command writes.
+WRITTEN = {
+    found for text in HAND_WRITTEN.values() for found in re.findall(r'^echo "(.*)" > (\S+)$', text, flags=re.MULTILINE)
+}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_accepted(
     command: str, lthrun: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """Options and config are checked as by the command itself, which then stops before its work."""
-    (tmp_path / "bfloat16.yaml").write_text("precision: bfloat16\n")  # as the line above such a command writes it
+    for content, file in WRITTEN:
+        (tmp_path / file).write_text(content)
 
     def stop(*arguments: Any, **options: Any) -> None:
         raise SystemExit(0)
