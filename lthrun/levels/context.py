@@ -192,22 +192,21 @@ def check_rewinding(config: ExperimentConfig, epoch_steps: int) -> None:
 
 
 def check_split(config: ExperimentConfig, store: Store, split: Split) -> None:
-    sides = [("training", "validation", split.train), ("validation", "validation", split.valid)]
+    sides = [("training", "validation", split.train, None), ("validation", "validation", split.valid, store.valid)]
     if config.data.test and not split.test:
         raise UserError(
             f"data.test: found {config.data.test:g}; that percentage of {len(store.labels):,} images is not one image: "
             "raise it, or use 0"
         )
     if split.test:
-        sides.append(("test", "test", split.test))
-    own = {"validation": store.valid, "test": store.test}
-    for side, key, ids in sides:
+        sides.append(("test", "test", split.test, store.test))
+    for side, key, ids, own in sides:
         present = {store.labels[i] for i in ids}
         missing = [name for c, name in enumerate(store.classes) if c not in present]
         if missing:
             names = " and no ".join(missing[:3]) + (f" (and {len(missing) - 3} more classes)" if missing[3:] else "")
             where = f"there is no {names} among the {len(ids)} {side} images"
-            if own.get(side) is not None:
+            if own is not None:
                 raise UserError(f"data.dir: {where} of the data set's own: add some, or leave that folder out")
             share = f"{getattr(config.data, key):g}"
             raise UserError(f"data.{key}: found {share}; {where}: give more images or another share")

@@ -98,10 +98,8 @@ def test_a_class_without_test_images_of_the_sets_own_is_refused(tmp_path: Path, 
     root = write_sides(tmp_path / "set", train=20, test=5)
     shutil.rmtree(root / "test" / "fox")
     outcome = lthrun("baseline", "--set", "data.dataset=folder", "--data-dir", root, "--dry-run")
-    assert (
-        outcome.status == 2
-        and "data.dir: there is no fox among the 10 test images of the data set's own" in outcome.err
-    )
+    assert outcome.status == 2
+    assert "data.dir: there is no fox among the 10 test images of the data set's own" in outcome.err
 
 
 @pytest.mark.usefixtures("tiny_model")
